@@ -1,0 +1,484 @@
+#!/usr/bin/env python
+"""Images/s of this project's training against those of a plain loop, case by case, one after the other.
+
+    .venv/bin/python scripts/benchmark.py                       nine cases, CPU, and GPU where there is one
+    .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
+    .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
+
+The rival is written for the purpose in the style that people use: float32, NCHW, eager, a DataLoader with two
+workers and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights,
+batch size, data, augmentation and optimizer are the same. Each side has a process of its own; in each round
+one trains and tests while the other waits, then they change over.
+
+Results go to `docs/results/benchmark_<device>.{json,md}`.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import multiprocessing
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from senet_lab.build import build_dataset, build_network
+from senet_lab.compose import compose_command
+from senet_lab.networks.activations import TAct
+from senet_lab.networks.summary import summarise
+from senet_lab.runs.execute import device_name, git_state
+from senet_lab.training.engine import choose_engine
+from senet_lab.training.loop import Training
+from senet_lab.training.seeding import seed_global
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ("published/densenet121", "published/mobilenetv2", "published/senet18")
+ACTIVATIONS = ("relu", "mish", "tact")
+BATCH = 128
+SIZE = 32
+EPOCH = (50_000, 10_000)
+"""Training and test images of the epoch that the floor is computed for: CIFAR-10's."""
+
+
+class ComposedMish(nn.Module):
+    """Mish as people write it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to every element."""
+        return x * torch.tanh(F.softplus(x))
+
+
+class ComposedTAct(nn.Module):
+    """TAct as its formula is printed."""
+
+    def __init__(self, alpha: Tensor, beta: Tensor) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(alpha)
+        self.beta = nn.Parameter(beta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to every element."""
+        a, b, c = self.alpha / 2, (1 - self.alpha) / 2, (1 + self.beta) / 2
+        return (a * x + b) * (torch.tanh(c * x) + 1)
+
+
+def compose(network: nn.Module) -> nn.Module:
+    """Put composed activations in the place of one-pass ones; a shared one stays shared."""
+    composed: dict[nn.Module, nn.Module] = {}
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if type(module) is nn.Mish:
+            network.set_submodule(name, composed.setdefault(module, ComposedMish()))
+        elif type(module) is TAct:
+            plain = composed.setdefault(module, ComposedTAct(module.alpha.data, module.beta.data))
+            network.set_submodule(name, plain)
+    return network
+
+
+class PlainDataset(Dataset):
+    """Images in memory, each through PIL at every access."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+class Rival:
+    """The plain loop."""
+
+    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+        self.device = device
+        data = np.load(config["dataset"]["path"])
+        normalise = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+        augment = [transforms.RandomHorizontalFlip(0.4), transforms.RandomRotation(30)]
+        self.train_loader = self._loader(data["x_train"], data["y_train"], augment + normalise, config, True)
+        self.test_loader = self._loader(data["x_test"], data["y_test"], normalise, config, False)
+        classes = build_dataset(config["dataset"]).num_classes
+        self.network = compose(build_network(config, classes)).to(device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config["lr"])
+
+    def _loader(
+        self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: dict[str, Any], shuffle: bool
+    ) -> DataLoader:
+        dataset = PlainDataset(images, labels, transforms.Compose(steps))
+        # Persistent workers: a short round should not pay for starting them.
+        return DataLoader(dataset, config["batch_size"], shuffle, num_workers=2, persistent_workers=True)
+
+    def train(self, on_step: Callable[[], object]) -> int:
+        """One epoch; calls `on_step` before each step, when its images are there. How many it trained on."""
+        self.network.train()
+        correct, total_loss, seen = 0, 0.0, 0
+        for batch in self.train_loader:
+            on_step()
+            images, labels = (tensor.to(self.device) for tensor in batch)
+            self.optimizer.zero_grad()
+            logits = self.network(images)
+            loss = F.cross_entropy(logits, labels)
+            loss.backward()
+            self.optimizer.step()
+            total_loss += loss.item()
+            correct += (logits.argmax(1) == labels).sum().item()
+            seen += len(labels)
+        return seen
+
+    @torch.no_grad()
+    def test(self) -> int:
+        """One pass over the test images. How many there are."""
+        self.network.eval()
+        correct, seen = 0, 0
+        for batch in self.test_loader:
+            images, labels = (tensor.to(self.device) for tensor in batch)
+            logits = self.network(images)
+            correct += (logits.argmax(1) == labels).sum().item()
+            seen += len(labels)
+        self.top1 = correct / seen
+        return seen
+
+
+class Ours:
+    """This project's loop, as a run executes it."""
+
+    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+        trainer = config["trainer"]
+        self.engine = choose_engine(str(device), trainer["precision"], trainer["deterministic"])
+        self.settings = self.engine.settings(torch.get_num_threads())
+        self.settings.__enter__()  # for as long as this process lives
+        seed_global(config["seed"])
+        self.training = Training(config, self.engine)
+
+    def train(self, on_step: Callable[[], object]) -> int:
+        """See `Rival`."""
+        self.training.train(lambda: bool(on_step()))
+        self.engine.synchronize()
+        return self.training.batches.train_images
+
+    def test(self) -> int:
+        """See `Rival`."""
+        self.training.test(lambda: False)
+        self.engine.synchronize()
+        return self.training.batches.test_images
+
+
+SIDES = {"ours": Ours, "rival": Rival}
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def serve(pipe: Connection, side: str, config: dict[str, Any], device: str, threads: int, clock: str) -> None:
+    """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
+    torch.set_num_threads(threads)
+    now = CLOCKS[clock]
+    started = now()
+    loop = SIDES[side](config, torch.device(device))
+    built = now() - started
+    while pipe.recv():
+        steps: list[float] = []
+        trained = loop.train(lambda steps=steps: steps.append(now()))
+        end = now()
+        tested = loop.test()
+        sample = {
+            "train": trained / (end - steps[0]),
+            "test": tested / (now() - end),
+            "first_step": built + ([*steps, end][1] - steps[0]),
+            "memory": peak_memory(device),
+        }
+        pipe.send(sample)
+
+
+def peak_memory(device: str) -> float:
+    """The most memory that this process has held, in MiB: of the GPU, or of the machine."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
+class Contestant:
+    """A process that trains when told to."""
+
+    def __init__(self, side: str, config: dict[str, Any], device: str, threads: int, clock: str) -> None:
+        # Spawned: what this process has imported and allocated is nobody's advantage.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, side, config, device, threads, clock))
+        self.process.start()
+        theirs.close()
+
+    def begin(self) -> None:
+        """Ask for an epoch."""
+        self.pipe.send(True)
+
+    def sample(self) -> dict[str, float]:
+        """What the epoch gave."""
+        return self.pipe.recv()
+
+    def end(self) -> None:
+        """Let it go."""
+        self.pipe.send(False)
+        self.process.join()
+
+
+def rounds(contestants: Sequence[Contestant], count: int, together: bool = False) -> list[list[dict]]:
+    """Samples, a list for each contestant, after one epoch that warms up; side by side if `together`."""
+    samples: list[list[dict]] = [[] for _ in contestants]
+    for _ in range(1 + count):
+        if together:
+            for contestant in contestants:
+                contestant.begin()
+        for contestant, own in zip(contestants, samples, strict=True):
+            if not together:
+                contestant.begin()
+            own.append(contestant.sample())
+    for contestant in contestants:
+        contestant.end()
+    return samples
+
+
+def case(config: dict[str, Any], device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
+    """One row of the table: medians of both sides, and the median of the ratios pair by pair."""
+    names = list(SIDES)
+    ours, rival = rounds([Contestant(side, config, device, threads, clock) for side in names], count)
+    row: dict[str, Any] = {}
+    for name, (warm, *samples) in zip(names, (ours, rival), strict=True):
+        row[name] = {key: statistics.median(s[key] for s in samples) for key in ("train", "test")}
+        row[name] |= {"first_step": warm["first_step"], "memory": samples[-1]["memory"]}
+    for key in ("train", "test"):
+        pairs = zip(ours[1:], rival[1:], strict=True)
+        row[f"{key}_ratios"] = [one[key] / other[key] for one, other in pairs]
+    return row
+
+
+def throughput(config: dict[str, Any], processes: int, threads: int, count: int) -> float:
+    """Images/s of so many runs side by side on the CPU, all together."""
+    contestants = [Contestant("ours", config, "cpu", threads, "wall") for _ in range(processes)]
+    samples = rounds(contestants, count, together=True)
+    return sum(statistics.median(sample["train"] for sample in own[1:]) for own in samples)
+
+
+def matrix_rate(device: str) -> float:
+    """Operations/s of bfloat16 matrix products."""
+    size = 1024 if device == "cpu" else 8192
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    return 2 * size**3 / fastest(lambda: a @ b, device)
+
+
+def copy_bandwidth(device: str) -> float:
+    """Bytes/s read and written by a copy."""
+    source = torch.empty(2**26, dtype=torch.float32, device=device).normal_()
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / fastest(lambda: target.copy_(source), device)
+
+
+def fastest(work: Callable[[], object], device: str) -> float:
+    """Seconds of the fastest of ten calls, after one that warms up."""
+    seconds = []
+    for _ in range(11):
+        started = time.perf_counter()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])
+
+
+def floor(config: dict[str, Any], rate: float, bandwidth: float) -> float:
+    """Seconds of an epoch of 50,000 and 10,000 images at the machine's own rates.
+
+    Each layer takes as long as its operations or its bytes do, whichever is longer. A convolution or linear
+    layer and a norm write their output once and it is read once, two bytes a value; what else there is
+    (activations, sums) is taken to be part of them. A training step is three forward passes.
+    """
+    with torch.device("meta"):
+        network = build_network(config, 10)
+    seconds = 0.0
+    for layer in summarise(network, SIZE).layers:
+        if layer.macs or layer.type.startswith("BatchNorm"):
+            seconds += max(2 * layer.macs / rate, 2 * 2 * math.prod(layer.output) / bandwidth)
+    train, test = EPOCH
+    return seconds * (3 * train + test)
+
+
+def write_data(source: Path | None, folder: Path, train: int, test: int) -> Path:
+    """An .npz with so many images, of `source` or random; the same each time."""
+    draw = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    given = np.load(source) if source else None
+    for part, count in (("train", train), ("test", test)):
+        if given is None:
+            arrays[f"x_{part}"] = draw.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+            arrays[f"y_{part}"] = np.arange(count) % 10
+        else:
+            arrays[f"x_{part}"], arrays[f"y_{part}"] = given[f"x_{part}"][:count], given[f"y_{part}"][:count]
+    file = folder / "images.npz"
+    np.savez(file, **arrays)
+    return file
+
+
+def compose_case(model: str, activation: str, data: Path, device: str) -> dict[str, Any]:
+    """The config of a run."""
+    words = [f"model={model}", f"activation={activation}", "dataset=arrays", f"dataset.path={data}"]
+    words += ["dataset.classes=10", f"batch_size={BATCH}", f"trainer.device={device}"]
+    return compose_command("train", words).points[0].config
+
+
+def machine(device: str, threads: int) -> dict[str, Any]:
+    """Hardware and versions."""
+    name = device_name(torch.device(device))
+    if device == "cpu":
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+        name = f"{model}, {name}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": git_state(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All that is measured on one device."""
+    threads = options.threads
+    torch.set_num_threads(threads)
+    train, test = (options.steps * BATCH, options.test_images) if device == "cpu" else EPOCH
+    data = write_data(options.data, folder, train, test)
+    rate, bandwidth = matrix_rate(device), copy_bandwidth(device)
+    result = {
+        "machine": machine(device, threads),
+        "images": [train, test],
+        "rounds": options.rounds,
+        "clock": options.clock,
+    }
+    result |= {"matrix_rate": rate, "copy_bandwidth": bandwidth, "cases": [], "scaling": []}
+    for model, activation in itertools.product(options.models, options.activations):
+        config = compose_case(model, activation, data, device)
+        row = {"model": model, "activation": activation}
+        row |= case(config, device, threads, options.rounds, options.clock)
+        epoch = EPOCH[0] / row["ours"]["train"] + EPOCH[1] / row["ours"]["test"]
+        row |= {"epoch": epoch, "floor": floor(config, rate, bandwidth)}
+        if device != "cpu":
+            config["trainer"]["deterministic"] = True
+            row["deterministic"] = case(config, device, threads, options.rounds, options.clock)["ours"]
+        result["cases"].append(row)
+        print(markdown_row(row), flush=True)
+    if device == "cpu" and options.scaling:
+        for model in options.models:
+            config = compose_case(model, options.activations[0], data, device)
+            ways = {(p, t): throughput(config, p, t, options.rounds) for p, t in ((1, 1), (1, 2), (2, 1))}
+            row = {"model": model} | {f"{p}x{t}": value for (p, t), value in ways.items()}
+            result["scaling"].append(row)
+            print(row, flush=True)
+    return result
+
+
+CPU_SECONDS = (
+    "Seconds are the processor's, for a machine that is shared; the rival's workers are not counted."
+)
+COLUMNS = (
+    "model", "activation", "images/s", "rival", "ratio", "from … to", "test images/s", "rival", "ratio",
+    "first step s", "rival", "memory MiB", "rival", "epoch s", "floor s", "epoch / floor",
+)  # fmt: skip
+
+
+def markdown_row(row: dict[str, Any]) -> str:
+    """A case as a line of the table."""
+    ours, rival = row["ours"], row["rival"]
+    ratios, test_ratios = row["train_ratios"], row["test_ratios"]
+    cells = [row["model"], row["activation"]]
+    cells += [f"{ours['train']:.0f}", f"{rival['train']:.0f}", f"**{statistics.median(ratios):.2f}**"]
+    cells += [f"{min(ratios):.2f} … {max(ratios):.2f}", f"{ours['test']:.0f}", f"{rival['test']:.0f}"]
+    cells += [f"{statistics.median(test_ratios):.2f}"]
+    cells += [f"{ours['first_step']:.1f}", f"{rival['first_step']:.1f}"]
+    cells += [f"{ours['memory']:.0f}", f"{rival['memory']:.0f}"]
+    cells += [f"{row['epoch']:.4g}", f"{row['floor']:.4g}", f"{row['epoch'] / row['floor']:.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The report of one device."""
+    medians = [statistics.median(row["train_ratios"]) for row in result["cases"]]
+    about, (train, test) = result["machine"], result["images"]
+    commit = about["commit"] or {"commit": "unknown", "dirty": False}
+    lines = [
+        f"# Benchmark on {about['device']}",
+        "",
+        f"Made by `scripts/benchmark.py` on {about['date']}: torch {about['torch']}, "
+        f"Python {about['python']}, commit {commit['commit'][:10]}"
+        f"{' with edits' if commit['dirty'] else ''}. Batch {BATCH}, "
+        f"{SIZE}×{SIZE} pixels; a round is {train} training and {test} test images of each side in turn; "
+        f"medians of {result['rounds']} rounds after one that warms up; the ratio is taken pair by pair. "
+        f"{'Seconds are those of the wall.' if result['clock'] == 'wall' else CPU_SECONDS}",
+        "",
+        f"Geometric mean of the ratios **{statistics.geometric_mean(medians):.2f}**, "
+        f"smallest **{min(medians):.2f}**.",
+        "",
+        f"Matrix products {result['matrix_rate'] / 1e12:.3g} Tflop/s (bfloat16), copies "
+        f"{result['copy_bandwidth'] / 1e9:.3g} GB/s. The floor is what an epoch of {EPOCH[0]:,} and "
+        f"{EPOCH[1]:,} images would take at these rates.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+        *map(markdown_row, result["cases"]),
+    ]
+    if result["scaling"]:
+        lines += ["", "Images/s of all runs together, processes × threads:", ""]
+        lines += ["| model | 1×1 | 1×2 | 2×1 | 2×1 / 1×1 |", "|---|---|---|---|---|"]
+        for row in result["scaling"]:
+            cells = [row["model"], *(f"{row[way]:.0f}" for way in ("1x1", "1x2", "2x1"))]
+            lines.append(f"| {' | '.join(cells)} | {row['2x1'] / row['1x1']:.2f} |")
+    if result["cases"] and "deterministic" in result["cases"][0]:
+        lines += ["", "With `trainer.deterministic=true`:", ""]
+        lines += ["| model | activation | images/s | of the images/s without |", "|---|---|---|---|"]
+        for row in result["cases"]:
+            speed = row["deterministic"]["train"]
+            share = speed / row["ours"]["train"]
+            lines.append(f"| {row['model']} | {row['activation']} | {speed:.0f} | {share:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write down."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--activations", nargs="+", default=ACTIVATIONS)
+    parser.add_argument("--steps", type=int, default=8, help="training steps of a round on the CPU")
+    parser.add_argument("--test-images", type=int, default=1000, help="test images of a round on the CPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that is shared")
+    parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--no-scaling", dest="scaling", action="store_false")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        with tempfile.TemporaryDirectory() as folder:
+            result = benchmark(device, options, Path(folder))
+        (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (options.out / f"benchmark_{device}.md").write_text(markdown(result))
+
+
+if __name__ == "__main__":
+    main()

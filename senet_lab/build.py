@@ -1,0 +1,178 @@
+"""From config nodes to objects: the only caller of Hydra's `instantiate`.
+
+A node names its class in `_target_`; what is not in the allowed packages is refused before anything of
+it is imported.
+"""
+
+import inspect
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from torch import nn
+
+from senet_lab.data.batches import check_batch_size
+from senet_lab.errors import UsageError
+from senet_lab.networks.initialise import INITS
+from senet_lab.training.engine import choose_engine
+from senet_lab.training.seeding import Stream, generator, stream_seed
+
+ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "torch.nn", "torch.optim")
+"""Where a `_target_` may point; the variable SENET_LAB_PACKAGES adds the user's own, by commas."""
+
+FOR_PEOPLE = ("name", "label", "style", "reference")
+"""Keys of a node that figures and tables read; the constructor does not get them."""
+
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs what it raises, too
+
+Node = Mapping[str, Any]
+ActLayer = Callable[[int], nn.Module]
+
+
+def build_dataset(node: Node) -> Any:
+    """The data set of a run, one object for equal nodes, so that a process loads it once."""
+    return _cached_dataset(json.dumps(node, sort_keys=True))
+
+
+@lru_cache(maxsize=4)
+def _cached_dataset(node: str) -> Any:
+    return _build("dataset", json.loads(node))
+
+
+def build_augment(node: Node) -> Any:
+    """The augmentation of a run."""
+    return _build("augment", node)
+
+
+def build_network(
+    config: Mapping[str, Any], num_classes: int, act_layer: ActLayer | None = None
+) -> nn.Module:
+    """The network of a run on the CPU, its weights drawn from the run's seed.
+
+    Args:
+        config: the fields of `RunConfig`, plain values.
+        num_classes: width of the last layer, where the network does not fix it itself.
+        act_layer: instead of the config's activation.
+    """
+    model = config["model"]
+    arguments: dict[str, Any] = {
+        "num_classes": num_classes,
+        "act_layer": act_layer or build_act_layer(config["activation"], config["seed"]),
+    }
+    takes_se = "se" in inspect.signature(_target("model", model)).parameters
+    if takes_se:
+        arguments["se"] = _build("se", config["se"])
+    elif config["se"].get("stages"):
+        raise UsageError(f"se={config['se']['name']}: {model['name']} has no place for it; use se=none")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config["seed"], Stream.WEIGHTS))
+        network = _build("model", model, **arguments)
+        INITS[config["init"]](network)
+    return network
+
+
+def build_act_layer(node: Node, seed: int) -> ActLayer:
+    """A factory that networks call once per site with the site's width.
+
+    A value written as `[low, high]` is drawn here, once per run, so that all sites start from it.
+    """
+    draws = generator(seed, Stream.ACTIVATION)
+    arguments = {
+        key: _uniform(value, draws) if isinstance(value, list) else value for key, value in node.items()
+    }
+    takes_channels = "channels" in inspect.signature(_target("activation", node)).parameters
+
+    def act_layer(channels: int) -> nn.Module:
+        return _build("activation", arguments, **({"channels": channels} if takes_channels else {}))
+
+    return act_layer
+
+
+def build_optimizer(node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """The optimizer over all of the network's parameters; one kernel for all where it has such."""
+    parameters = list(network.parameters())
+    has_fused = "fused" in inspect.signature(_target("optimizer", node)).parameters
+    fused = {"fused": True} if has_fused and parameters[0].device.type != "meta" else {}
+    return _build("optimizer", node, params=parameters, lr=lr, **fused)
+
+
+def build_schedule(node: Node, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning-rate schedule, stepped once an epoch."""
+    return _build("schedule", node, optimizer=optimizer)
+
+
+def check_run(config: Mapping[str, Any]) -> None:
+    """Build everything that a run needs but its data, without memory for weights.
+
+    Raises:
+        UsageError: one line that names the node and what is wrong with it.
+    """
+    trainer = config["trainer"]
+    choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+    dataset = build_dataset(config["dataset"])
+    dataset.check()
+    check_batch_size(dataset.train_images, config["batch_size"] // config["accumulate"])
+    build_augment(config["augment"])
+    with torch.device("meta"):
+        network = build_network(config, dataset.num_classes)
+        optimizer = build_optimizer(config["optimizer"], network, config["lr"])
+        build_schedule(config["schedule"], optimizer)
+
+
+def _uniform(bounds: list[float], draws: torch.Generator) -> float:
+    low, high = bounds
+    return low + (high - low) * float(torch.rand((), generator=draws, dtype=torch.float64, device="cpu"))
+
+
+def _target(group: str, node: Node) -> type:
+    """The class that a node names.
+
+    Raises:
+        UsageError: outside the allowed packages, or no such class.
+    """
+    path = node.get("_target_")
+    own = tuple(filter(None, os.environ.get("SENET_LAB_PACKAGES", "").split(",")))
+    allowed = ALLOWED_PACKAGES + own
+    if not isinstance(path, str) or not path.startswith(tuple(f"{package}." for package in allowed)):
+        raise UsageError(f"{group}._target_={path}: must name a class in one of {', '.join(allowed)}")
+    try:
+        target = get_class(path)
+    except (ImportError, ValueError, AttributeError, InstantiationException) as error:
+        raise UsageError(f"{group}._target_={path}: there is no such class") from error
+    # A module of ours also holds what it imports: the class itself must come from an allowed package.
+    if not target.__module__.startswith(allowed):
+        raise UsageError(f"{group}._target_={path}: is {target.__module__}.{target.__qualname__}, not ours")
+    return target
+
+
+def _build(group: str, node: Node, **arguments: Any) -> Any:
+    """Instantiate a node with its own keys and `arguments`."""
+    target = _target(group, node)
+    parameters = inspect.signature(target).parameters
+    own = {key: value for key, value in node.items() if key not in FOR_PEOPLE or key in parameters}
+    try:
+        inspect.signature(target).bind(**{k: v for k, v in own.items() if k != "_target_"}, **arguments)
+    except TypeError as error:
+        raise UsageError(f"{group}: {own['_target_']} {error}") from error
+    _check_nested(group, own)
+    try:
+        return instantiate(own, **arguments, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        raise UsageError(f"{group}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def _check_nested(group: str, node: Any) -> None:
+    """Check the `_target_` of every node inside a node."""
+    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+    for child in children:
+        if isinstance(child, Mapping) and "_target_" in child:
+            _target(group, child)
+        _check_nested(group, child)

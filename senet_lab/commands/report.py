@@ -1,0 +1,100 @@
+"""`senet-lab report`: one HTML page with all that a sweep has to show, for reading offline and in print."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import senet_lab
+from senet_lab.compose import Command
+from senet_lab.config import ReportConfig
+from senet_lab.figures.compare import compare_epochs, compare_finals, published_baselines, rankings
+from senet_lab.figures.curves import finals
+from senet_lab.figures.grouping import Figure, Run, group, read_runs
+from senet_lab.figures.references import with_references
+from senet_lab.figures.statistics import pairwise, what_it_can_show, with_statistics
+from senet_lab.figures.sweep import templates_of
+from senet_lab.files import write_atomic
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.plan import make_writable, read_plan, sweep_folder
+from senet_lab.runs.survey import living_status
+
+if TYPE_CHECKING:
+    from senet_lab.figures.page import Section
+
+
+def report(command: Command, arguments: Sequence[str]) -> int:
+    """Write `report.html` into the sweep's folder; `arguments` are what the person typed.
+
+    Raises:
+        UsageError: no runs, or runs that cannot be grouped.
+    """
+    # Here, because bokeh and chartify take a second to import, and a usage error should not wait for it.
+    from senet_lab.figures import sections
+    from senet_lab.figures.page import render
+
+    config: ReportConfig = command.config
+    sweep = sweep_folder(config)
+    unreadable: dict[str, str] = {}
+    runs = [_living(run, RunDirectory(sweep / run.directory)) for run in read_runs(sweep, unreadable)]
+    figures = group(runs, templates_of(command))
+    made_by = shlex.join(["senet-lab", "report", *arguments])
+    parts = [
+        *(_figures(figures, config) if figures else []),
+        *_published(figures),
+        *(sections.coefficient_section(figure, sweep) for figure in figures),
+        sections.runs_section(figures, sweep, unreadable),
+        sections.failures_section(sweep, runs, unreadable),
+        sections.plan_section(read_plan(sweep), sweep, [made_by]),
+        sections.environment_section(sweep, runs),
+    ]
+    now = datetime.now(UTC).isoformat(" ", "minutes")
+    lead = [f"{len(runs) + len(unreadable)} runs. Written {now} by senet-lab {senet_lab.__version__}."]
+    make_writable(sweep)
+    page = sweep / "report.html"
+    write_atomic(page, render(config.name, lead, [part for part in parts if part is not None]))
+    print(page)
+    return 0
+
+
+def _living(run: Run, record: RunDirectory) -> Run:
+    """The run, interrupted where it says that it is running and its process is dead."""
+    return replace(run, state=living_status(record)["state"]) if run.state == State.RUNNING else run
+
+
+def _figures(figures: Sequence[Figure], config: ReportConfig) -> "list[Section]":
+    """A part a figure: the plot, the statistics of its lines, every two of them against one another."""
+    from senet_lab.figures import sections
+    from senet_lab.figures.page import Section, table
+
+    values = finals(figures)
+    if config.references:
+        values = with_references(values, figures, config.references)
+    values = with_statistics(values, figures, config.target_error)
+    pairs = pairwise(figures)
+    parts = []
+    for figure in figures:
+        mine = values[values["figure"] == figure.name]
+        tables = [table("At the last epoch", mine, sections.statistics_headings(values))]
+        if figure.name in set(pairs["figure"]):
+            caption = (
+                "Every two lines, first minus second; p (Holm) is corrected for all pairs of this figure"
+            )
+            found = pairs[pairs["figure"] == figure.name]
+            tables.append(table(caption, found, sections.PAIRWISE_HEADINGS))
+        parts.append(sections.figure_section(figure, config.band, True, tables))
+    counts = sorted(values.loc[values["n"] > 0, "n"].unique())
+    return [*parts, Section("What so few runs can show", [what_it_can_show(int(n)) for n in counts])]
+
+
+def _published(figures: Sequence[Figure]) -> "list[Section]":
+    """The comparison with the published runs, where there is one; `senet-lab compare` has it in full."""
+    from senet_lab.figures import sections
+
+    baselines = published_baselines(figures)
+    values = compare_finals(figures, baselines)
+    if values.empty:
+        return []
+    epochs = compare_epochs(figures, baselines)
+    return [sections.published_section(values, epochs, rankings(figures, baselines))]

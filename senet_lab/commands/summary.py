@@ -1,0 +1,97 @@
+"""`senet-lab summary`: parameters, multiply-accumulates and activation sites of a network."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from senet_lab.compose import Command
+from senet_lab.config import Format
+from senet_lab.errors import UsageError
+
+
+def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+    """Print what the network of one run is made of.
+
+    Raises:
+        UsageError: a sweep, or a config that cannot be built.
+    """
+    if len(command.points) != 1:
+        raise UsageError("summary takes one network: leave out -m and experiment=")
+    config = command.config
+    result = describe(command.points[0].config, config.num_classes, config.image_size)
+    if command.config.format is Format.json:
+        for key in ("layers", "operations"):
+            if not getattr(command.config, key):
+                del result[key]
+        print(json.dumps(result, indent=2))
+    else:
+        _print(result, command.config.layers, command.config.operations)
+    return 0
+
+
+def describe(
+    config: dict[str, Any], num_classes: int | None = None, image_size: int | None = None
+) -> dict[str, Any]:
+    """Everything that `summary` tells; a data set is read only for what is not given."""
+    import torch
+
+    from senet_lab.build import build_augment, build_dataset, build_network
+    from senet_lab.networks.summary import ActivationProbes, operations, summarise
+
+    dataset = build_dataset(config["dataset"])
+    num_classes = num_classes or dataset.num_classes
+    image_size = image_size or build_augment(config["augment"]).output_size(dataset.image_size)
+    probes = ActivationProbes()
+    with torch.device("meta"):
+        network = build_network(config, num_classes)
+        probed = build_network(config, num_classes, act_layer=probes)
+    counts = summarise(network, image_size)
+    summarise(probed, image_size)
+    return {
+        "model": config["model"]["name"],
+        "activation": config["activation"]["name"],
+        "num_classes": num_classes,
+        "image_size": image_size,
+        "parameters": counts.parameters,
+        "macs": counts.macs,
+        "activation_sites": probes.sites,
+        "activation_instances": probes.instances,
+        "reference": config["model"].get("reference"),
+        "operations": [asdict(operation) for operation in operations(counts.layers)],
+        "layers": [asdict(layer) for layer in counts.layers],
+    }
+
+
+def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
+    console = Console()
+    if operations:
+        table = Table("operation", "repeat", "output", "multiply-accumulates", "coefficients", box=None)
+        for row in result["operations"]:
+            output = "×".join(map(str, row["output"]))
+            table.add_row(
+                row["name"], str(row["repeat"]), output, f"{row['macs']:,}", f"{row['parameters']:,}"
+            )
+        console.print(table)
+    if layers:
+        table = Table("layer", "class", "output", "parameters", "multiply-accumulates", box=None)
+        for layer in result["layers"]:
+            output = "×".join(map(str, layer["output"]))
+            table.add_row(
+                layer["name"], layer["type"], output, f"{layer['parameters']:,}", f"{layer['macs']:,}"
+            )
+        console.print(table)
+    print(f"{result['model']} with {result['activation']}")
+    print(f"  classes               {result['num_classes']}")
+    print(f"  image                 3×{result['image_size']}×{result['image_size']}")
+    print(f"  parameters            {result['parameters']:,}")
+    print(f"  multiply-accumulates  {result['macs']:,}")
+    print(
+        f"  activation sites      {result['activation_sites']} ({result['activation_instances']} instances)"
+    )
+    if result["reference"]:
+        facts = ", ".join(f"{key} {value}" for key, value in result["reference"].items())
+        print(f"  published             {facts}")

@@ -1,0 +1,99 @@
+"""`senet-lab train`: bring every run that is asked for to its end."""
+
+import shlex
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from senet_lab.compose import Command
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.launchers import Launcher, build_launcher
+from senet_lab.runs.plan import PlannedRun, Request, request_runs
+from senet_lab.runs.progress import SweepProgress
+from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.runs.survey import FINAL, Survey
+
+
+def train(command: Command, arguments: Sequence[str]) -> int:
+    """Run what `command` asks for and is not done; `arguments` are what the person typed.
+
+    Returns:
+        0 when all runs are finished, 1 when some failed or diverged, 130 or 143 when interrupted.
+
+    Raises:
+        UsageError: before any run starts.
+    """
+    console = Console()
+    with stop_on_signal() as stop:
+        with stop.at_once():
+            launcher = build_launcher(command.launcher)
+            request = request_runs(command.config, command.points, command.is_sweep, arguments)
+            survey = Survey(request.plan.sweep, request.runs).refresh()
+        if not stop():
+            for note in request.notes:
+                print(note)
+            _run(launcher, request, survey, stop, command.config.fail_fast, console)
+    if stop.signal_number is not None:
+        print(f"interrupted; go on with: {_command_line(arguments)}")
+        return 128 + stop.signal_number
+    survey.refresh()
+    _print_outcome(console, request, survey, arguments)
+    return 0 if not survey.without_state(State.FINISHED) else 1
+
+
+def _run(
+    launcher: Launcher, request: Request, survey: Survey, stop: Stop, fail_fast: bool, console: Console
+) -> None:
+    """Execute the runs that are not at their end."""
+    pending = survey.without_state(*FINAL)
+    if len(pending) < len(request.runs):
+        print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
+    if not pending:
+        return
+    workers = launcher.workers(pending)
+    print(_space(request, pending, workers), flush=True)
+    with SweepProgress(survey, workers, console):
+        for state in launcher.launch(request.plan.sweep, pending, stop):
+            if state is State.FAILED and fail_fast:
+                stop.ask()
+
+
+def _space(request: Request, pending: Sequence[PlannedRun], workers: int) -> str:
+    """What checkpoints will take on disk at most."""
+    kept = sum(run.checkpoint_bytes for run in request.runs if run.config["checkpoint"]["keep"])
+    # The one before stays until the next is down.
+    passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:workers])
+    free = shutil.disk_usage(request.plan.sweep).free
+    text = f"{len(pending)} runs, {workers} at a time; checkpoints take up to {_size(kept + passing)}"
+    return f"{text} of {_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def _print_outcome(console: Console, request: Request, survey: Survey, arguments: Sequence[str]) -> None:
+    """Say where the records lie, and what did not finish, where its traceback is and how to retry."""
+    unfinished = survey.without_state(State.FINISHED)
+    finished = len(request.runs) - len(unfinished)
+    print(f"{finished} of {len(request.runs)} runs finished: {request.plan.sweep / 'runs'}")
+    if not unfinished:
+        return
+    table = Table("run", "state", "error", "traceback")
+    for run in unfinished:
+        status = survey.statuses[run.directory]
+        trace = RunDirectory(request.plan.sweep / run.directory).error_file
+        held = f"held by process {status.get('pid')} on {status.get('host')}"
+        error = held if status["state"] is State.RUNNING else status.get("error") or ""
+        where = str(trace) if trace.exists() else ""
+        table.add_row(Text(run.directory), status["state"], Text(error), Text(where))
+    console.print(table)
+    if len(survey.with_state(State.DIVERGED)) < len(unfinished):
+        print(f"run those again that did not reach an end: {_command_line(arguments)}")
+
+
+def _command_line(arguments: Sequence[str]) -> str:
+    return shlex.join(["senet-lab", "train", *arguments])

@@ -1,0 +1,351 @@
+"""The typed schema of every config: names, types, ranges and defaults, in one place.
+
+Hydra composes YAML into these classes; `OmegaConf.to_object` runs the range checks in `__post_init__`.
+A node that becomes an object (`model`, `activation`, …) stays a plain mapping with `_target_`: its
+keys are the constructor's business, and `build.py` checks them.
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from senet_lab.errors import UsageError
+
+Node = dict[str, Any]
+"""A config node that becomes an object: `_target_`, constructor arguments, `name` and `label`."""
+
+
+class Precision(StrEnum):
+    """Number format of the forward and backward pass; weights are float32 in each."""
+
+    auto = "auto"
+    float32 = "float32"
+    tf32 = "tf32"
+    bfloat16 = "bfloat16"
+
+
+class Init(StrEnum):
+    """How the weights of convolutions are drawn."""
+
+    default = "default"
+    """As PyTorch's layers draw them."""
+    he = "he"
+
+
+class PlanMode(StrEnum):
+    """What to do with points that an existing plan does not hold."""
+
+    keep = "keep"
+    extend = "extend"
+    new = "new"
+
+
+class Band(StrEnum):
+    """The band around a mean curve: sample standard deviation, standard error, or nothing."""
+
+    std = "std"
+    sem = "sem"
+    none = "none"
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    table = "table"
+    json = "json"
+
+
+def _require(holds: bool, key: str, value: object, right: str) -> None:
+    if not holds:
+        raise UsageError(f"{key}={value}: {key} must be {right}")
+
+
+@dataclass
+class TrainerConfig:
+    """How the steps are computed, not what is computed."""
+
+    device: str = "auto"
+    """`auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:<n>`."""
+    precision: Precision = Precision.auto
+    deterministic: bool = False
+    """On CUDA: bitwise repeatable kernels. The CPU path always is."""
+
+
+@dataclass
+class ScalingConfig:
+    """Compound scaling of network and image, arXiv 1905.11946: factors α^φ, β^φ and γ^φ."""
+
+    phi: float = 0.0
+    alpha: float = 1.2
+    beta: float = 1.1
+    gamma: float = 1.15
+    depth: float = 1.0
+    width: float = 1.0
+    resolution: float = 1.0
+
+    def __post_init__(self) -> None:
+        for key in ("alpha", "beta", "gamma", "depth", "width", "resolution"):
+            value = getattr(self, key)
+            _require(math.isfinite(value) and value > 0, f"scaling.{key}", value, "a finite number above 0")
+
+
+@dataclass
+class CheckpointConfig:
+    """When a run writes the epoch boundary from which it can go on."""
+
+    every: int = 1
+    """Epochs between checkpoints."""
+    min_seconds: float = 30.0
+    """No checkpoint sooner than this after the last one: short runs are cheaper to repeat than to save."""
+    keep: bool = False
+    """Keep the weights of a finished run."""
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "checkpoint.every", self.every, "an integer of 1 or more")
+        _require(
+            math.isfinite(self.min_seconds) and self.min_seconds >= 0,
+            "checkpoint.min_seconds",
+            self.min_seconds,
+            "a number of seconds, 0 or more",
+        )
+
+
+@dataclass
+class RunConfig:
+    """One run: everything that its numbers depend on, and nothing else."""
+
+    model: Node = MISSING
+    activation: Node = MISSING
+    se: Node = MISSING
+    dataset: Node = MISSING
+    augment: Node = MISSING
+    optimizer: Node = MISSING
+    schedule: Node = MISSING
+    lr: float = MISSING
+    """Learning rate of the optimizer, before any schedule."""
+    seed: int = MISSING
+    """Drives initialisation, order and augmentation."""
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    """Images of an optimizer step."""
+    accumulate: int = 1
+    """Parts in which a batch goes through the network, one after the other; their gradients add up."""
+    init: Init = Init.default
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "an integer of 0 or more")
+        _require(self.epochs >= 1, "epochs", self.epochs, "an integer of 1 or more")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of 1 or more")
+        _require(
+            self.accumulate >= 1 and self.batch_size % self.accumulate == 0,
+            "accumulate",
+            self.accumulate,
+            f"an integer that divides batch_size={self.batch_size}",
+        )
+        _require(
+            self.scaling.phi == 0 or self.model.get("depth") == self.scaling.depth,
+            "scaling.phi",
+            self.scaling.phi,
+            f"0 for {self.model.get('name')}: its YAML takes no depth: ${{scaling.depth}}",
+        )
+
+
+@dataclass
+class FiguresConfig:
+    """Which runs share a figure and a line: templates over each run's own config."""
+
+    name: str = MISSING
+    title: str = MISSING
+    line: str = MISSING
+    style: Any = None
+    macs: bool = False
+    """Also draw the last errors against multiply-accumulates."""
+
+
+@dataclass
+class ReferenceConfig:
+    """A published result, to stand beside ours in the final table. Errors are in percent."""
+
+    line: str = MISSING
+    """Label of the line that it belongs to."""
+    top1_error: float = MISSING
+    top5_error: float | None = None
+    source: str = MISSING
+    """Paper, table, and what it was trained on."""
+    figure: str | None = None
+    """Name of the figure, where lines of several figures share a label."""
+
+
+@dataclass
+class TrainConfig(RunConfig):
+    """`senet-lab train`: a run, or a sweep of them, and where its records go."""
+
+    name: str = MISSING
+    """The folder under `outputs`."""
+    outputs: str = "outputs"
+    plan: PlanMode = PlanMode.keep
+    fail_fast: bool = False
+    """Stop the sweep at the first run that fails."""
+    figures: FiguresConfig | None = None
+    """What `plot` makes of the sweep; here, so that an experiment can say it."""
+    references: list[ReferenceConfig] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("name", self.name)
+
+
+@dataclass
+class PlotConfig(TrainConfig):
+    """`senet-lab plot`."""
+
+    band: Band = Band.std
+    reference: bool = False
+    """Overlay the published mean curve where there is one."""
+    formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
+
+
+@dataclass
+class CompareConfig(TrainConfig):
+    """`senet-lab compare`."""
+
+    against: str = "published"
+    """`published`, or the name of another sweep."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("against", self.against)
+
+
+@dataclass
+class ReportConfig(TrainConfig):
+    """`senet-lab report`."""
+
+    band: Band = Band.std
+    target_error: float | None = None
+    """The error whose first epoch is told; by default the lowest that all lines of a figure reach."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        target = self.target_error
+        _require(target is None or 0 <= target <= 1, "target_error", target, "a fraction from 0 to 1")
+
+
+@dataclass
+class WatchConfig(TrainConfig):
+    """`senet-lab watch`."""
+
+    band: Band = Band.std
+    address: str = "127.0.0.1"
+    """Where the server listens: this machine alone, unless told otherwise."""
+    port: int = 0
+    """0 takes a free one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.port < 65536, "port", self.port, "an integer from 0 (any free one) to 65535")
+
+
+@dataclass
+class StatusConfig(TrainConfig):
+    """`senet-lab status`."""
+
+    format: Format = Format.table
+    watch: bool = False
+    """Draw the table again and again until the sweep is done or Ctrl-C."""
+
+
+@dataclass
+class SummaryConfig(TrainConfig):
+    """`senet-lab summary`."""
+
+    format: Format = Format.table
+    layers: bool = False
+    """One row a layer."""
+    operations: bool = False
+    """One row for each kind of unit in a stage: how often, multiply-accumulates, coefficients."""
+    num_classes: int | None = None
+    """Instead of the data set's."""
+    image_size: int | None = None
+    """Pixels a side, instead of the data set's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("num_classes", "image_size"):
+            value = getattr(self, key)
+            _require(value is None or value >= 1, key, value, "an integer of 1 or more")
+
+
+class Inspection(StrEnum):
+    """What to look at inside a trained network."""
+
+    excitations = "excitations"
+    feature_reuse = "feature_reuse"
+    activation_shapes = "activation_shapes"
+    class_activation_map = "class_activation_map"
+
+
+@dataclass
+class InspectConfig:
+    """`senet-lab inspect`."""
+
+    run: str = MISSING
+    """A run directory; all kinds but `activation_shapes` need its weights: `checkpoint.keep=true`."""
+    kind: Inspection = Inspection.excitations
+    classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
+    """`excitations`: classes with a line of their own beside the mean of all."""
+    images: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
+    """`class_activation_map`: indices of test images."""
+    formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
+
+
+@dataclass
+class DoctorConfig:
+    """`senet-lab doctor`."""
+
+    format: Format = Format.table
+
+
+def check_name(key: str, name: str) -> None:
+    """Refuse a folder name that would leave its parent, or that no file system takes.
+
+    Raises:
+        UsageError: naming `key` and what a name may be.
+    """
+    _require(
+        0 < len(name.encode()) <= 200
+        and name.isprintable()
+        and not name.startswith(".")
+        and not set(name) & set("/\\"),
+        key,
+        repr(name) if len(name) < 80 else f"{name[:80]!r}…",
+        "one folder name: printable, no slash, no leading dot, 200 bytes at most",
+    )
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "plot": PlotConfig,
+    "compare": CompareConfig,
+    "report": ReportConfig,
+    "watch": WatchConfig,
+    "status": StatusConfig,
+    "summary": SummaryConfig,
+    "inspect": InspectConfig,
+    "doctor": DoctorConfig,
+}
+"""The schema of each verb's primary config."""
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra as `<verb>_schema`, which the primary configs start from."""
+    for verb, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)

@@ -1,0 +1,157 @@
+"""A data set from one `.npz` file, checked before it is used."""
+
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from senet_lab.data.datasets import ImageData, InMemory
+from senet_lab.errors import UsageError
+
+NEEDED = "x_train, y_train, x_test, y_test"
+
+
+@dataclass(frozen=True)
+class Arrays(InMemory):
+    """Any `.npz` with `x_train`, `y_train`, `x_test`, `y_test`.
+
+    Args:
+        path: the file. Images are uint8 (N, H, H, C), C = 1 or 3; labels are integers (N,) from 0.
+        classes: number of classes; without it, the labels of `y_train` must use each of 0..K-1, and K it is.
+    """
+
+    path: str | None
+    classes: int | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side, from the file's header."""
+        return self._image_shape("x_train")[1]
+
+    @property
+    def train_images(self) -> int:
+        """Number of training images, from the file's header."""
+        return self._image_shape("x_train")[0]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, from the labels alone."""
+        return self._count_classes(self._read_labels("y_train"), self._read_labels("y_test"))
+
+    def read(self) -> ImageData:
+        """See `InMemory`."""
+        train_shape, test_shape = self._image_shape("x_train"), self._image_shape("x_test")
+        if train_shape[1:] != test_shape[1:]:
+            raise self._error(
+                f"x_train is {train_shape}, x_test {test_shape}: all images must be of one shape"
+            )
+        y_train, y_test = self._read_labels("y_train"), self._read_labels("y_test")
+        for part, shape, labels in (("train", train_shape, y_train), ("test", test_shape, y_test)):
+            if shape[0] != len(labels):
+                raise self._error(f"{shape[0]} images in x_{part} but {len(labels)} labels in y_{part}")
+        self._count_classes(y_train, y_test)
+        return ImageData(
+            _three_channels(self._read("x_train")), y_train, _three_channels(self._read("x_test")), y_test
+        )
+
+    def _image_shape(self, key: str) -> tuple[int, ...]:
+        shape, dtype = self._header(key)
+        if dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (1, 3):
+            raise self._error(f"{key} is {shape} {dtype}; (N, H, H, 3) or (N, H, H, 1) uint8 is needed")
+        if 0 in shape:
+            raise self._error(f"{key} is {shape}: no image in it")
+        return shape
+
+    def _read_labels(self, key: str) -> np.ndarray:
+        """The labels as int64 (N,), none negative."""
+        shape, dtype = self._header(key)
+        if dtype.kind not in "iu" or len(shape) != 1:
+            raise self._error(f"{key} is {shape} {dtype}; (N,) integers are needed")
+        if 0 in shape:
+            raise self._error(f"{key} is {shape}: no label in it")
+        labels = self._read(key)
+        if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
+            raise self._error(f"{key} has labels from {labels.min()} to {labels.max()}: classes count from 0")
+        return labels.astype(np.int64)
+
+    def _count_classes(self, y_train: np.ndarray, y_test: np.ndarray) -> int:
+        used = np.unique(y_train)
+        classes = len(used) if self.classes is None else self.classes
+        if self.classes is None and not np.array_equal(used, np.arange(classes)):
+            missing = np.setdiff1d(np.arange(classes), used)[0]
+            raise self._error(
+                f"y_train has no image of class {missing} but one of class {used[-1]}: number the classes "
+                "from 0 without a gap, or say how many there are with dataset.classes=K"
+            )
+        largest = max(used[-1], y_test.max())
+        if largest >= classes:
+            source = "in y_train" if self.classes is None else "said by dataset.classes"
+            raise self._error(
+                f"a label {largest}, but {classes} classes {source}: labels are 0..{classes - 1}"
+            )
+        return classes
+
+    def _header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Shape and dtype of one array; its content is not read."""
+        with self._member(key) as (member, size):
+            version = npy.read_magic(member)
+            if version == (1, 0):
+                shape, _, dtype = npy.read_array_header_1_0(member)
+            elif version == (2, 0):
+                shape, _, dtype = npy.read_array_header_2_0(member)
+            else:
+                raise ValueError(f"npy format {version}")
+            if dtype.hasobject:
+                raise self._error(
+                    f"{key} holds Python objects, which could run code: plain arrays are needed"
+                )
+            if math.prod(shape) * dtype.itemsize + member.tell() != size:
+                raise ValueError("the header does not match the content")
+        return shape, dtype
+
+    def _read(self, key: str) -> np.ndarray:
+        with self._member(key) as (member, _):
+            array = npy.read_array(member, allow_pickle=False)
+            member.read()  # up to the end, where the checksum is compared
+        return array
+
+    @contextmanager
+    def _member(self, key: str) -> Iterator[tuple[IO[bytes], int]]:
+        """One array's file in the archive and its length in bytes; damage is reported by name."""
+        if self.path is None:
+            raise UsageError(f"dataset=arrays needs a file: dataset.path=FILE.npz with {NEEDED}")
+        path = Path(self.path).expanduser()
+        try:
+            if not path.exists():
+                raise self._error(f"no such file; give an .npz with {NEEDED}")
+            with zipfile.ZipFile(path) as archive:
+                if f"{key}.npy" not in archive.namelist():
+                    raise self._error(f"no array {key} in it; needed are {NEEDED}")
+                with archive.open(f"{key}.npy") as member:
+                    yield member, archive.getinfo(f"{key}.npy").file_size
+        except OSError as error:
+            raise self._error(
+                f"cannot be read ({error.strerror or error}); give an .npz with {NEEDED}"
+            ) from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, tokenize.TokenError):
+            with path.open("rb") as file:
+                is_zip = file.read(2) == b"PK"
+            if not is_zip:
+                raise self._error(f"not an .npz file; numpy.savez makes one, with {NEEDED}") from None
+            raise self._error(f"cut short or damaged at {key}; make or copy the file again") from None
+
+    def _error(self, message: str) -> UsageError:
+        return UsageError(f"dataset.path={self.path}: {message}")
+
+
+def _three_channels(images: np.ndarray) -> np.ndarray:
+    """(N, H, H, 1 or 3) → (N, H, H, 3), contiguous."""
+    return np.repeat(images, 3 // images.shape[3], axis=3)

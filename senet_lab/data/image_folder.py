@@ -1,0 +1,128 @@
+"""A data set of image files, decoded by worker processes: for what does not fit in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from senet_lab.data.augment import Augment
+from senet_lab.data.batches import LoadedBatches
+from senet_lab.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Image files in `root/train/<class>/` and `root/test/<class>/` (or `val`), decoded by worker processes.
+
+    Training images are cut with torchvision's RandomResizedCrop; test images are resized to 256/224 of
+    `image_size` on their short side and cut at the centre (He et al., arXiv 1512.03385, section 3.4).
+
+    Args:
+        root: the folder.
+        image_size: pixels a side of what the network sees.
+        workers: decoding processes; 0 decodes in the training process.
+    """
+
+    root: str | None
+    image_size: int = 224
+    workers: int = 2
+
+    @property
+    def num_classes(self) -> int:
+        """Number of class folders."""
+        return len(_image_folders(self)[0].classes)
+
+    @property
+    def train_images(self) -> int:
+        """Number of training images."""
+        return len(_image_folders(self)[0])
+
+    def check(self) -> None:
+        """See `DataSet`; the images themselves are opened during the run."""
+        if self.image_size < 1:
+            raise UsageError(f"dataset.image_size={self.image_size}: give 1 pixel or more")
+        if self.workers < 0:
+            raise UsageError(f"dataset.workers={self.workers}: give 0 or more")
+        train, test = _image_folders(self)
+        if train.classes != test.classes:
+            only = sorted(set(train.classes) ^ set(test.classes))[0]
+            raise UsageError(f"dataset.root={self.root}: class {only} is in one of train and test only")
+
+    def batches(self, augment: Augment, batch_size: int, device: torch.device) -> LoadedBatches:
+        """See `DataSet`."""
+        from torchvision import transforms
+
+        train, test = _image_folders(self)
+        random_crop = transforms.RandomResizedCrop(self.image_size)
+        centre_crop = transforms.Compose(
+            [transforms.Resize(round(self.image_size * 256 / 224)), transforms.CenterCrop(self.image_size)]
+        )
+        return LoadedBatches(
+            DecodedImages(train.samples, random_crop),
+            DecodedImages(test.samples, centre_crop),
+            train_images=len(train),
+            test_images=len(test),
+            image_size=self.image_size,
+            augment=augment,
+            batch_size=batch_size,
+            workers=self.workers,
+            device=device,
+        )
+
+
+@lru_cache(maxsize=4)
+def _image_folders(dataset: ImageFolder) -> tuple[Any, Any]:
+    """The training and test part as torchvision lists them."""
+    from torchvision import datasets
+
+    if dataset.root is None:
+        raise UsageError(
+            "dataset=image_folder needs a folder: dataset.root=DIR with train/ and test/ (or val/)"
+        )
+    root = Path(dataset.root).expanduser()
+    parts = []
+    for names in (("train",), ("test", "val")):
+        found = [root / name for name in names if (root / name).is_dir()]
+        if not found:
+            raise UsageError(f"dataset.root={dataset.root}: no folder {' or '.join(names)} in it")
+        try:
+            parts.append(datasets.ImageFolder(found[0]))
+        except FileNotFoundError as error:  # no class folder, or one without an image
+            raise UsageError(f"dataset.root={dataset.root}: {error}") from None
+    return parts[0], parts[1]
+
+
+class DecodedImages(Dataset):
+    """Maps (index, seed) to an image uint8 (H, H, 3) and its label; the seed drives the transform.
+
+    Args:
+        samples: path and label of each image.
+        transform: from a PIL image to a PIL image.
+    """
+
+    def __init__(
+        self, samples: list[tuple[str, int]], transform: Callable[[Image.Image], Image.Image]
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
+        """Decode one image."""
+        index, seed = key
+        path, label = self.samples[index]
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except OSError as error:
+            raise UsageError(f"{path}: not a readable image ({error})") from None
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            image = self.transform(image)
+        return torch.from_numpy(np.array(image)), label

@@ -1,0 +1,117 @@
+"""Pages of figures and tables: one HTML file that needs nothing else, for every width, light and dark."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from bokeh.embed import file_html
+from bokeh.models import Plot
+from bokeh.resources import INLINE
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+"""Every value is escaped unless a template says otherwise."""
+
+
+LONG = 40
+"""Characters beyond which a cell's text wraps."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads somewhere."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell: what is read, and what it is sorted by."""
+
+    text: str
+    key: float | str
+    href: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """`number` is sorted as one and set flush right; `long` text may wrap."""
+        if isinstance(self.key, float):
+            return "number"
+        return "long" if len(self.text) > LONG else "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that a reader can sort by any column."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text as it is: a command, a traceback."""
+
+    caption: str
+    text: str
+    is_open: bool = True
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page under one heading."""
+
+    heading: str
+    notes: Sequence[str] = ()
+    plot: Plot | None = None
+    tables: Sequence[Table] = ()
+    listings: Sequence[Listing] = ()
+    alternative: str = field(default="its values are in the tables below")
+    """Where those who cannot see the plot find what it shows."""
+
+
+def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str]) -> Table:
+    """The columns of `frame` that `headings` names, under those names."""
+    values = frame[list(headings)].itertuples(index=False)
+    return Table(caption, list(headings.values()), [[_cell(value) for value in row] for row in values])
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, Link):
+        return Cell(value.text, value.text, value.href)
+    if isinstance(value, str):
+        return Cell(value, value)
+    if pd.isna(value):
+        return Cell("–", 1e300)  # sorted last
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+        return Cell(text, text)
+    return Cell(f"{value:.4f}" if isinstance(value, float) else str(value), float(value))
+
+
+def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
+    """The page as HTML.
+
+    Args:
+        title: of the page.
+        lead: sentences under the title.
+        sections: in reading order; their plots are made for a browser (`charts.make_interactive`).
+    """
+    plots = [section.plot for section in sections if section.plot is not None]
+    for number, plot in enumerate(plots):
+        plot.name = f"plot {number}"  # by which the template finds its place
+    template = TEMPLATES.get_template("page.html.jinja")
+    text: dict[str, Any] = {"lead": lead, "sections": sections}
+    if not plots:
+        return template.render(title=title, bokeh_css="", bokeh_js="", plot_script="", roots={}, **text)
+    return file_html(plots, INLINE, title, template=template, template_variables={"roots": {}, **text})

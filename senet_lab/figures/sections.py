@@ -1,0 +1,291 @@
+"""The parts that pages of a sweep are made of."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from senet_lab.config import Band
+from senet_lab.figures.charts import draw, make_interactive
+from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
+from senet_lab.figures.compare import DIGITISED_TOLERANCE, WIDENING
+from senet_lab.figures.curves import notes
+from senet_lab.figures.grouping import MISSING, Figure, Run
+from senet_lab.figures.page import Link, Listing, Section, Table, table
+from senet_lab.figures.published import source_note
+from senet_lab.figures.statistics import what_it_can_show
+from senet_lab.figures.sweep import UNREADABLE
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.plan import Plan
+
+FINAL_HEADINGS = {
+    "activation": "line",
+    "epoch": "epoch",
+    "n": "n",
+    "mean": "ours",
+    "std": "std",
+    "other_n": "n of others",
+    "other_mean": "others",
+    "other_std": "std of others",
+    "difference": "difference",
+    "z": "z",
+    "test": "test",
+    "p": "p",
+    "p_holm": "p (Holm)",
+    "detectable": "detectable",
+    "curve_epochs": "epochs compared",
+    "curve_distance": "largest distance",
+    "curve_distance_epoch": "at epoch",
+}
+EPOCH_HEADINGS = {
+    "activation": "line",
+    "epoch": "epoch",
+    "n": "n",
+    "mean": "ours",
+    "other_mean": "others",
+    "other_std": "std of others",
+    "low": "near from",
+    "high": "to",
+    "inside": "near",
+}
+RANKING_HEADINGS = {
+    "figure": "figure",
+    "epoch": "epoch",
+    "ours": "ours, lowest error first",
+    "others": "others",
+    "same_order": "same order",
+    "same_best": "same best",
+    "kendall": "Kendall's τ",
+    "p": "p",
+    "spearman": "Spearman's ρ",
+}
+STATISTICS_HEADINGS = {
+    "activation": "line",
+    "n": "n",
+    "epoch": "epoch",
+    "mean": "mean error",
+    "std": "std",
+    "sem": "std error",
+    "t_low": "95 % from",
+    "t_high": "to",
+    "best_epoch": "best epoch",
+    "best_mean": "its error",
+    "target_error": "target",
+    "target_epoch": "reached at epoch",
+    "area": "area under curve",
+    "missing": "missing runs",
+}
+PAPER_HEADINGS = {
+    "top5_mean": "top-5 error",
+    "reference_top1": "paper",
+    "reference_top5": "paper, top-5",
+    "reference_source": "source",
+}
+PAIRWISE_HEADINGS = {
+    "first": "line",
+    "second": "against",
+    "epoch": "epoch",
+    "n": "n",
+    "test": "test",
+    "difference": "difference",
+    "low": "95 % from",
+    "high": "to",
+    "p": "p",
+    "p_holm": "p (Holm)",
+}
+COEFFICIENT_HEADINGS = {
+    "activation": "line",
+    "site": "site",
+    "n": "n",
+    "alpha_mean": "α",
+    "alpha_std": "std of α",
+    "beta_mean": "β",
+    "beta_std": "std of β",
+}
+RUN_HEADINGS = {
+    "record": "record",
+    "line": "line",
+    "seed": "seed",
+    "state": "state",
+    "message": "message",
+    "epochs": "epochs",
+    "planned": "of",
+    "error": "last error",
+    "minutes": "minutes",
+}
+ENVIRONMENT_HEADINGS = {"runs": "runs", "what": "what", "value": "value"}
+HOW_TO_READ = (
+    "z is the difference (ours minus the others') over its standard error. Welch's t test where both sides "
+    "have two runs or more; where only the others' mean is known, a one-sample t test, which takes that mean "
+    "as exact and so gives too small a p; no test for a single run. “detectable” is the true difference that "
+    "the test finds with power 0.8, given these spreads. p (Holm) is corrected for all rows of all figures.",
+    f"An epoch is near when all our runs lie within the range of the others' runs, widened by {WIDENING} of "
+    "their standard deviations on each side; where only their mean is known, within "
+    f"{DIGITISED_TOLERANCE} of it.",
+)
+
+
+def figure_section(figure: Figure, band: Band, reference: bool, tables: Sequence[Table]) -> Section:
+    """A figure with what a reader must know about it, and its tables; without a plot before any epoch."""
+    if all(run.metrics.empty for line in figure.lines for run in line.runs):
+        return Section(figure.title, ["No run has finished an epoch yet."], tables=tables)
+    sentences = notes(figure) + (source_note(figure) if reference else [])
+    chart = draw(figure, band, reference, sentences)
+    subtitle = chart.subtitle
+    make_interactive(chart)
+    return Section(figure.title, [f"Test error: {subtitle}.", *sentences], chart.figure, tables)
+
+
+def comparison_sections(
+    figures: Sequence[Figure], others: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame]
+) -> list[Section]:
+    """What `senet-lab compare` found: how to read it, the rankings, and a part a figure.
+
+    Args:
+        figures: ours.
+        others: the figures that they are compared with, by name; none where those are the published ones,
+            which are drawn into ours.
+        tables: `final`, `epochs` and `ranking`, as `figures.compare` makes them.
+    """
+    read = [*HOW_TO_READ, what_it_can_show(int(tables["final"]["n"].max()))]
+    ranking = table("Rankings by mean error", tables["ranking"], RANKING_HEADINGS)
+    sections = [Section("Summary", read, tables=[ranking])]
+    for figure in figures:
+        parts = {name: frame[frame["figure"] == figure.name] for name, frame in tables.items()}
+        if parts["final"].empty:
+            continue
+        found = [
+            table("At the last common epoch, and over the whole curves", parts["final"], FINAL_HEADINGS),
+            table("Epoch by epoch", parts["epochs"], EPOCH_HEADINGS),
+        ]
+        sections.append(figure_section(figure, Band.std, not others, found))
+        if figure.name in others:
+            beside = figure_section(others[figure.name], Band.std, False, [])
+            sections.append(replace(beside, alternative="its values are the others' in the tables above"))
+    return sections
+
+
+def statistics_headings(values: pd.DataFrame) -> dict[str, str]:
+    """The columns of `with_statistics` that a reader sees, and those of the papers where there are any."""
+    return STATISTICS_HEADINGS | {key: text for key, text in PAPER_HEADINGS.items() if key in values}
+
+
+def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
+    """All figures against the published runs, in short."""
+    near = f"{epochs['inside'].sum()} of {len(epochs)} epochs compared are near the published ones."
+    tables = [
+        table(
+            "At the last common epoch, and over the whole curves",
+            finals,
+            {"figure": "figure"} | FINAL_HEADINGS,
+        ),
+        table("Rankings by mean error", ranking, RANKING_HEADINGS),
+    ]
+    return Section("Against the published runs", [*HOW_TO_READ, near], tables=tables)
+
+
+def coefficient_section(figure: Figure, sweep: Path) -> Section | None:
+    """What the activations of a figure learned; None where they learn nothing."""
+    values = coefficients(figure, sweep)
+    if values.empty:
+        return None
+    colors = {
+        line.label: line.style.color for line in figure.lines if line.label in set(values["activation"])
+    }
+    chart = draw_coefficients(over_epochs(values), colors)
+    return Section(
+        f"{figure.title}: learned coefficients",
+        ["Mean and range over sites and seeds. TAct is (αx + 1 − α)·σ((1 + β)x); mTAct squares α and β."],
+        chart.figure,
+        [table("At the last epoch, mean over runs", last_values(values), COEFFICIENT_HEADINGS)],
+    )
+
+
+def runs_section(figures: Sequence[Figure], sweep: Path, unreadable: Mapping[str, str]) -> Section:
+    """Every run with its state and a link to its record, those first that are not finished."""
+    rows = [
+        _run_row(run, sweep, line.label) for figure in figures for line in figure.lines for run in line.runs
+    ]
+    blank = dict.fromkeys(RUN_HEADINGS)
+    rows += [
+        {**blank, "record": _record(directory), "state": UNREADABLE, "message": reason}
+        for directory, reason in unreadable.items()
+    ]
+    frame = pd.DataFrame(rows, columns=list(RUN_HEADINGS))
+    frame = frame.astype(dict.fromkeys(("seed", "epochs", "planned"), "Int64"))
+    frame = frame.sort_values("state", key=lambda states: states == State.FINISHED, kind="stable")
+    counts = frame["state"].value_counts().sort_index()
+    summary = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, RUN_HEADINGS)])
+
+
+def _run_row(run: Run, sweep: Path, line: str) -> dict[str, Any]:
+    status = RunDirectory(sweep / run.directory).status()
+    last = None if run.metrics.empty else 1 - float(run.metrics["test_top1"].iloc[-1])
+    return {
+        "record": _record(run.directory) if run.state != MISSING else run.directory,
+        "line": line,
+        "seed": run.config["seed"],
+        "state": str(run.state),
+        "epochs": len(run.metrics),
+        "planned": run.config["epochs"],
+        "error": last,
+        "minutes": float(run.metrics["seconds"].sum()) / 60,
+        "message": "; ".join(filter(None, [status.get("error"), *status.get("notes", [])])),
+    }
+
+
+def _record(directory: str) -> Link:
+    """A run's folder, seen from the sweep's."""
+    return Link(directory, f"{quote(directory)}/")
+
+
+def failures_section(sweep: Path, runs: Sequence[Run], unreadable: Mapping[str, str]) -> Section | None:
+    """Tracebacks of failed runs, and why some records cannot be read; None where all is well."""
+    listings = [Listing(directory, reason) for directory, reason in unreadable.items()]
+    for run in runs:
+        trace = RunDirectory(sweep / run.directory).error_file
+        if run.state == State.FAILED and trace.exists():
+            listings.append(Listing(run.directory, trace.read_text("utf-8", "replace"), is_open=False))
+    return Section("Failures", listings=listings) if listings else None
+
+
+def plan_section(plan: Plan | None, sweep: Path, commands: Sequence[str]) -> Section:
+    """What was planned, by which commands, and the one that made this page."""
+    if plan is None:
+        return Section("Plan", ["There is no plan: these are single records."], listings=_commands(commands))
+    trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
+    models = sorted({run.config["model"]["name"] for run in plan.runs})
+    sentences = [
+        f"{len(plan.runs)} runs of {', '.join(models)}, planned by code with the hash {plan.source[:12]}."
+    ]
+    return Section("Plan", sentences, listings=_commands([*dict.fromkeys(trained), *commands]))
+
+
+def _commands(commands: Sequence[str]) -> list[Listing]:
+    return [Listing("Commands, the last of them made this page", "\n".join(commands))]
+
+
+def environment_section(sweep: Path, runs: Sequence[Run]) -> Section:
+    """Versions, hardware and source that the runs report, with how many runs report each."""
+    rows = []
+    for run in runs:
+        file = sweep / run.directory / "environment.json"
+        if file.exists():
+            for key, value in json.loads(file.read_text("utf-8")).items():
+                rows.append({"what": key, "value": _plain(value)})
+    frame = pd.DataFrame(rows, columns=["what", "value"])
+    counted = frame.groupby(["what", "value"], sort=False).size().rename("runs").reset_index()
+    return Section(
+        "Versions and hardware", tables=[table("As the runs report them", counted, ENVIRONMENT_HEADINGS)]
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,28 @@
+"""The runs of a sweep as they stand, whatever state some of them are in."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from senet_lab.compose import Command
+from senet_lab.figures.grouping import Figure, group, read_runs
+
+UNREADABLE = "unreadable"
+"""The state of a run whose record is damaged."""
+
+
+def templates_of(command: Command) -> dict[str, Any]:
+    """`figures` as the command's config has it, unresolved: each run fills it in with its own values."""
+    templates = OmegaConf.to_container(command.node.figures)
+    assert isinstance(templates, dict)
+    return {str(key): value for key, value in templates.items()}
+
+
+def figures_of(command: Command, sweep: Path) -> list[Figure]:
+    """The figures of a sweep, grouped as the command's config says.
+
+    Raises:
+        UsageError: no runs, a record that cannot be read, runs that cannot be grouped.
+    """
+    return group(read_runs(sweep), templates_of(command))

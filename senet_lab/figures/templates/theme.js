@@ -1,0 +1,44 @@
+// Plots are painted on canvas, which CSS does not reach: give them the page's colours, on paper the light ones.
+{
+  const dark = matchMedia("screen and (prefers-color-scheme: dark)")
+  const local = {sync: false}  // paint is this browser's own, nothing for a server to know
+  const figures = () => Bokeh.documents.flatMap((doc) => [...doc._all_models.values()]).filter((model) => model.type === "Figure")
+  const paint = () => {
+    const style = getComputedStyle(document.documentElement)
+    const [paper, ink, faint, line] = ["paper", "ink", "faint", "line"].map((name) => style.getPropertyValue(`--${name}`).trim())
+    for (const plot of figures()) {
+      plot.setv({background_fill_color: paper, border_fill_color: paper, outline_line_color: line, border_line_color: null}, local)
+      for (const part of [...plot.left, ...plot.right, ...plot.above, ...plot.below, ...plot.center]) {
+        if (part.type.endsWith("Axis")) part.setv({major_label_text_color: faint, axis_label_text_color: ink, axis_line_color: faint, major_tick_line_color: faint}, local)
+        if (part.type === "Grid") part.setv({grid_line_color: part.dimension === 1 ? line : null}, local)
+        if (part.type === "Legend") part.setv({label_text_color: ink, background_fill_color: paper, border_line_color: line}, local)
+      }
+      // What is black on white would vanish on a dark ground.
+      const [from, to] = dark.matches ? ["#000000", "#ffffff"] : ["#ffffff", "#000000"]
+      for (const {glyph} of plot.renderers)
+        for (const property of ["line_color", "fill_color"])
+          if ((glyph[property]?.value ?? glyph[property]) === from) glyph.setv({[property]: to}, local)
+    }
+  }
+  // On a phone a legend beside the plot leaves it no room: put it below.
+  const narrow = matchMedia("(max-width: 600px)")
+  const place = () => {
+    for (const plot of figures()) {
+      const [from, to] = narrow.matches ? ["right", "below"] : ["below", "right"]
+      const legends = plot[from].filter((part) => part.type === "Legend")
+      if (legends.length === 0) continue
+      for (const legend of legends) {
+        const longest = Math.max(...legend.items.map((item) => String(item.label?.value ?? "").length))
+        const fit = Math.max(1, Math.floor(300 / (40 + 7 * longest)))  // columns, by the pixels that labels take
+        legend.setv({ncols: narrow.matches ? fit : "auto"}, local)
+      }
+      plot.setv({[from]: plot[from].filter((part) => !legends.includes(part)), [to]: [...plot[to], ...legends]}, local)
+    }
+  }
+  const dress = () => { paint(); place() }
+  dark.addEventListener("change", paint)
+  narrow.addEventListener("change", place)
+  const begin = () => Bokeh.documents[0]?.roots().length ? dress() : setTimeout(begin, 50)
+  begin()
+  if ("live" in document.body.dataset) setInterval(dress, 1000)  // plots come as the sweep goes on
+}

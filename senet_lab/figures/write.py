@@ -1,0 +1,64 @@
+"""Figures and tables to their folder, each file whole and told by name."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from senet_lab.errors import UsageError
+from senet_lab.files import write_atomic
+
+if TYPE_CHECKING:
+    from senet_lab.figures.export import Drawing
+
+FORMATS = ("html", "png", "svg")
+INSTALL = "no Chromium, so no PNG and SVG; to install it: apt-get install chromium chromium-driver"
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Raise `UsageError` unless `formats` are one or more of `FORMATS`."""
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UsageError(f"formats={formats}: formats must be one or more of {', '.join(FORMATS)}")
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV."""
+    _write(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
+    """Write each drawing as `folder/<name>.<format>`; False where a browser is there and fails."""
+    if "html" in formats:
+        for name, drawing in drawings.items():
+            _write(folder / f"{name}.html", drawing.html)
+    return _render(drawings, folder, [form for form in formats if form != "html"])
+
+
+def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
+    # Here, because bokeh and chartify take a second to import, and errors should not wait for it.
+    from senet_lab.figures.export import BrowserError, find_chromium, headless_chromium
+
+    if not formats:
+        return True
+    found = find_chromium()
+    if found is None:
+        print(INSTALL, file=sys.stderr)
+        return True
+    try:
+        with headless_chromium(*found) as render:
+            for name, drawing in drawings.items():
+                svg, png = render(drawing)
+                for form, content in (("png", png), ("svg", svg)):
+                    if form in formats:
+                        _write(folder / f"{name}.{form}", content)
+    except BrowserError as error:
+        print(f"Chromium failed, so PNG and SVG are not all written: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    write_atomic(path, content)
+    print(path)

@@ -1,0 +1,117 @@
+"""Activation functions with learnable coefficients: TAct and mTAct.
+
+Activations without coefficients need no class here: their YAML names ``torch.nn.ReLU`` and the like.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class LearnableActivation(nn.Module):
+    """An activation with two coefficients, α and β: scalars, or one pair per channel.
+
+    Args:
+        channels: width of the site, used when ``per_channel``.
+        alpha, beta: initial values.
+        learnable: parameters if true, buffers otherwise.
+        per_channel: coefficients of shape (channels,) instead of ().
+    """
+
+    def __init__(
+        self, channels: int, alpha: float, beta: float, learnable: bool = True, per_channel: bool = False
+    ) -> None:
+        super().__init__()
+        kind = nn.Parameter if learnable else nn.Buffer
+        shape = (channels,) if per_channel else ()
+        self.alpha = kind(torch.full(shape, float(alpha)))
+        self.beta = kind(torch.full(shape, float(beta)))
+
+    def coefficients(self) -> Tensor:
+        """α and β as they stand, detached, for a log: (2,), or (2, C) per channel."""
+        return torch.stack((self.alpha, self.beta)).detach()
+
+
+class TAct(LearnableActivation):
+    """TAct(x) = (αx + 1 − α)·σ((1 + β)x), for x of shape (N, C, …).
+
+    The same function as (A·x + B)(tanh(C·x) + 1) with A = α/2, B = (1 − α)/2, C = (1 + β)/2, in a form that
+    cannot overflow. Source: the public repository GSPuniani/MBG-Activation-Functions.
+    """
+
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """What stands for α and β in the formula."""
+        return self.alpha, self.beta
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation to every element; shape and dtype stay those of ``x``."""
+        broadcast = (-1,) + (1,) * (x.ndim - 2)  # α, β: (1, 1, 1) or (C, 1, 1) against (N, C, H, W)
+        alpha, beta = self.effective()
+        return _TActFunction.apply(x, alpha.view(broadcast), beta.view(broadcast))
+
+
+class MTAct(TAct):
+    """mTAct is TAct with α² for α and β² for β: (α²x + 1 − α²)·σ((1 + β²)x)."""
+
+    def effective(self) -> tuple[Tensor, Tensor]:
+        """What stands for α and β in the formula: their squares."""
+        return self.alpha.square(), self.beta.square()
+
+
+class _TActFunction(torch.autograd.Function):
+    """(αx + 1 − α)·σ((1 + β)x), keeping x alone of all feature maps.
+
+    Half-precision x is computed in float32: as exact as PyTorch's own activations, and the sums for α and β
+    over a whole feature map neither overflow nor lose small terms.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        for piece, result in zip(pieces(x), pieces(out), strict=True):
+            wide = piece.to(wide_dtype(x))
+            gate = (wide * (1 + beta)).sigmoid_()
+            result.copy_(gate.mul_(wide.mul(alpha).add_(1 - alpha)))
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG004
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, alpha, beta = ctx.saved_tensors
+        grad_x, grad_alpha, grad_beta = torch.empty_like(x), torch.zeros_like(alpha), torch.zeros_like(beta)
+        for piece, piece_grad, result in zip(pieces(x), pieces(grad), pieces(grad_x), strict=True):
+            wide = piece.to(wide_dtype(x))
+            gate = (wide * (1 + beta)).sigmoid_()
+            # Gradients of the two factors: the line αx + 1 − α …
+            through_line = piece_grad.to(wide_dtype(x)) * gate
+            # … and the gate's argument.
+            line = wide.mul(alpha).add_(1 - alpha)
+            through_gate = gate.neg_().add_(1).mul_(line).mul_(through_line)
+            if ctx.needs_input_grad[1]:
+                grad_alpha += (through_line * wide).sub_(through_line).sum_to_size(alpha.shape)
+            if ctx.needs_input_grad[2]:
+                grad_beta += (wide * through_gate).sum_to_size(beta.shape)
+            result.copy_(through_line.mul_(alpha).add_(through_gate.mul_(1 + beta)))
+        return grad_x, grad_alpha, grad_beta
+
+
+PIECE = 1 << 16
+"""Elements of x that fit into a core's cache together with all that is computed from them."""
+
+
+def pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """x in parts along its first dimension, one after the other in a CPU's cache; elsewhere x itself."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() <= PIECE:
+        return (x,)
+    return x.split(max(1, PIECE * len(x) // x.numel()))
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """What an activation computes in: float32, or more where x has more."""
+    return torch.promote_types(x.dtype, torch.float32)

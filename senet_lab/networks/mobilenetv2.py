@@ -1,0 +1,98 @@
+"""MobileNetV2 (Sandler et al., CVPR 2018, arXiv 1801.04381)."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from senet_lab.networks.cond_conv import CondConv2d
+from senet_lab.networks.scaling import scale_depth, scale_width
+from senet_lab.networks.squeeze_excite import NO_SE, SLOTS, Placement
+from senet_lab.networks.unit import (
+    ActLayer,
+    Conv,
+    ResidualUnit,
+    Trunk,
+    branch_alone,
+    conv_norm_act,
+    linear_classifier,
+    stage_of,
+)
+
+
+def inverted_residual(channels: int, expansion: int, out: int, stride: int, kernel: int = 3) -> list[Conv]:
+    """Expand, filter each channel by itself, project: the branch of a unit."""
+    wide = expansion * channels
+    return [Conv(wide, 1), Conv(wide, kernel, stride, groups=wide), Conv(out, 1)]
+
+
+class MobileNetV2(Trunk):
+    """Inverted residuals with linear bottlenecks; a unit has a skip where stride is 1 and the width stays.
+
+    EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) is one of these, with other rows and SE inside.
+
+    Args:
+        num_classes: logits.
+        act_layer: the activation under test, at every non-linearity of the trunk.
+        stages: the paper's table 2, row by row: expansion, output channels, units, stride of the first unit,
+            and the kernel of the depthwise convolutions where it is not 3.
+        stem_channels: of the 3×3 convolution in front.
+        stem_stride: 1 for small images, 2 in the paper.
+        head_channels: of the 1×1 convolution before the pool.
+        depth, width: factors of the units of each row and of all channels (compound scaling).
+        experts: above 1, every convolution of a unit is a ``CondConv2d`` with so many.
+        se: where squeeze-and-excitation stands; its stages are counted by image size, as a ResNet's: the
+            first row is in 2, and each row with a stride begins the next.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        act_layer: ActLayer,
+        stages: Sequence[Sequence[int]],
+        stem_channels: int = 32,
+        stem_stride: int = 1,
+        head_channels: int = 1280,
+        depth: float = 1.0,
+        width: float = 1.0,
+        experts: int = 1,
+        se: Placement = NO_SE,
+    ) -> None:
+        conv_layer = partial(CondConv2d, experts=experts) if experts > 1 else nn.Conv2d
+
+        def unit(
+            number: int, expansion: int, kernel: int, channels: int, out: int, stride: int
+        ) -> ResidualUnit:
+            convs = inverted_residual(channels, expansion, out, stride, kernel)
+            if expansion == 1:
+                convs = convs[1:]  # nothing to expand
+            skip = stride == 1 and channels == out
+            widths = {"pre": channels, "depthwise": expansion * channels, "standard": out, "post": out}
+            slots = se.slots(number, widths | ({"identity": out} if skip else {}), act_layer)
+            return ResidualUnit(
+                conv_norm_act(
+                    channels,
+                    convs,
+                    act_layer,
+                    last_act=False,
+                    conv_layer=conv_layer,
+                    before_last=slots.pop("depthwise", None),
+                ),
+                combine=torch.add if skip else branch_alone,
+                slots=slots,
+            )
+
+        channels, number = scale_width(stem_channels, width), 2
+        stem = conv_norm_act(3, [Conv(channels, 3, stem_stride)], act_layer)
+        rows = []
+        for expansion, row_channels, units, stride, *kernel in stages:
+            number += stride > 1
+            row_unit = partial(unit, number, expansion, *kernel or (3,))
+            out = scale_width(row_channels, width)
+            rows.append(stage_of(row_unit, scale_depth(units, depth), channels, out, stride))
+            channels = out
+        se.check(range(2, number + 1), [*SLOTS, "depthwise"])
+        wide = scale_width(head_channels, width)
+        head = conv_norm_act(channels, [Conv(wide, 1)], act_layer)
+        super().__init__(stem, rows, head, linear_classifier(wide, num_classes))

@@ -1,0 +1,140 @@
+"""What a network is made of, without running it: shapes alone, on torch's meta device."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module that was reached and is a leaf of the tree, or has parameters of its own."""
+
+    name: str
+    type: str
+    output: tuple[int, ...]
+    """Shape without the batch."""
+    parameters: int
+    macs: int
+    """Multiply-accumulates of convolutions and matrix products for one image."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of a whole network for one image."""
+
+    parameters: int
+    macs: int
+    layers: list[Layer] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Equal units in a row: the stem, so many residual units, a transition, the head, the classifier."""
+
+    name: str
+    """Of the first one."""
+    repeat: int
+    output: tuple[int, ...]
+    macs: int
+    """Of all of them."""
+    parameters: int
+    """Of all of them."""
+
+
+class ActivationProbes:
+    """Stands in for the activation under test and counts where a network puts it, and how often.
+
+    Call it as `act_layer`; `instances` is known once the network is built, `sites` after one forward pass.
+    """
+
+    def __init__(self) -> None:
+        self.instances = 0
+        self.sites = 0
+
+    def __call__(self, channels: int) -> nn.Module:  # noqa: ARG002
+        """One more instance."""
+        self.instances += 1
+        probe = nn.Identity()
+        probe.register_forward_hook(self._count)
+        return probe
+
+    def _count(self, _module: nn.Module, _inputs: Any, _output: Tensor) -> None:
+        self.sites += 1
+
+
+def summarise(network: nn.Module, image_size: int) -> Summary:
+    """Count a network that lives on the meta device.
+
+    Args:
+        network: maps (N, 3, image_size, image_size) to logits.
+        image_size: pixels a side.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    leaves = {
+        name: module
+        for name, module in network.named_modules()
+        if not any(module.children()) or list(module.parameters(recurse=False))
+    }
+
+    def remember(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            shapes[name] = tuple(output.shape[1:])
+
+        return hook
+
+    handles = [module.register_forward_hook(remember(name)) for name, module in leaves.items()]
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+    for handle in handles:
+        handle.remove()
+    root = type(network).__name__
+    flops = {name: sum(count.values()) for name, count in counter.get_flop_counts().items()}
+
+    def own_flops(name: str) -> int:
+        children = (f"{root}.{name}.{child}" for child, _ in leaves[name].named_children())
+        return flops.get(f"{root}.{name}", 0) - sum(flops.get(child, 0) for child in children)
+
+    layers = [
+        Layer(
+            name,
+            type(leaves[name]).__name__,
+            shape,
+            sum(parameter.numel() for parameter in leaves[name].parameters(recurse=False)),
+            own_flops(name) // 2,
+        )
+        for name, shape in shapes.items()
+    ]
+    return Summary(sum(parameter.numel() for parameter in network.parameters()), flops["Global"] // 2, layers)
+
+
+def operations(layers: Iterable[Layer]) -> list[Operation]:
+    """Sum layers up to units, and join equal units that follow each other in a stage."""
+    units: list[Operation] = []
+    for name, group in itertools.groupby(layers, lambda layer: _unit(layer.name)):
+        members = list(group)
+        macs, parameters = (sum(getattr(layer, key) for layer in members) for key in ("macs", "parameters"))
+        units.append(Operation(name, 1, members[-1].output, macs, parameters))
+    joined: list[Operation] = []
+    equal = itertools.groupby(units, lambda unit: (_stage(unit.name), *astuple(unit)[2:]))
+    for _, run in equal:
+        first, *others = run
+        repeat = 1 + len(others)
+        joined.append(
+            Operation(first.name, repeat, first.output, repeat * first.macs, repeat * first.parameters)
+        )
+    return joined
+
+
+def _unit(layer: str) -> str:
+    parts = layer.split(".")
+    return ".".join(parts[: 3 if parts[0] == "stages" else 1])
+
+
+def _stage(unit: str) -> str:
+    return unit.rpartition(".")[0] or unit

@@ -1,0 +1,112 @@
+"""The networks of the timm library (Wightman, github.com/huggingface/pytorch-image-models), untrained."""
+
+import difflib
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from senet_lab.errors import UsageError
+from senet_lab.networks.unit import ActLayer
+
+# PyTorch's own, and what timm calls its versions of them; gates (sigmoid, tanh, …) are none of these.
+MODULES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.PReLU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "elu", "prelu", "celu", "selu", "gelu", "gelu_tanh", "quick_gelu",
+    "silu", "mish", "hard_swish", "hard_mish",
+)  # fmt: skip
+FUNCTIONS = {"relu", "relu_", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish", "hardswish"}
+
+
+class Timm(nn.Module):
+    """A network of timm with the activation under test at every site.
+
+    Args:
+        num_classes: logits.
+        act_layer: the activation under test.
+        name: of the network, as `timm.list_models()` gives it.
+
+    Raises:
+        UsageError: timm is not installed, has no such network, or the network computes an activation where
+            it cannot be replaced.
+    """
+
+    def __init__(self, num_classes: int, act_layer: ActLayer, name: str) -> None:
+        super().__init__()
+        timm = _import_timm(name)
+        self.network = timm.create_model(name, num_classes=num_classes)
+        kinds = (*MODULES, *(timm.layers.get_act_layer(kind) for kind in ACTIVATIONS))
+        sites = {path: module for path, module in self.network.named_modules() if isinstance(module, kinds)}
+        for path, channels in _widths(timm, name, sites).items():
+            self.network.set_submodule(path, act_layer(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, 3, H, W) to logits (N, num_classes)."""
+        return self.network(x)
+
+
+def _import_timm(name: str) -> ModuleType:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError("model=timm: timm is not installed; pip install 'senet-lab[timm]'") from error
+    known = timm.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"model.name={name}: timm has no such network{hint}")
+    return timm
+
+
+def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[str, int]:
+    """The width of each site, from a forward pass of shapes alone.
+
+    Raises:
+        UsageError: an activation that stands at several places as one module, or is no module.
+    """
+    widths: dict[str, int] = {}
+    with torch.device("meta"):
+        twin = timm.create_model(name).eval()
+        image = torch.empty(1, *twin.default_cfg["input_size"])
+    refusal = f"model.name={name}: its activations cannot all be replaced"
+
+    for path in sites:
+        twin.set_submodule(path, _Site(path, widths, refusal))
+    with torch.no_grad(), _NoFunctions(refusal):
+        twin(image)
+    return widths
+
+
+class _Site(nn.Module):
+    """Stands where an activation stood and notes the width that comes by, once."""
+
+    def __init__(self, path: str, widths: dict[str, int], refusal: str) -> None:
+        super().__init__()
+        self.path, self.widths, self.refusal = path, widths, refusal
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.path in self.widths:
+            raise UsageError(f"{self.refusal}: {self.path} is one module at several sites")
+        self.widths[self.path] = x.shape[1 if x.ndim == 4 else -1]  # maps (N, C, H, W), tokens (N, L, C)
+        return x
+
+
+class _NoFunctions(TorchFunctionMode):
+    """Refuses activations that are called as functions."""
+
+    def __init__(self, refusal: str) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        if getattr(func, "__name__", "") in FUNCTIONS:
+            raise UsageError(f"{self.refusal}: it calls {func.__name__} as a function")
+        return func(*args, **(kwargs or {}))

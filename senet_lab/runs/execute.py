@@ -1,0 +1,238 @@
+"""One run from the frozen plan to its record, whatever came before it in that directory."""
+
+import math
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import Timeout
+
+import senet_lab
+from senet_lab.errors import UsageError
+from senet_lab.files import remove_temporaries, write_atomic
+from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from senet_lab.runs.directory import MissingRowsError, RunDirectory, State
+from senet_lab.runs.plan import PlannedRun, source_hash
+from senet_lab.runs.survey import FINAL
+from senet_lab.training.engine import Engine, choose_engine
+from senet_lab.training.loop import EpochMetrics, Training
+from senet_lab.training.seeding import seed_global
+
+
+def execute(sweep: Path, run: PlannedRun, stop: Callable[[], bool]) -> State:
+    """Bring one run of the plan to its end, or to where `stop` turns true, and say its state.
+
+    A finished run is left alone; an unfinished one goes on from its last good checkpoint. Only one
+    process at a time executes a run: a run that another holds is returned as it stands.
+    """
+    directory = RunDirectory(sweep / run.directory)
+    try:
+        with directory.lock():
+            state = directory.status()["state"]
+            return state if state in FINAL else _Attempt(directory, run).state(stop)
+    except Timeout:
+        return directory.status()["state"]
+    except (OSError, UsageError) as error:
+        # The record itself cannot be read or written, so nobody but the terminal can be told.
+        _say(f"{directory.path}: {error}")
+        return State.FAILED
+
+
+HEARTBEAT_SECONDS = 5.0
+"""How often a run tells of its progress within an epoch."""
+
+
+class _Attempt:
+    """One process's try at a run whose lock it holds."""
+
+    def __init__(self, directory: RunDirectory, run: PlannedRun) -> None:
+        self.directory = directory
+        self.run = run
+        self.epochs: int = run.config["epochs"]
+        self.seconds_before: float = directory.status().get("seconds", 0.0)
+        self.status: dict[str, Any] = {
+            "state": State.RUNNING,
+            "epochs_done": 0,
+            "epochs": self.epochs,
+            "test_top1": None,
+            "images_done": 0,
+            "images_per_epoch": None,
+            "seconds": 0.0,
+            "config_hash": run.hash,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _now(),
+            "updated": _now(),
+            "error": None,
+            "notes": [],
+        }
+
+    def state(self, stop: Callable[[], bool]) -> State:
+        """Run to the end, and write in which state."""
+        remove_temporaries(self.directory.path)
+        self.directory.write_config(self.run.config)
+        self._write_status(State.RUNNING)
+        try:
+            state, error = self._train(stop)
+            self.directory.error_file.unlink(missing_ok=True)
+            return self._end(state, error)
+        except Exception as error:
+            reason = traceback.format_exception_only(error)[-1].strip()
+            trace = traceback.format_exc()
+            self._end(State.FAILED, " ".join(reason.split()))
+            write_atomic(self.directory.error_file, trace)
+            return State.FAILED
+
+    def _train(self, stop: Callable[[], bool]) -> tuple[State, str | None]:
+        trainer = self.run.config["trainer"]
+        engine = choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+        self.directory.write_environment(environment(engine.device, engine.precision, self.run.threads))
+        with engine.settings(self.run.threads):
+            training = self._begin(engine)
+            training.agree()
+            self._progress(training)
+            saved = time.monotonic()
+            while training.epochs_done < self.epochs:
+                metrics = training.epoch(lambda: self._stops(training, stop))
+                if metrics is None:
+                    return State.INTERRUPTED, None
+                self._record(training, metrics)
+                if not _is_finite(metrics):
+                    return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
+                if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
+                    state = {**training.state_dict(), "source": source_hash()}
+                    save_checkpoint(self.directory.checkpoint_file, state, self.run.hash)
+                    saved = time.monotonic()
+                self._progress(training)
+        if not self.run.config["checkpoint"]["keep"]:
+            self.directory.checkpoint_file.unlink(missing_ok=True)
+        return State.FINISHED, None
+
+    def _begin(self, engine: Engine) -> Training:
+        """Go back to the last good checkpoint and forget the rows after it, or start afresh."""
+        seed_global(self.run.config["seed"])
+        training = Training(self.run.config, engine)
+        if self.directory.checkpoint_file.exists():
+            try:
+                state = load_checkpoint(self.directory.checkpoint_file, self.run.hash)
+                self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
+            except (CheckpointError, MissingRowsError) as error:
+                self._note(f"{error}: this run starts again")
+            else:
+                training.load_state_dict(state)
+                if state["source"] != source_hash():
+                    self._note(f"{self.directory.path} goes on with other code than it began with")
+                self.status["seconds"] = self.seconds_before
+                return training
+        self.directory.keep_epochs(0, 0)
+        return training
+
+    def _note(self, sentence: str) -> None:
+        self.status["notes"].append(sentence)
+        _say(sentence)
+
+    def _checkpoint_is_due(self, epochs_done: int, seconds: float) -> bool:
+        settings = self.run.config["checkpoint"]
+        if epochs_done == self.epochs:
+            return settings["keep"]
+        return epochs_done % settings["every"] == 0 and seconds >= settings["min_seconds"]
+
+    def _record(self, training: Training, metrics: EpochMetrics) -> None:
+        rows = [(metrics.epoch, *row) for row in training.coefficients()]
+        if rows:
+            self.directory.append_activations(rows)
+        self.directory.append_metrics(list(vars(metrics).values()))
+        self.status["seconds"] += metrics.seconds
+        self.status["test_top1"] = metrics.test_top1
+        self.status["epochs_done"] = training.epochs_done
+
+    def _progress(self, training: Training) -> None:
+        self.status["epochs_done"] = training.epochs_done
+        self.status["images_done"] = training.images_done
+        self.status["images_per_epoch"] = training.images_per_epoch
+        self._write_status(State.RUNNING)
+        self.told = time.monotonic()
+
+    def _stops(self, training: Training, stop: Callable[[], bool]) -> bool:
+        """Between two steps: tell how far the epoch is, now and then, and whether to end."""
+        if time.monotonic() - self.told > HEARTBEAT_SECONDS:
+            self._progress(training)
+        return stop()
+
+    def _end(self, state: State, error: str | None = None) -> State:
+        self.status["error"] = error
+        self.status["finished"] = _now()
+        self._write_status(state)
+        return state
+
+    def _write_status(self, state: State) -> None:
+        self.status["state"] = state
+        self.status["updated"] = _now()
+        self.directory.write_status(self.status)
+
+
+def environment(device: torch.device, precision: str, threads: int) -> dict[str, Any]:
+    """What this attempt ran on: for `environment.json`."""
+    return {
+        "senet_lab": senet_lab.__version__,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device_name(device),
+        "device_type": device.type,
+        "precision": precision,
+        "threads": threads,
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's architecture and the instructions that torch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that this package runs from, and whether it was edited; None outside one."""
+    folder = Path(senet_lab.__file__).parent
+    if shutil.which("git") is None:
+        return None
+    ours = subprocess.run(
+        ["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=folder, capture_output=True, check=False
+    )
+    if ours.returncode != 0:
+        return None
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    changes = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def _is_finite(metrics: EpochMetrics) -> bool:
+    return math.isfinite(metrics.train_loss) and math.isfinite(metrics.test_loss)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

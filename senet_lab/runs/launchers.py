@@ -1,0 +1,290 @@
+"""Who executes the runs of a sweep: this process, or worker processes on this machine.
+
+A launcher brings each run that is given to it to an end and reports its state; the plan, the run
+directories and their locks hold everything else.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import Timeout
+from joblib import cpu_count
+from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
+from senet_lab.errors import UsageError
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.runs.survey import FINAL
+
+POLL_SECONDS = 0.1
+"""How soon a waiting launcher sees that it should stop, and a worker that its launcher is gone."""
+
+GRACE_SECONDS = 0.8
+"""What workers get to write down that they were interrupted, before they are killed."""
+
+
+class Launcher(Protocol):
+    """What the train command asks of a launcher."""
+
+    def workers(self, runs: Sequence[PlannedRun]) -> int:
+        """How many of `runs` are executed at a time."""
+
+    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+        """Execute `runs` until done or `stop`; yields the state of each as it ends."""
+
+
+def build_launcher(node: Mapping[str, Any]) -> Launcher:
+    """The launcher that `hydra/launcher=…` names.
+
+    Raises:
+        UsageError: one that is not this package's, or an argument that it does not take.
+    """
+    module, _, name = node["_target_"].rpartition(".")
+    if not module.startswith("senet_lab.runs."):
+        raise UsageError(
+            f"hydra/launcher: {node['_target_']} is not of senet-lab; "
+            "use serial, joblib, ray, submitit_slurm or submitit_local"
+        )
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    try:
+        return getattr(import_module(module), name)(**arguments)
+    except TypeError as error:
+        raise UsageError(f"hydra/launcher: {error}") from error
+
+
+def require_extra(package: str, extra: str) -> None:
+    """Refuse a launcher whose engine is not installed, without importing it.
+
+    Raises:
+        UsageError: with the line that installs it.
+    """
+    if find_spec(package) is None:
+        raise UsageError(
+            f"this launcher needs {package}, which is not installed: pip install 'senet-lab[{extra}]'"
+        )
+
+
+def require_count(key: str, value: object) -> None:
+    """Refuse what is neither null nor a count.
+
+    Raises:
+        UsageError: naming `key`.
+    """
+    if value is not None and not (isinstance(value, int) and value >= 1):
+        raise UsageError(f"hydra.launcher.{key}={value}: must be an integer of 1 or more, or null")
+
+
+def side_by_side(runs: Sequence[PlannedRun], cores: int) -> int:
+    """How many of `runs` the cores feed, so that processes × threads = cores."""
+    return min(len(runs), max(1, cores // max(run.threads for run in runs)))
+
+
+@dataclass(frozen=True)
+class Serial:
+    """One run after the other, in this process."""
+
+    def workers(self, runs: Sequence[PlannedRun]) -> int:  # noqa: ARG002
+        """See `Launcher`."""
+        return 1
+
+    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        with stop.at_once():
+            from senet_lab.runs.execute import execute  # imports torch
+        for run in runs:
+            if stop():
+                return
+            yield execute(sweep, run, stop)
+
+
+class LostWorkerError(Exception):
+    """The process of a run ended under it; the message says how."""
+
+
+class Engine(Protocol):
+    """Worker processes of one kind. A job is whatever the engine calls a run that it was given."""
+
+    def submit(self, runs: Sequence[PlannedRun]) -> Sequence[Any]:
+        """Hand runs over; a job for each."""
+
+    def ended(self, jobs: Sequence[Any]) -> Sequence[Any]:
+        """Those of `jobs` that have ended, after a wait of about `POLL_SECONDS` at most."""
+
+    def state(self, job: Any) -> State:
+        """How a job ended; raises LostWorkerError where its process did not live to say so."""
+
+    def interrupt(self, jobs: Sequence[Any]) -> None:
+        """Pass on that the work should end."""
+
+
+def drive(
+    engine: AbstractContextManager[Engine],
+    sweep: Path,
+    runs: Sequence[PlannedRun],
+    at_a_time: int,
+    stop: Stop,
+) -> Iterator[State]:
+    """Execute `runs` on worker processes: what all engines have in common.
+
+    A lost worker costs its run alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine
+    ends them.
+    """
+    queue = list(runs)
+    busy: dict[Any, PlannedRun] = {}
+    asked: float | None = None
+    try:
+        with engine as started:
+            while busy or (queue and not stop()):
+                if not stop():
+                    fresh, queue = queue[: at_a_time - len(busy)], queue[at_a_time - len(busy) :]
+                    busy.update(zip(started.submit(fresh), fresh, strict=True))
+                elif asked is None:
+                    started.interrupt(list(busy))
+                    asked = time.monotonic()
+                elif time.monotonic() > asked + GRACE_SECONDS:
+                    break
+                for job in started.ended(list(busy)):
+                    run = busy.pop(job)
+                    try:
+                        state = started.state(job)
+                    except LostWorkerError as error:
+                        state = record_end(
+                            sweep, run, State.INTERRUPTED if stop() else State.FAILED, str(error)
+                        )
+                    yield state
+    finally:
+        for run in busy.values():
+            record_end(sweep, run, State.INTERRUPTED, "ended together with the sweep")
+
+
+def execute_in_worker(sweep: Path, run: PlannedRun) -> State:
+    """Execute one run in a process of its own, which signals reach directly."""
+    with stop_on_signal() as stop:
+        with stop.at_once():
+            from senet_lab.runs.execute import execute
+        return State.INTERRUPTED if stop() else execute(sweep, run, stop)
+
+
+def record_end(sweep: Path, run: PlannedRun, state: State, error: str) -> State:
+    """Write how a run ended whose process cannot; what it had recorded stays.
+
+    What has not begun is not interrupted.
+
+    Returns:
+        The state of the run, which is another one where a process elsewhere has taken it over.
+    """
+    directory = RunDirectory(sweep / run.directory)
+    try:
+        with directory.lock():
+            status = directory.status()
+            if status["state"] is State.RUNNING or (state is State.FAILED and status["state"] not in FINAL):
+                directory.write_status({**status, "state": state, "error": error})
+    except Timeout:
+        pass
+    return directory.status()["state"]
+
+
+@dataclass(frozen=True)
+class Joblib:
+    """Worker processes through joblib's process engine.
+
+    Args:
+        n_jobs: processes; None for as many as the cores feed.
+    """
+
+    n_jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        require_count("n_jobs", self.n_jobs)
+
+    def workers(self, runs: Sequence[PlannedRun]) -> int:
+        """See `Launcher`."""
+        return min(self.n_jobs or side_by_side(runs, cpu_count()), len(runs))
+
+    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        workers = self.workers(runs)
+        if workers == 1:
+            return Serial().launch(sweep, runs, stop)
+        return drive(_Pools(sweep, workers), sweep, runs, workers, stop)
+
+
+class _Pools:
+    """An `Engine` of pools of one worker each: a pool whose worker is killed takes all of its runs along."""
+
+    def __init__(self, sweep: Path, workers: int) -> None:
+        self.sweep = sweep
+        self.idle = [_pool() for _ in range(workers)]
+        self.busy: dict[Future, ProcessPoolExecutor] = {}
+
+    def __enter__(self) -> "_Pools":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in [*self.idle, *self.busy.values()]:
+            pool.shutdown(kill_workers=True)
+
+    def submit(self, runs: Sequence[PlannedRun]) -> list[Future]:
+        """See `Engine`."""
+        # Workers are born deaf to Ctrl-C, which a terminal sends to all processes: we pass it on, once.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            pools = [self.idle.pop() for _ in runs]
+            jobs = [
+                pool.submit(execute_in_worker, self.sweep, run) for pool, run in zip(pools, runs, strict=True)
+            ]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self.busy.update(zip(jobs, pools, strict=True))
+        return jobs
+
+    def ended(self, jobs: Sequence[Future]) -> list[Future]:
+        """See `Engine`."""
+        return list(wait(jobs, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done)
+
+    def state(self, job: Future) -> State:
+        """See `Engine`."""
+        pool = self.busy.pop(job)
+        error = job.exception()
+        if error is not None:
+            pool.shutdown(kill_workers=True)
+            pool = _pool()
+        self.idle.append(pool)
+        if error is not None:
+            killed = "the worker process was killed (by a person, or by the system for want of memory)"
+            raise LostWorkerError(killed) from error
+        return job.result()
+
+    def interrupt(self, jobs: Sequence[Future]) -> None:
+        """See `Engine`."""
+        for job in jobs:
+            for pid in list(self.busy[job]._processes or {}):
+                os.kill(pid, signal.SIGTERM)
+
+
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=1, initializer=_leave_with, initargs=(os.getpid(),))
+
+
+def _leave_with(launcher: int) -> None:
+    """Let a worker end when its launcher does, however that came about."""
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

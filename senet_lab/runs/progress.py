@@ -1,0 +1,99 @@
+"""Progress of a sweep as a whole: a live line on a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from senet_lab.runs.directory import State
+from senet_lab.runs.survey import Survey
+
+REFRESH_SECONDS = 0.5
+REFRESH_SHARE = 0.05
+"""Of the time, at most, that is spent on reading run directories, however many there are."""
+PLAIN_LINE_SECONDS = 15.0
+"""Away from a terminal: how long without a line at most."""
+SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
+
+
+class SweepProgress:
+    """Reads the run directories in a thread of its own while launchers do the work.
+
+    Args:
+        survey: the runs to watch.
+        workers: how many run at a time.
+        console: where to show it.
+    """
+
+    def __init__(self, survey: Survey, workers: int, console: Console) -> None:
+        self.survey = survey.refresh()
+        self.workers = workers
+        self.console = console
+        self.started = time.monotonic()
+        self.images_before = survey.images()
+        self._seconds = 0.0  # that the last refresh took
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+
+    def __enter__(self) -> "SweepProgress":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def line(self) -> str:
+        """Runs, epochs, images/s and time left, as one line."""
+        counts = self.survey.counts()
+        done, epochs = self.survey.epochs()
+        seconds = time.monotonic() - self.started
+        rate = (self.survey.images() - self.images_before) / seconds if seconds else 0.0
+        left = self.survey.seconds_left(self.workers)
+        parts = [f"runs {counts[State.FINISHED]}/{len(self.survey.runs)}"]
+        parts += [f"{counts[state]} {state}" for state in SHOWN if counts[state]]
+        parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{_clock(seconds)} gone"]
+        parts.append("time left unknown" if left is None else f"about {_clock(left)} left")
+        return " · ".join(parts)
+
+    def _show(self) -> None:
+        if self.console.is_terminal:
+            with Live(console=self.console, transient=True, refresh_per_second=4) as live:
+                while self._wait_and_refresh():
+                    live.update(self._bar())
+        else:
+            shown, ended = time.monotonic(), -1
+            while self._wait_and_refresh():
+                finished = self.survey.counts()[State.FINISHED]
+                if finished > ended or time.monotonic() - shown > PLAIN_LINE_SECONDS:
+                    print(self.line(), flush=True)
+                    shown, ended = time.monotonic(), finished
+
+    def _wait_and_refresh(self) -> bool:
+        """False once the sweep has ended."""
+        if self._ended.wait(max(REFRESH_SECONDS, self._seconds / REFRESH_SHARE)):
+            return False
+        started = time.monotonic()
+        self.survey.refresh()
+        self._seconds = time.monotonic() - started
+        return True
+
+    def _bar(self) -> Table:
+        done, epochs = self.survey.epochs()
+        table = Table.grid(expand=True)
+        table.add_row(ProgressBar(total=epochs, completed=done))
+        table.add_row(Text(self.line()))
+        return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

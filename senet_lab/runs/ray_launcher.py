@@ -1,0 +1,110 @@
+"""Runs as tasks of Ray: several GPUs of one machine, or a cluster on a shared file system."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joblib import cpu_count
+
+from senet_lab.errors import UsageError
+from senet_lab.runs.directory import State
+from senet_lab.runs.launchers import (
+    POLL_SECONDS,
+    LostWorkerError,
+    drive,
+    execute_in_worker,
+    require_count,
+    require_extra,
+    side_by_side,
+)
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.runs.signals import Stop
+
+
+@dataclass(frozen=True)
+class Ray:
+    """Ray's own tasks, one a run; Ray decides where, and gives each the GPU that it may use.
+
+    Args:
+        address: of a running cluster, or `auto`; None starts Ray on this machine for this sweep.
+        num_cpus: cores that a Ray started here may use; None for all.
+        gpus_per_run: share of a GPU that a run asks for: 0.25 puts four runs on one.
+    """
+
+    address: str | None = None
+    num_cpus: int | None = None
+    gpus_per_run: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_extra("ray", "ray")
+        require_count("num_cpus", self.num_cpus)
+        if not (isinstance(self.gpus_per_run, int | float) and 0 <= self.gpus_per_run < float("inf")):
+            raise UsageError(f"hydra.launcher.gpus_per_run={self.gpus_per_run}: must be a number, 0 or more")
+        if self.address is not None and self.num_cpus is not None:
+            raise UsageError(
+                "hydra.launcher.num_cpus is for a Ray started here: leave it out with an address"
+            )
+
+    def workers(self, runs: Sequence[PlannedRun]) -> int:
+        """See `Launcher`; for a cluster an estimate, since its size is known only to Ray."""
+        return side_by_side(runs, self.num_cpus or cpu_count())
+
+    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        # All runs at once: what they ask for is what limits how many Ray starts.
+        return drive(_Tasks(self, sweep), sweep, runs, len(runs), stop)
+
+
+class _Tasks:
+    """An `Engine` on Ray."""
+
+    def __init__(self, launcher: Ray, sweep: Path) -> None:
+        self.launcher = launcher
+        self.sweep = sweep.resolve()
+
+    def __enter__(self) -> "_Tasks":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        self.ray = ray
+        handler = signal.getsignal(signal.SIGTERM)
+        options: dict[str, Any] = {"address": self.launcher.address}
+        if self.launcher.address is None:
+            options |= {"address": "local", "num_cpus": self.launcher.num_cpus, "include_dashboard": False}
+        ray.init(**options, logging_level=logging.ERROR, configure_logging=False)
+        signal.signal(signal.SIGTERM, handler)  # ray takes it for itself
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ray.shutdown()
+
+    def submit(self, runs: Sequence[PlannedRun]) -> list[Any]:
+        """See `Engine`."""
+        task = self.ray.remote(max_retries=0)(execute_in_worker)
+        return [
+            task.options(
+                num_cpus=run.threads, num_gpus=self.launcher.gpus_per_run, name=run.directory
+            ).remote(self.sweep, run)
+            for run in runs
+        ]
+
+    def ended(self, jobs: Sequence[Any]) -> list[Any]:
+        """See `Engine`."""
+        return self.ray.wait(list(jobs), num_returns=1, timeout=POLL_SECONDS)[0] if jobs else []
+
+    def state(self, job: Any) -> State:
+        """See `Engine`."""
+        try:
+            return self.ray.get(job)
+        except self.ray.exceptions.RayError as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise LostWorkerError(f"Ray lost the worker: {reason}") from error
+
+    def interrupt(self, jobs: Sequence[Any]) -> None:
+        """See `Engine`: Ray delivers it as Ctrl-C, which a run answers between two steps."""
+        for job in jobs:
+            self.ray.cancel(job)

@@ -1,0 +1,136 @@
+"""Runs as jobs of submitit: a Slurm array, or processes of this machine that outlive the terminal."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from joblib import cpu_count
+
+from senet_lab.errors import UsageError
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.launchers import (
+    POLL_SECONDS,
+    LostWorkerError,
+    drive,
+    execute_in_worker,
+    require_count,
+    require_extra,
+    side_by_side,
+)
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.runs.signals import Stop
+
+
+@dataclass(frozen=True)
+class Submitit:
+    """Submitit's own executors, one job a run; logs lie in the sweep's folder `jobs`.
+
+    Args:
+        cluster: `slurm`, or `local` for processes of this machine.
+        at_a_time: jobs handed over at a time; None for all on Slurm (one array, which
+            `slurm_array_parallelism` limits), and for as many as the cores feed on this machine.
+        parameters: submitit's own, as `executor.update_parameters` takes them.
+    """
+
+    cluster: str
+    at_a_time: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_extra("submitit", "slurm")
+        require_count("at_a_time", self.at_a_time)
+        if self.cluster not in ("slurm", "local"):
+            raise UsageError(f"hydra.launcher.cluster={self.cluster}: must be slurm or local")
+
+    def workers(self, runs: Sequence[PlannedRun]) -> int:
+        """See `Launcher`."""
+        if self.cluster == "slurm":
+            return min(self.at_a_time or self.parameters.get("slurm_array_parallelism", len(runs)), len(runs))
+        return min(self.at_a_time or side_by_side(runs, cpu_count()), len(runs))
+
+    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        at_a_time = self.at_a_time or (len(runs) if self.cluster == "slurm" else self.workers(runs))
+        return drive(_Jobs(self, sweep), sweep, runs, at_a_time, stop)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job calls; submitit asks `checkpoint` what to queue again after Slurm's warning."""
+
+    sweep: Path
+
+    def __call__(self, run: PlannedRun) -> State:
+        """Execute the run."""
+        return execute_in_worker(self.sweep, run)
+
+    def checkpoint(self, run: PlannedRun) -> Any:
+        """The same again: the run goes on from its last epoch boundary that is down.
+
+        Called by the process that executes the run, and so holds its lock, in a signal handler.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        directory = RunDirectory(self.sweep / run.directory)
+        directory.write_status(
+            {**directory.status(), "state": State.INTERRUPTED, "error": "preempted, and queued again"}
+        )
+        return DelayedSubmission(self, run)
+
+
+class _Jobs:
+    """An `Engine` on submitit."""
+
+    def __init__(self, launcher: Submitit, sweep: Path) -> None:
+        self.launcher = launcher
+        self.sweep = sweep.resolve()
+        self.jobs: list[Any] = []
+
+    def __enter__(self) -> "_Jobs":
+        os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read when submitit is imported
+        import submitit
+
+        self.errors = (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError)
+        folder = self.sweep / "jobs"
+        try:
+            self.executor = submitit.AutoExecutor(folder, cluster=self.launcher.cluster)
+            self.executor.update_parameters(**self.launcher.parameters)
+        except (RuntimeError, NameError, ValueError, TypeError) as error:
+            raise UsageError(f"hydra/launcher: submitit says: {' '.join(str(error).split())}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for job in self.jobs:
+            if not job.done():
+                job.cancel(check=False)
+
+    def submit(self, runs: Sequence[PlannedRun]) -> list[Any]:
+        """See `Engine`."""
+        jobs = self.executor.map_array(Job(self.sweep), runs) if runs else []
+        self.jobs += jobs
+        return jobs
+
+    def ended(self, jobs: Sequence[Any]) -> list[Any]:
+        """See `Engine`."""
+        time.sleep(POLL_SECONDS)
+        return [job for job in jobs if job.done()]
+
+    def state(self, job: Any) -> State:
+        """See `Engine`."""
+        try:
+            return job.result()
+        except self.errors as error:
+            reason = str(error).strip().splitlines()[0]
+            raise LostWorkerError(f"job {job.job_id} was lost: {reason} ({job.paths.stderr})") from error
+
+    def interrupt(self, jobs: Sequence[Any]) -> None:
+        """See `Engine`."""
+        for job in jobs:
+            if self.launcher.cluster == "local":
+                os.kill(int(job.job_id), signal.SIGTERM)  # `cancel` leaves no time to write anything down
+            else:
+                job.cancel(check=False)

@@ -1,0 +1,1 @@
+"""One run: seeding, the device engine, the epoch loop."""

@@ -1,0 +1,123 @@
+"""One run over several processes: each takes its share of every batch, and all take the same step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from senet_lab.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run: this one, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def share(self) -> slice:
+        """What this process takes of a batch: every `size`-th image."""
+        return slice(self.rank, None, self.size)
+
+    def add(self, sums: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(sums)
+        return sums
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in one of the processes."""
+        return flag if self.size == 1 else bool(self.add(torch.tensor(float(flag), device=self._device())))
+
+    def first(self, value: Any) -> Any:
+        """The first process's value."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, device=self._device())
+        return values[0]
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as training calls it: gradients, and the statistics of batch norm, over all processes.
+
+        Raises:
+            UsageError: a kind of batch norm whose statistics stay in a process.
+        """
+        if self.size == 1:
+            return network
+        for name, module in network.named_modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = SyncBatchNorm2d
+            elif isinstance(module, nn.BatchNorm2d):
+                raise UsageError(
+                    f"hydra/launcher=torchrun: {name} is a {type(module).__name__}, not BatchNorm2d"
+                )
+        return DistributedDataParallel(network)
+
+    def check(self, train_images: int, batch_size: int, accumulate: int) -> None:
+        """Refuse batches that the processes cannot share.
+
+        Raises:
+            UsageError: a process would be without an image.
+        """
+        last = train_images % batch_size or batch_size
+        if batch_size % (self.size * accumulate) or last < self.size:
+            raise UsageError(
+                f"batch_size={batch_size}: {self.size} processes and accumulate={accumulate} cannot share it "
+                f"or the last batch of {last}; choose another"
+            )
+
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+def current_group() -> Group:
+    """The group that was set up in this process, or this process alone."""
+    if not dist.is_initialized():
+        return Group()
+    return Group(dist.get_rank(), dist.get_world_size())
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the images of all processes; PyTorch's own SyncBatchNorm needs a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Map (N, C, H, W) to the same shape."""
+        if not self.training:
+            return super().forward(input)
+        x = input.float()
+        count = _all_sum(torch.tensor(float(x.numel() // x.shape[1]), device=x.device))
+        mean = _all_sum(x.sum(dim=(0, 2, 3))) / count
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = _all_sum(centred.square().sum(dim=(0, 2, 3))) / count
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.momentum is not None
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)  # unbiased
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(input.dtype)
+
+
+class _AllSum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
+_all_sum: Callable[[Tensor], Tensor] = _AllSum.apply

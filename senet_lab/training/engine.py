@@ -1,0 +1,94 @@
+"""Where and in which number format the steps run: device, memory layout, precision, threads."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from senet_lab.errors import UsageError
+from senet_lab.training import cpu
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A device and how it computes. `precision` is never `auto` here."""
+
+    device: torch.device
+    precision: str
+    deterministic: bool
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move the network to the device, in channels_last, which the batches have too."""
+        if self.device.type == "cpu":
+            cpu.keep_memory()
+            cpu.quicken(network)
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def autocast(self) -> AbstractContextManager:
+        """The context of every forward pass."""
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    @contextmanager
+    def settings(self, threads: int) -> Iterator[None]:
+        """Process-wide settings of one run, put back afterwards."""
+        before = (
+            torch.get_num_threads(),
+            torch.backends.cuda.matmul.allow_tf32,
+            torch.backends.cudnn.allow_tf32,
+            torch.backends.cudnn.benchmark,
+            torch.are_deterministic_algorithms_enabled(),
+        )
+        try:
+            self._apply(threads, self.precision == "tf32", self.precision == "tf32", not self.deterministic)
+            torch.use_deterministic_algorithms(self.deterministic)
+            yield
+        finally:
+            self._apply(*before[:4])
+            torch.use_deterministic_algorithms(before[4])
+
+    def _apply(self, threads: int, matmul_tf32: bool, cudnn_tf32: bool, benchmark: bool) -> None:
+        torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
+        torch.backends.cudnn.allow_tf32 = cudnn_tf32
+        torch.backends.cudnn.benchmark = benchmark
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def choose_engine(device: str, precision: str, deterministic: bool) -> Engine:
+    """Resolve `auto` against this machine.
+
+    Raises:
+        UsageError: a device that is unknown or not there: asked for a GPU, nobody gets a CPU.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"trainer.device={device}: must be auto, cpu, cuda or cuda:<n>") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise UsageError(f"trainer.device={device}: must be auto, cpu, cuda or cuda:<n>")
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or (chosen.index or 0) >= count:
+            raise UsageError(
+                f"trainer.device={device}: this machine has {count} CUDA devices; use cpu or auto"
+            )
+    if precision == "auto":
+        precision = "bfloat16" if _fast_bfloat16(chosen) else "float32"
+    return Engine(chosen, precision, deterministic)
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

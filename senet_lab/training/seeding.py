@@ -1,0 +1,62 @@
+"""Every random draw of a run comes from its seed, through streams that do not overlap.
+
+An epoch's stream depends on the seed and the epoch alone, so a resumed run draws what an undisturbed
+one draws.
+"""
+
+import random
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Stream(IntEnum):
+    """What a stream of draws is for."""
+
+    WEIGHTS = 0
+    ACTIVATION = 1
+    EPOCH = 2
+    GLOBAL = 3
+    """Draws inside networks, such as dropout's, from the generators that libraries share."""
+
+
+def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
+    """A 63-bit seed for `stream`, from NumPy's SeedSequence: near seeds give unrelated streams."""
+    state = np.random.SeedSequence([seed, int(stream), index]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def generator(seed: int, stream: Stream, index: int = 0) -> torch.Generator:
+    """A CPU generator for `stream`; draws are made on the CPU so that every device sees the same."""
+    return torch.Generator().manual_seed(stream_seed(seed, stream, index))
+
+
+def seed_global(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch, so that nothing of an earlier run reaches this one."""
+    number = stream_seed(seed, Stream.GLOBAL)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+def global_state(device: torch.device) -> dict[str, Any]:
+    """Where the generators of Python, NumPy and torch stand, as plain values and tensors."""
+    name, words, *rest = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, np.asarray(words).tolist(), *rest),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Go back to where `global_state` was taken."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)

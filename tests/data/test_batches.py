@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch import Tensor
+
+from senet_lab.data.augment import Augment
+from senet_lab.data.batches import ResidentBatches, check_batch_size
+from senet_lab.data.datasets import Digits
+from senet_lab.errors import UsageError
+
+
+def numbered(augment: Augment, batch_size: int = 8) -> ResidentBatches:
+    """50 training and 1,200 test images; each image's pixels and label say its number."""
+
+    def part(count: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(count)
+        return (labels % 256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 4, 3).contiguous(), labels
+
+    return ResidentBatches(*part(50), *part(1200), augment=augment, batch_size=batch_size)
+
+
+def test_an_epoch_has_each_image_once_and_keeps_the_last_batch() -> None:
+    batches = numbered(Augment())
+    epoch = list(batches.train(torch.Generator().manual_seed(0)))
+    assert [len(labels) for _, labels in epoch] == [8] * 6 + [2]
+    labels = torch.cat([labels for _, labels in epoch])
+    assert labels.tolist() != sorted(labels.tolist())
+    assert sorted(labels.tolist()) == list(range(50))
+
+
+def test_images_go_with_their_labels() -> None:
+    batches = numbered(Augment(flip=0.5))
+    for epoch in (batches.train(torch.Generator().manual_seed(1)), batches.test()):
+        for images, labels in epoch:
+            numbers = ((images * 0.5 + 0.5) * 255).round().long()
+            assert (numbers == (labels % 256).view(-1, 1, 1, 1)).all()
+
+
+def test_the_test_set_is_in_order_whole_and_never_augmented() -> None:
+    batches = numbered(Augment(flip=1.0, rotate=90, crop_padding=3))
+    images, labels = (torch.cat(parts) for parts in zip(*batches.test(), strict=True))
+    assert labels.tolist() == list(range(1200))
+    assert batches.test_images == 1200
+    assert torch.equal(images, torch.cat([images for images, _ in numbered(Augment()).test()]))
+
+
+def test_what_a_batch_is_made_of() -> None:
+    for images, labels in (
+        Digits().batches(Augment(flip=0.5, rotate=30), 128, torch.device("cpu")).train(torch.Generator())
+    ):
+        assert images.shape == (len(labels), 3, 8, 8)
+        assert images.dtype == torch.float32
+        assert labels.dtype == torch.int64
+        assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_epoch_follows_from_its_generator_alone() -> None:
+    digits = Digits().batches(Augment(flip=0.4, rotate=30), 100, torch.device("cpu"))
+
+    def epoch(seed: int) -> Tensor:
+        torch.manual_seed(torch.seed())  # whatever the global generator is at
+        return torch.cat([images for images, _ in digits.train(torch.Generator().manual_seed(seed))])
+
+    assert torch.equal(epoch(3), epoch(3))
+    assert not torch.equal(epoch(3), epoch(4))
+
+
+def test_augmentation_belongs_to_the_image_not_to_the_batch_size() -> None:
+    small, large = (
+        Digits().batches(Augment(flip=0.4, rotate=30), size, torch.device("cpu")) for size in (100, 300)
+    )
+    first, second = (
+        torch.cat([images for images, _ in batches.train(torch.Generator().manual_seed(5))])
+        for batches in (small, large)
+    )
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("images", "batch_size"), [(129, 128), (10, 1), (10, 3), (1, 5)])
+def test_a_last_batch_of_one_image_is_refused(images: int, batch_size: int) -> None:
+    with pytest.raises(UsageError, match=f"batch_size={batch_size} leaves a last batch of one image"):
+        check_batch_size(images, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size"), [(128, 128), (130, 128), (1437, 128), (50_000, 128), (5, 9)]
+)
+def test_other_last_batches_are_kept(images: int, batch_size: int) -> None:
+    check_batch_size(images, batch_size)
+
+
+def test_batches_refuse_a_last_batch_of_one_image() -> None:
+    with pytest.raises(UsageError, match="one image"):
+        numbered(Augment(), batch_size=7)

@@ -1,0 +1,55 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from senet_lab.data.augment import Augment
+from senet_lab.data.datasets import Digits, load
+from senet_lab.errors import UsageError
+
+
+def test_the_digits_split_never_changes() -> None:
+    data = load(Digits())
+    digest = hashlib.sha256()
+    for array in (data.x_train, data.y_train, data.x_test, data.y_test):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    assert digest.hexdigest() == "ad576e7c88a44e706ad8a9757f0408e95e559ccf61eb5a8470cfbb046e18b3b6"
+
+
+def test_the_digits_split_is_stratified_and_loses_no_image() -> None:
+    data = load(Digits())
+    assert data.x_train.shape == (Digits.train_images, 8, 8, 3)
+    assert data.x_test.shape == (360, 8, 8, 3)
+    train, test = np.bincount(data.y_train), np.bincount(data.y_test)
+    assert (np.abs(test - (train + test) / 5) < 1).all()
+    together = np.concatenate([data.x_train, data.x_test])
+    from sklearn.datasets import load_digits
+
+    original = load_digits().images
+    assert sorted(image[..., 0].tobytes() for image in together) == sorted(
+        ((image * 255 + 8) // 16).astype(np.uint8).tobytes() for image in original
+    )
+
+
+def test_digits_use_the_whole_range_in_three_equal_channels() -> None:
+    x = load(Digits()).x_train
+    assert (x.min(), x.max(), len(np.unique(x))) == (0, 255, 17)
+    assert (x[..., 0] == x[..., 1]).all()
+    assert (x[..., 0] == x[..., 2]).all()
+
+
+def test_digits_grow_by_whole_pixels() -> None:
+    native, large = load(Digits()), load(Digits(image_size=32))
+    assert np.array_equal(large.x_test, native.x_test.repeat(4, axis=1).repeat(4, axis=2))
+    assert np.array_equal(large.y_test, native.y_test)
+
+
+def test_a_digits_size_below_one_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"dataset\.image_size=0"):
+        Digits(image_size=0).check()
+
+
+def test_equal_data_sets_share_one_copy() -> None:
+    first, second = (Digits().batches(Augment(), 128, torch.device("cpu")) for _ in range(2))
+    assert first.x_train is second.x_train

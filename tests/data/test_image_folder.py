@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from senet_lab.data.augment import Augment
+from senet_lab.data.image_folder import ImageFolder
+from senet_lab.errors import UsageError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes: 5 training and 2 test images each, of several shapes; reds for a, blues for b."""
+    random = np.random.default_rng(0)
+    for part, count in (("train", 5), ("test", 2)):
+        for channel, name in ((0, "a"), (2, "b")):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.zeros((20 + 4 * number, 30, 3), np.uint8)
+                pixels[..., channel] = random.integers(100, 256, pixels.shape[:2])
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def epoch(root: Path, seed: int, workers: int = 0) -> tuple[Tensor, Tensor]:
+    batches = ImageFolder(str(root), image_size=16, workers=workers).batches(Augment(flip=0.5), 4, CPU)
+    parts = list(batches.train(torch.Generator().manual_seed(seed)))
+    assert [len(labels) for _, labels in parts] == [4, 4, 2]
+    images, labels = zip(*parts, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def test_what_the_folders_say(root: Path) -> None:
+    dataset = ImageFolder(str(root), image_size=16)
+    dataset.check()
+    assert (dataset.num_classes, dataset.train_images, dataset.image_size) == (2, 10, 16)
+    batches = dataset.batches(Augment(), 4, CPU)
+    assert (batches.train_images, batches.test_images) == (10, 4)
+
+
+def test_images_go_with_their_labels_and_are_normalised(root: Path) -> None:
+    images, labels = epoch(root, seed=0)
+    assert images.shape == (10, 3, 16, 16)
+    assert labels.sum() == 5
+    colours = images.mean(dim=(2, 3))
+    assert (colours[:, 1] == -1).all()
+    assert ((colours[:, 2] > colours[:, 0]) == labels.bool()).all()
+
+
+def test_the_seed_alone_decides_whatever_the_workers(root: Path) -> None:
+    before = torch.get_rng_state()
+    alone, _ = epoch(root, seed=1)
+    with_workers, _ = epoch(root, seed=1, workers=2)
+    other, _ = epoch(root, seed=2)
+    assert torch.equal(alone, with_workers)
+    assert not torch.equal(alone, other)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_test_images_are_centre_crops_in_order(root: Path) -> None:
+    batches = ImageFolder(str(root), image_size=16, workers=0).batches(Augment(flip=1.0), 4, CPU)
+    [(images, labels)] = batches.test()
+    assert labels.tolist() == [0, 0, 1, 1]
+    first = Image.open(root / "test" / "a" / "0.png").resize((27, 18), Image.Resampling.BILINEAR)
+    expected = np.asarray(first.crop((6, 1, 22, 17)))
+    ours = ((images[0] * 0.5 + 0.5) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    assert np.abs(ours.numpy().astype(int) - expected).max() <= 1
+
+
+def test_val_will_do_for_test(root: Path) -> None:
+    (root / "test").rename(root / "val")
+    ImageFolder(str(root)).check()
+
+
+def test_an_unreadable_image_is_named(root: Path) -> None:
+    (root / "train" / "a" / "3.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"train/a/3\.png: not a readable image"):
+        epoch(root, seed=0)
+
+
+def test_wrong_folders_are_named(tmp_path: Path, root: Path) -> None:
+    with pytest.raises(UsageError, match=r"dataset\.root=DIR"):
+        ImageFolder(None).check()
+    with pytest.raises(UsageError, match="no folder train"):
+        ImageFolder(str(tmp_path / "nowhere")).check()
+    (root / "test" / "b").rename(root / "test" / "c")
+    with pytest.raises(UsageError, match="class b is in one of train and test only"):
+        ImageFolder(str(root)).check()
+
+
+def test_an_empty_class_is_named(root: Path) -> None:
+    (root / "train" / "c").mkdir()
+    with pytest.raises(UsageError, match="classes c"):
+        ImageFolder(str(root)).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"image_size": 0}, "image_size=0"), ({"workers": -1}, "workers=-1")]
+)
+def test_bad_options_are_named(root: Path, options: dict, named: str) -> None:
+    with pytest.raises(UsageError, match=f"dataset.{named}"):
+        ImageFolder(str(root), **options).check()
+
+
+def test_a_last_batch_of_one_image_is_refused(root: Path) -> None:
+    with pytest.raises(UsageError, match="one image"):
+        ImageFolder(str(root)).batches(Augment(), 3, CPU)

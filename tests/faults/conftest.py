@@ -1,0 +1,1 @@
+from sweeps import one_thread, outputs, undisturbed  # noqa: F401

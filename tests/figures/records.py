@@ -1,0 +1,94 @@
+"""Run directories as training leaves them, written as plain files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from senet_lab.runs.plan import Plan, PlannedRun
+
+STYLES = {
+    "relu": ("ReLU", 0, "#000000"),
+    "swish": ("Swish", 1, "#0072B2"),
+    "mish": ("Mish", 2, "#009E73"),
+    "tact": ("TAct", 3, "#D55E00"),
+    "mtact": ("mTAct", 4, "#CC79A7"),
+}
+MODELS = {"densenet121": "DenseNet-121", "mobilenetv2": "MobileNetV2", "senet18": "SENet-18"}
+DATASETS = {"digits": "Digits", "cifar10": "CIFAR-10"}
+TEMPLATES = {
+    "name": "${stem:${model.name}}_lr${lr}",
+    "title": "${model.label} with learning rate ${lr}",
+    "line": "${activation.label}",
+    "style": "${activation.style}",
+}
+HEADER = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
+
+
+def run_config(
+    model: str = "senet18",
+    activation: str = "relu",
+    lr: float = 0.001,
+    seed: int = 0,
+    dataset: str = "digits",
+) -> dict[str, Any]:
+    label, order, color = STYLES[activation]
+    return {
+        "model": {"_target_": "some.Network", "name": model, "label": MODELS[model.split("/")[-1]]},
+        "activation": {
+            "_target_": "some.Activation",
+            "name": activation,
+            "label": label,
+            "style": {"order": order, "color": color},
+        },
+        "dataset": {"name": dataset, "label": DATASETS[dataset]},
+        "optimizer": {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]},
+        "lr": lr,
+        "seed": seed,
+        "epochs": 100,
+        "batch_size": 128,
+    }
+
+
+def directory_of(config: dict[str, Any], extra: str = "") -> str:
+    parts = [config["model"]["name"], config["activation"]["name"], f"lr={config['lr']!r}", extra]
+    return "/".join(["runs", *filter(None, parts), f"seed={config['seed']}"])
+
+
+def write_run(
+    sweep: Path,
+    config: dict[str, Any],
+    top1: Sequence[float],
+    state: str = "finished",
+    extra: str = "",
+    epochs: Sequence[int] | None = None,
+) -> Path:
+    """One run with the given test top-1 at each epoch (from 0 unless given)."""
+    path = sweep / directory_of(config, extra)
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    status = {"state": state, "epochs_done": len(top1), "epochs": config["epochs"], "error": None}
+    (path / "status.json").write_text(json.dumps(status))
+    rows = [
+        f"{epoch},{config['lr']!r},1.0,0.5,1.0,{value!r},0.9,1.5"
+        for epoch, value in zip(epochs or range(len(top1)), top1, strict=True)
+    ]
+    if rows:
+        (path / "metrics.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
+    """A plan of these runs; what else a plan holds is left blank, because figures do not look at it."""
+    runs = [
+        PlannedRun(**_blank(PlannedRun) | {"directory": directory_of(config), "config": config})
+        for config in configs
+    ]
+    Plan(**_blank(Plan) | {"sweep": sweep, "runs": runs}).write()
+
+
+def _blank(kind: type) -> dict[str, Any]:
+    return {field.name: "" for field in fields(kind)}

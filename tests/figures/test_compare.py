@@ -1,0 +1,172 @@
+"""The comparison with published runs, fed with those runs themselves and with ones off by a known amount."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from records import TEMPLATES, run_config, write_plan, write_run
+from scipy import stats
+
+from senet_lab.commands.compare import compare
+from senet_lab.compose import compose_command
+from senet_lab.errors import UsageError
+from senet_lab.figures.compare import (
+    compare_epochs,
+    compare_finals,
+    published_baselines,
+    rankings,
+    sweep_baselines,
+)
+from senet_lab.figures.grouping import group, read_runs
+from senet_lab.figures.published import FOLDER
+
+PUBLISHED = pd.read_csv(FOLDER / "published_curves_lr0.001.csv")
+RELU = PUBLISHED.query("model == 'mobilenetv2' and activation == 'relu'")
+
+
+def published_runs(sweep, shift=0.0, epochs=100, runs=(1, 2, 3), names=("relu", "swish", "mish")):
+    """The published MobileNetV2 runs as if they were ours, their top-1 shifted by `shift`."""
+    for name in names:
+        for run in runs:
+            known = PUBLISHED.query("model == 'mobilenetv2' and activation == @name and run == @run")
+            config = run_config("published/mobilenetv2", name, seed=run, dataset="cifar10")
+            write_run(sweep, config, [float(v) + shift for v in known["test_top1"][:epochs]])
+
+
+def figures_of(sweep):
+    return group(read_runs(sweep), TEMPLATES)
+
+
+def test_the_published_runs_agree_with_themselves(tmp_path):
+    published_runs(tmp_path)
+    figures = figures_of(tmp_path)
+    baselines = published_baselines(figures)
+    finals = compare_finals(figures, baselines)
+    assert finals["epoch"].tolist() == [99] * 3
+    assert finals["difference"].abs().max() < 2e-6, "the slides round"
+    assert finals["curve_distance"].max() < 2e-6
+    assert finals["curve_epochs"].tolist() == [100] * 3
+    assert finals["p_holm"].min() > 0.99
+    assert compare_epochs(figures, baselines)["inside"].all()
+    (ranking,) = rankings(figures, baselines).to_dict("records")
+    assert ranking["ours"] == ranking["others"] == "Swish < Mish < ReLU"
+    assert (ranking["same_order"], ranking["kendall"]) == (True, pytest.approx(1))
+
+
+def test_a_shift_is_found_with_the_statistic_of_welch(tmp_path):
+    published_runs(tmp_path, shift=-0.05, names=("relu",))
+    figures = figures_of(tmp_path)
+    (row,) = compare_finals(figures, published_baselines(figures)).to_dict("records")
+    known = 1 - RELU.query("epoch == 99")["test_top1"]
+    expected = stats.ttest_ind(known + 0.05, known, equal_var=False)
+    assert row["test"] == "Welch's t"
+    assert (row["n"], row["other_n"]) == (3, 3)
+    assert row["difference"] == pytest.approx(0.05, abs=2e-6)
+    assert (row["z"], row["p"]) == pytest.approx((expected.statistic, expected.pvalue))
+    assert row["curve_distance"] == pytest.approx(0.05, abs=2e-6)
+    assert row["detectable"] == pytest.approx(3.07 * known.std(), rel=0.01)
+
+
+def test_a_partial_run_is_compared_at_each_of_its_epochs(tmp_path):
+    published_runs(tmp_path, epochs=3, runs=(2,), names=("relu",))
+    write_run(tmp_path, run_config("published/mobilenetv2", "tact", dataset="cifar10"), [0.1, 0.1, 0.1])
+    figures = figures_of(tmp_path)
+    epochs = compare_epochs(figures, published_baselines(figures))
+    assert epochs["activation"].tolist() == ["ReLU"] * 3 + ["TAct"] * 3
+    assert epochs["inside"].tolist() == [True] * 3 + [False] * 3
+    first = epochs.iloc[0]
+    errors = 1 - RELU.query("epoch == 0")["test_top1"]
+    assert first["low"] == pytest.approx(errors.min() - 3 * errors.std())
+    assert first["high"] == pytest.approx(errors.max() + 3 * errors.std())
+    finals = compare_finals(figures, published_baselines(figures)).set_index("activation")
+    assert finals.loc["ReLU", ["epoch", "n", "test"]].tolist() == [2, 1, "none"]
+    assert np.isnan(finals.loc["ReLU", "p"])
+
+
+def test_a_digitised_mean_has_a_tolerance_and_a_one_sample_test(tmp_path):
+    def config(seed):
+        return run_config("published/densenet121", "swish", 0.01, seed, "cifar10")
+
+    published = pd.read_csv(FOLDER / "published_curves_digitised.csv")
+    start = published.query("model == 'densenet121' and lr == 0.01 and activation == 'swish' and epoch == 0")
+    mean = start["test_error_mean"].item()
+    for seed, error in enumerate((mean - 0.049, mean + 0.01, mean + 0.04)):
+        write_run(tmp_path, config(seed), [1 - error])
+    figures = figures_of(tmp_path)
+    (row,) = compare_finals(figures, published_baselines(figures)).to_dict("records")
+    expected = stats.ttest_1samp([mean - 0.049, mean + 0.01, mean + 0.04], mean)
+    assert row["test"] == "one-sample t"
+    assert row["p"] == pytest.approx(expected.pvalue)
+    (epoch,) = compare_epochs(figures, published_baselines(figures)).to_dict("records")
+    assert (epoch["low"], epoch["high"]) == pytest.approx((mean - 0.05, mean + 0.05))
+    assert epoch["inside"]
+
+
+def test_an_exchange_in_the_ranking(tmp_path):
+    for name, top1 in (("relu", 0.88), ("swish", 0.87), ("mish", 0.86), ("tact", 0.89), ("mtact", 0.8)):
+        config = run_config("published/mobilenetv2", name, dataset="cifar10")
+        write_run(tmp_path, config, [top1] * 100)
+    figures = figures_of(tmp_path)
+    (row,) = rankings(figures, published_baselines(figures)).to_dict("records")
+    assert row["others"] == "TAct < Swish < Mish < ReLU < mTAct"
+    assert row["ours"] == "TAct < ReLU < Swish < Mish < mTAct"
+    assert (row["same_order"], row["same_best"]) == (False, True)
+    assert row["kendall"] == pytest.approx((8 - 2) / 10)
+    assert row["spearman"] == pytest.approx(1 - 6 * (4 + 1 + 1) / (5 * 24))
+
+
+def test_another_sweep_as_the_baseline(tmp_path):
+    for name, shift in (("one", 0.0), ("two", 0.125)):
+        for seed in range(3):
+            write_run(tmp_path / name, run_config(seed=seed), [0.5 + seed / 64 - shift])
+    one, two = figures_of(tmp_path / "one"), figures_of(tmp_path / "two")
+    (row,) = compare_finals(one, sweep_baselines(two)).to_dict("records")
+    assert (row["test"], row["difference"]) == ("Welch's t", pytest.approx(-0.125))
+
+
+def run_compare(outputs, *overrides):
+    return compare(compose_command("compare", ["name=sweep", f"outputs={outputs}", *overrides]), [])
+
+
+def test_the_command_writes_tables_and_a_page(tmp_path, capsys):
+    published_runs(tmp_path / "sweep", epochs=2)
+    assert run_compare(tmp_path) == 0
+    folder = tmp_path / "sweep" / "compare" / "published"
+    assert {file.name for file in folder.iterdir()} == {
+        "final.csv",
+        "epochs.csv",
+        "ranking.csv",
+        "compare.html",
+    }
+    page = (folder / "compare.html").read_text()
+    assert "MobileNetV2 with learning rate 0.001" in page
+    assert "What it cannot show" in page
+    assert pd.read_csv(folder / "epochs.csv")["inside"].all()
+    output = capsys.readouterr().out
+    assert str(folder / "compare.html") in output
+    assert "6 of 6 epochs compared are near" in output
+
+
+def test_two_sweeps_stand_side_by_side(tmp_path):
+    for name, shift in (("sweep", 0.0), ("other", 0.125)):
+        for seed in range(2):
+            write_run(tmp_path / name, run_config(seed=seed), [0.5 + seed / 64 - shift])
+    assert run_compare(tmp_path, "against=other") == 0
+    folder = tmp_path / "sweep" / "compare" / "other"
+    assert pd.read_csv(folder / "final.csv")["difference"].tolist() == pytest.approx([-0.125])
+    page = (folder / "compare.html").read_text()
+    assert page.count("<figure ") == 2
+    assert "SENet-18 with learning rate 0.001: other</h2>" in page
+    assert page.count("tables above") == 1
+
+
+def test_nothing_to_compare(tmp_path):
+    write_run(tmp_path / "sweep", run_config(), [0.5])
+    with pytest.raises(UsageError, match=r"dataset\.label=CIFAR-10"):
+        run_compare(tmp_path)
+    with pytest.raises(UsageError, match="holds no runs"):
+        run_compare(tmp_path, "against=other")
+    with pytest.raises(UsageError, match=r"against='\.\./x'"):
+        run_compare(tmp_path, "against=../x")
+    write_plan(tmp_path / "other", [run_config()])
+    with pytest.raises(UsageError, match="same names"):
+        run_compare(tmp_path, "against=other")

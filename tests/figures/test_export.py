@@ -1,0 +1,313 @@
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+from records import TEMPLATES, run_config, write_run
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.action_chains import ActionChains
+
+from senet_lab.config import Band
+from senet_lab.figures.charts import draw
+from senet_lab.figures.export import (
+    FLAGS,
+    BrowserError,
+    compile_chart,
+    find_chromium,
+    headless_chromium,
+)
+from senet_lab.figures.grouping import group, read_runs
+
+NOTE = "Missing: nothing but <b>a note</b>."
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    found = find_chromium()
+    assert found, "these tests need Chromium: apt-get install chromium chromium-driver"
+    return found
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    sweep = tmp_path_factory.mktemp("sweep")
+    for name, top1 in (("relu", 0.5), ("tact", 0.7)):
+        for seed in range(3):
+            config = run_config(activation=name, seed=seed)
+            config["activation"]["label"] += "<script>alert(1)</script>"
+            write_run(sweep, config, [top1 + 0.01 * seed, top1 + 0.1, top1 + 0.15])
+    (figure,) = group(read_runs(sweep), TEMPLATES)
+    table = pd.DataFrame({"activation": ["<i>x</i>", "y"], "mean": [0.123456, None], "n": [3, 3]})
+    return compile_chart(draw(figure, Band.std, False, [NOTE]), [NOTE], table)
+
+
+@pytest.fixture
+def page(drawing, chromium, tmp_path):
+    """The HTML in a browser of 1280 × 900 pixels that keeps its logs."""
+    browser, driver = chromium
+    options = ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
+        options.add_argument(flag)
+    (tmp_path / "figure.html").write_text(drawing.html, "utf-8")
+    chrome = Chrome(options=options, service=ChromeService(driver, env={**os.environ, "HOME": str(tmp_path)}))
+    try:
+        size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        chrome.get((tmp_path / "figure.html").as_uri())
+        chrome.set_script_timeout(30)
+        chrome.execute_async_script("""
+            const done = arguments[0]
+            const wait = () => Bokeh.documents[0]?.is_idle ? done() : setTimeout(wait, 50)
+            wait()
+        """)
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+class References(HTMLParser):
+    """Collects every address that a page's markup points to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str | None] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        self.found += [value for name, value in attrs if name in ("src", "href", "data", "srcset", "action")]
+
+
+def test_html_refers_to_nothing_outside(drawing):
+    assert References('<img src="http://example.org/x.png">').found == ["http://example.org/x.png"]
+    assert References(drawing.html).found == []
+    assert "@import" not in drawing.html
+
+
+def test_html_has_the_text_of_the_figure_escaped(drawing):
+    assert "<h1>SENet-18 with learning rate 0.001</h1>" in drawing.html
+    assert "mean of 3 runs, band: ±1 sample standard deviation" in drawing.html
+    assert "Missing: nothing but &lt;b&gt;a note&lt;/b&gt;." in drawing.html
+    assert "<td>&lt;i&gt;x&lt;/i&gt;</td><td>0.1235</td><td>3</td>" in drawing.html
+    assert "<td>y</td><td></td><td>3</td>" in drawing.html
+    assert "<script>alert" not in drawing.html
+
+
+@pytest.mark.browser
+def test_html_loads_without_errors_or_requests(page):
+    severe = [entry for entry in page.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    assert severe == []
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    # chrome: is the browser's own empty tab.
+    assert {"file"} <= {url.partition(":")[0] for url in requests} <= {"file", "data", "chrome"}
+
+
+@pytest.mark.browser
+def test_html_fits_a_phone(page):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    time.sleep(0.5)
+    width, inner = page.execute_script(
+        "return [Bokeh.index.roots[0].el.getBoundingClientRect().right, document.body.scrollWidth]"
+    )
+    assert 300 < width <= 390
+    assert inner <= 390
+
+
+@pytest.mark.browser
+def test_hovering_shows_the_values_of_a_point(page):
+    x, y = page.execute_script("""
+        const view = Bokeh.index.roots[0]
+        const line = view.model.renderers.filter((renderer) => renderer.name == "mean")[1]
+        const {epoch, mean} = line.data_source.data
+        const {x, y} = view.el.getBoundingClientRect()
+        return [x + view.frame.x_scale.compute(epoch[1]), y + view.frame.y_scale.compute(mean[1])]
+    """)
+    pointer = ActionChains(page)
+    pointer.w3c_actions.pointer_action.move_to_location(int(x), int(y))
+    pointer.perform()
+    text = page.execute_async_script("""
+        const done = arguments[0]
+        const texts = (node) => [...node.querySelectorAll("*")].flatMap((child) =>
+            child.shadowRoot ? [...texts(child.shadowRoot)]
+            : child.matches(".bk-tooltip-row-label, .bk-tooltip-row-value") ? [child.innerText] : [])
+        const wait = (tries) => {
+            const found = texts(document)
+            found.length || tries == 0 ? done(found) : setTimeout(() => wait(tries - 1), 50)
+        }
+        wait(60)
+    """)
+    values = dict(zip([name.rstrip(": ") for name in text[::2]], text[1::2], strict=True))
+    assert values == {
+        "activation": "TAct<script>alert(1)</script>",
+        "epoch": "1",
+        "mean error": "0.2000",
+        "std": "0.0000",
+        "n": "3",
+    }
+
+
+@pytest.mark.browser
+def test_a_click_in_the_legend_hides_line_and_band(page):
+    visible = """
+        return Bokeh.index.roots[0].model.renderers.map((renderer) => [renderer.name, renderer.visible])
+    """
+    assert all(shown for _, shown in page.execute_script(visible))
+    item = page.execute_script("""
+        const view = Bokeh.index.roots[0]
+        const legend = [...view.model.right, ...view.model.center].find((model) => model.type == "Legend")
+        return Bokeh.index.find_one(legend).el.shadowRoot.querySelector(".bk-item")
+    """)
+    item.click()
+    hidden = [name for name, shown in page.execute_script(visible) if not shown]
+    assert sorted(hidden) == ["band", "mean"]
+
+
+@pytest.mark.browser
+def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
+    with headless_chromium(*chromium) as render:
+        svg, png = render(drawing)
+        again, _ = render(drawing)
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", png[16:24]) == (2 * drawing.width, 2 * drawing.height)
+    root = ElementTree.fromstring(svg)
+    assert (int(root.attrib["width"]), int(root.attrib["height"])) == (drawing.width, drawing.height)
+    texts = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert texts >= {
+        "SENet-18 with learning rate 0.001",
+        "mean of 3 runs, band: ±1 sample standard deviation",
+        NOTE,
+        "Epoch",
+        "Error",
+        "ReLU<script>alert(1)</script>",
+    }
+    assert "<image" not in svg, "vectors only, in the legend too"
+    # The legend's right edge; a layout that went wrong ends in the middle.
+    assert any(0.9 < float(x) / drawing.width < 1 for x in re.findall(r"L (\S+) ", svg))
+    assert len(again) == pytest.approx(len(svg), rel=0.01), "one drawing leaves nothing for the next"
+
+
+def running(word: str) -> list[int]:
+    """Living processes with `word` in their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            alive = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            if alive and word in process.joinpath("cmdline").read_text():
+                found.append(int(process.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def gone(word: str) -> bool:
+    """Whether they all end within ten seconds."""
+    deadline = time.monotonic() + 10
+    while running(word) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not running(word)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_no_process_and_no_file_outlives_an_error(chromium, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(error), headless_chromium(*chromium):  # noqa: PT012
+        assert running(str(tmp_path))
+        raise error
+    assert gone(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def short_folder():
+    """A folder whose name leaves Chromium room for its socket, which 108 bytes must hold."""
+    with tempfile.TemporaryDirectory(prefix="plot-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+@pytest.mark.browser
+def test_no_process_outlives_a_killed_plot(chromium, short_folder):
+    code = (
+        "import sys, time; from senet_lab.figures.export import headless_chromium\n"
+        "with headless_chromium(*sys.argv[1:], limit=300): print('up', flush=True); time.sleep(300)"
+    )
+    environment = os.environ | {"TMPDIR": str(short_folder)}
+    plot = subprocess.Popen(
+        [sys.executable, "-c", code, *chromium], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert plot.stdout is not None
+    assert plot.stdout.readline() == "up\n"
+    assert running(str(short_folder))
+    plot.send_signal(signal.SIGKILL)
+    plot.wait()
+    assert gone(str(short_folder))
+
+
+def executable(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@pytest.mark.browser
+def test_a_browser_that_hangs_is_given_up(chromium, tmp_path):
+    browser = executable(tmp_path / "chromium", f"exec /bin/sleep 1000 {tmp_path}")
+    with (
+        pytest.raises(BrowserError, match="no answer in 2 s"),
+        headless_chromium(browser, chromium[1], limit=2),
+    ):
+        pass
+    assert gone(str(tmp_path))
+
+
+@pytest.mark.browser
+def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limit = 4
+    with headless_chromium(*chromium, limit=limit) as render:
+        for process in running(str(tmp_path)):
+            if "crashpad" not in Path(f"/proc/{process}/cmdline").read_text():
+                os.kill(process, signal.SIGSTOP)
+        with pytest.raises(BrowserError, match=f"no answer in {limit} s"):
+            render(drawing)
+    assert gone(str(tmp_path))
+
+
+@pytest.mark.parametrize("script", ["exit 1", "exec /bin/sleep 1000"])
+def test_a_driver_that_is_none(tmp_path, script):
+    driver = executable(tmp_path / "chromedriver", script)
+    with pytest.raises(BrowserError), headless_chromium("/bin/true", driver, limit=2):
+        pass
+    assert gone(driver)
+
+
+@pytest.mark.browser
+def test_an_error_of_the_page_is_told(chromium, drawing):
+    broken = type(drawing)(drawing.html, '{"doc": {}}', drawing.width, drawing.height)
+    with pytest.raises(BrowserError, match="Error"), headless_chromium(*chromium) as render:
+        render(broken)
+
+
+def test_chromium_needs_its_driver_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_chromium() is None
+    browser = executable(tmp_path / "google-chrome", "exit 0")
+    assert find_chromium() is None
+    driver = executable(tmp_path / "chromedriver", "exit 0")
+    assert find_chromium() == (browser, driver)
+    assert shutil.which("chromedriver") == driver

@@ -1,0 +1,151 @@
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from records import STYLES, run_config, write_plan, write_run
+
+from senet_lab.commands.plot import plot
+from senet_lab.compose import compose_command
+from senet_lab.errors import UsageError
+
+
+def run_plot(outputs: Path, *overrides: str) -> int:
+    return plot(compose_command("plot", ["name=sweep", f"outputs={outputs}", *overrides]), [])
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    folder = tmp_path / "sweep"
+    for model in ("senet18", "published/mobilenetv2"):
+        for activation in STYLES:
+            for seed in range(2):
+                config = run_config(model, activation, seed=seed, dataset="cifar10")
+                write_run(folder, config, [0.5, 0.6 + 0.125 * seed])
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
+    write_plan(sweep, [run_config(seed=seed, dataset="cifar10") for seed in range(3)])
+    assert run_plot(tmp_path, "formats=[html]") == 0
+    lines = (sweep / "figures" / "curves.csv").read_text().splitlines()
+    assert lines[0] == "figure,activation,epoch,n,mean,std"
+    assert lines[1] == "senet18_lr0.001,ReLU,0,2,0.5,0.0"
+    assert len(lines) == 1 + 2 * 5 * 2
+    *key, mean, std = lines[2].split(",")
+    assert key == ["senet18_lr0.001", "ReLU", "1", "2"]
+    assert float(mean) == pytest.approx((0.4 + 0.275) / 2, rel=1e-15)
+    assert float(std) == pytest.approx(0.125 / 2**0.5, rel=1e-14)
+    final = pd.read_csv(sweep / "figures" / "final.csv")
+    assert final.columns.tolist() == [
+        *("figure", "activation", "n", "epoch", "mean", "std"),
+        *("runs", "finished", "running", "interrupted", "failed", "diverged", "missing"),
+        *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch", "area"),
+    ]
+    assert final["missing"].tolist() == [1] * 5 + [0] * 5
+    output = capsys.readouterr().out
+    assert f"{sweep}/figures/senet18_lr0.001.html\n" in output
+    assert re.search(r"mobilenetv2_lr0\.001 │ ReLU +│ 0\.3375 ± 0\.0884 │ 2 │ +1 │", output)
+
+
+def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
+    assert run_plot(tmp_path, "formats=[html]", "reference=true") == 0
+    final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "activation"])
+    assert final.loc[("mobilenetv2_lr0.001", "ReLU"), "published"] == pytest.approx(1 - 0.859935)
+    assert pd.isna(final.loc[("senet18_lr0.001", "ReLU"), "published"])
+    assert final["difference"].isna().all(), "two epochs are not a hundred"
+    assert "Dotted: published mean of 3 runs." in (sweep / "figures" / "mobilenetv2_lr0.001.html").read_text()
+
+
+@pytest.mark.browser
+def test_all_formats_and_nothing_else_in_the_folder(sweep, tmp_path):
+    assert run_plot(tmp_path) == 0
+    figures = ("senet18_lr0.001", "mobilenetv2_lr0.001")
+    assert names(sweep / "figures") == {"curves.csv", "final.csv"} | {
+        f"{figure}.{form}" for figure in figures for form in ("html", "png", "svg")
+    }
+    assert names(sweep) == {"runs", "figures"}
+
+
+def test_without_chromium_html_is_written_and_one_line_says_what_to_install(
+    sweep, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_plot(tmp_path) == 0
+    assert names(sweep / "figures") == {
+        *("curves.csv", "final.csv", "senet18_lr0.001.html", "mobilenetv2_lr0.001.html"),
+    }
+    assert capsys.readouterr().err == (
+        "no Chromium, so no PNG and SVG; to install it: apt-get install chromium chromium-driver\n"
+    )
+
+
+def test_a_broken_chromium_leaves_old_figures_alone_and_counts_as_an_error(
+    sweep, tmp_path, monkeypatch, capsys
+):
+    for name in ("chromium", "chromedriver"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (sweep / "figures").mkdir()
+    old = sweep / "figures" / "senet18_lr0.001.png"
+    old.write_bytes(b"old")
+    assert run_plot(tmp_path) == 1
+    assert old.read_bytes() == b"old"
+    assert (sweep / "figures" / "senet18_lr0.001.html").exists()
+    assert capsys.readouterr().err.startswith("Chromium failed")
+
+
+def test_a_figure_without_an_epoch_is_told_and_not_drawn(sweep, tmp_path, capsys):
+    write_run(sweep, run_config(lr=0.5, dataset="cifar10"), [], state="failed")
+    assert run_plot(tmp_path, "formats=[html]") == 0
+    assert "senet18_lr0.5: no epoch yet, so no figure" in capsys.readouterr().out
+    assert "senet18_lr0.5.html" not in names(sweep / "figures")
+    final = pd.read_csv(sweep / "figures" / "final.csv").set_index("figure")
+    assert final.loc["senet18_lr0.5", ["n", "failed"]].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["formats=[pdf]"], r"formats=\['pdf'\]: formats must be one or more of html, png, svg"),
+        (["formats=[]"], "formats must be"),
+        (["figures.line=all"], "fall on one line"),
+    ],
+)
+def test_bad_input(sweep, tmp_path, overrides, message):
+    with pytest.raises(UsageError, match=message):
+        run_plot(tmp_path, *overrides)
+    assert not (sweep / "figures").exists()
+
+
+def test_nothing_to_plot(tmp_path):
+    with pytest.raises(UsageError, match="holds no runs to plot"):
+        run_plot(tmp_path)
+    write_run(tmp_path / "sweep", run_config(), [], state="running")
+    with pytest.raises(UsageError, match="no run has finished an epoch yet"):
+        run_plot(tmp_path)
+
+
+def test_grouping_comes_from_the_config(sweep, tmp_path):
+    overrides = [
+        "figures.name=${activation.name}",
+        "figures.title=${activation.label}",
+        "figures.line=${model.label}",
+        "figures.style=null",
+    ]
+    assert run_plot(tmp_path, "formats=[html]", *overrides) == 0
+    assert {"relu.html", "mtact.html"} <= names(sweep / "figures")
+    assert "senet18_lr0.001.html" not in names(sweep / "figures")
+    final = pd.read_csv(sweep / "figures" / "final.csv")
+    assert set(final["activation"]) == {"SENet-18", "MobileNetV2"}
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(sweep, tmp_path):
+    (sweep / "figures").write_text("in the way")
+    with pytest.raises(UsageError, match="figures cannot be created"):
+        run_plot(tmp_path)

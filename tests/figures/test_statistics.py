@@ -1,0 +1,105 @@
+"""The statistics of the final tables against scipy by hand, and against cases whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from records import TEMPLATES, run_config, write_run
+from scipy import stats
+
+from senet_lab.figures.curves import finals
+from senet_lab.figures.grouping import group, read_runs
+from senet_lab.figures.statistics import detectable, holm, pairwise, what_it_can_show, with_statistics
+
+
+def figures_of(sweep, runs):
+    """Figures of runs given as {(activation, seed): top-1 of each epoch}."""
+    for (activation, seed), top1 in runs.items():
+        write_run(sweep, run_config(activation=activation, seed=seed), top1)
+    return group(read_runs(sweep), TEMPLATES)
+
+
+def table_of(figures, **options):
+    return with_statistics(finals(figures), figures, **options).set_index("activation")
+
+
+def test_interval_is_the_one_of_student(tmp_path):
+    top1 = [0.7, 0.72, 0.77]
+    row = table_of(figures_of(tmp_path, {("relu", seed): [value] for seed, value in enumerate(top1)})).loc[
+        "ReLU"
+    ]
+    errors = 1 - np.array(top1)
+    low, high = stats.ttest_1samp(errors, 0).confidence_interval(0.95)
+    assert row["sem"] == pytest.approx(errors.std(ddof=1) / 3**0.5)
+    assert (row["t_low"], row["t_high"]) == pytest.approx((low, high))
+    assert (row["t_high"] - row["mean"]) / row["std"] == pytest.approx(2.484, abs=1e-3)
+
+
+def test_best_epoch_target_and_area(tmp_path):
+    figures = figures_of(tmp_path, {("relu", 0): [0.5, 0.75, 0.625], ("mish", 0): [0.25, 0.5, 0.5]})
+    table = table_of(figures)
+    assert table.loc["ReLU", ["best_epoch", "best_mean"]].tolist() == [1, 0.25]
+    assert table["target_error"].tolist() == [0.5, 0.5], "the lowest error that both reach"
+    assert table["target_epoch"].tolist() == [0, 1]
+    assert table["area"].tolist() == [0.375 + 0.3125, 0.625 + 0.5]
+    given = table_of(figures, target_error=0.4)
+    assert given.loc["ReLU", "target_epoch"] == 1
+    assert pd.isna(given.loc["Mish", "target_epoch"])
+
+
+def test_epochs_that_fewer_runs_reached_do_not_count_for_the_best(tmp_path):
+    figures = figures_of(tmp_path, {("relu", 0): [0.5, 0.6], ("relu", 1): [0.5, 0.6, 0.9]})
+    assert table_of(figures).loc["ReLU", "best_epoch"] == 1
+
+
+def test_a_line_without_an_epoch_has_no_statistics(tmp_path):
+    figures = figures_of(tmp_path, {("relu", 0): [0.5], ("mish", 0): []})
+    row = table_of(figures).loc["Mish"]
+    assert row[["sem", "t_low", "best_epoch", "best_mean", "target_epoch", "area"]].isna().all()
+
+
+def test_shared_seeds_are_compared_as_pairs(tmp_path):
+    runs = {("relu", s): [0.5 + 0.1 * s] for s in range(3)}
+    runs |= {("mish", s): [0.5 + 0.1 * s + d] for s, d in enumerate((0.01, 0.012, 0.014))}
+    pairs = pairwise(figures_of(tmp_path, runs))
+    (row,) = pairs.to_dict("records")
+    expected = stats.ttest_rel([0.5, 0.4, 0.3], [0.49, 0.388, 0.286])
+    assert (row["first"], row["second"], row["test"], row["n"]) == ("ReLU", "Mish", "paired t", "3")
+    assert row["difference"] == pytest.approx(0.012)
+    assert row["p"] == pytest.approx(expected.pvalue)
+    assert row["p"] < 0.01 < stats.ttest_ind([0.5, 0.4, 0.3], [0.49, 0.388, 0.286]).pvalue
+    assert row["low"] < 0.012 < row["high"]
+
+
+def test_other_seeds_are_compared_by_welch_and_unequal_lengths_at_the_epoch_both_have(tmp_path):
+    runs = {("relu", s): [0.5 + 0.01 * s, 0.9] for s in range(3)}
+    runs |= {("mish", s): [0.6 + 0.02 * s] for s in (7, 8)}
+    (row,) = pairwise(figures_of(tmp_path, runs)).to_dict("records")
+    expected = stats.ttest_ind([0.5, 0.49, 0.48], [0.26, 0.24], equal_var=False)
+    assert (row["test"], row["n"], row["epoch"]) == ("Welch's t", "3 + 2", 0)
+    assert row["p"] == pytest.approx(expected.pvalue)
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_decreases():
+    assert holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx([0.03, 0.06, 0.06, np.nan], nan_ok=True)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_single_and_identical_runs_have_no_p_value(tmp_path):
+    runs = {("relu", 0): [0.5], ("mish", 0): [0.6], ("tact", 0): []}
+    (row,) = pairwise(figures_of(tmp_path / "single", runs)).to_dict("records")
+    assert (row["test"], row["difference"]) == ("none", pytest.approx(0.1))
+    assert np.isnan(row["p"])
+    same = {(name, seed): [0.5 + seed / 8] for name in ("relu", "mish") for seed in range(3)}
+    (row,) = pairwise(figures_of(tmp_path / "same", same)).to_dict("records")
+    assert (row["test"], row["difference"]) == ("none", 0)
+
+
+def test_power_of_three_against_three():
+    # d with power 0.8 at 5 %, n = 3 a side: the noncentral t distribution with 4 degrees of freedom.
+    effect = detectable(3, 3)
+    critical = stats.t.ppf(0.975, 4)
+    reached = stats.nct.sf(critical, 4, effect * 1.5**0.5) + stats.nct.cdf(-critical, 4, effect * 1.5**0.5)
+    assert reached == pytest.approx(0.8, abs=1e-4)
+    assert "n = 3" in what_it_can_show(3)
+    assert f"{effect:.1f} standard" in what_it_can_show(3)
+    assert "single run" in what_it_can_show(1)

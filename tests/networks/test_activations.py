@@ -1,0 +1,207 @@
+import re
+
+import pytest
+import torch
+from conftest import CONF, options
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from senet_lab.build import build_act_layer
+from senet_lab.networks.activations import LearnableActivation, MTAct, TAct
+
+ALPHA, BETA = 0.3, 0.2
+LEARNABLE = [TAct, MTAct]
+
+
+def tact_as_published(x: Tensor, alpha: float, beta: float) -> Tensor:
+    a, b, c = alpha / 2, (1 - alpha) / 2, (1 + beta) / 2
+    return (a * x + b) * (torch.tanh(c * x) + 1)
+
+
+CLOSED_FORMS = {
+    "relu": lambda x: x * (x > 0),
+    "swish": lambda x: x / (1 + torch.exp(-x)),
+    "mish": lambda x: x * torch.tanh(torch.log1p(torch.exp(x))),
+    "tact": lambda x: tact_as_published(x, ALPHA, BETA),
+    "mtact": lambda x: tact_as_published(x, ALPHA**2, BETA**2),
+}
+
+
+def load(name: str) -> DictConfig:
+    return OmegaConf.load(CONF / "activation" / f"{name}.yaml")
+
+
+def activation(name: str, channels: int = 4) -> nn.Module:
+    node = OmegaConf.to_container(load(name))
+    fixed = {"alpha": ALPHA, "beta": BETA} if "alpha" in node else {}
+    return build_act_layer(node | fixed, seed=0)(channels)
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_closed_form_in_float64(name: str) -> None:
+    x = torch.linspace(-12, 12, 481, dtype=torch.float64).reshape(1, 1, 37, 13)
+    got = activation(name).double()(x)
+    # α and β were float32 before they became float64: 2⁻²⁴ relative.
+    torch.testing.assert_close(got, CLOSED_FORMS[name](x), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+def test_closed_form_with_exact_coefficients(kind: type[TAct]) -> None:
+    x = torch.linspace(-12, 12, 481, dtype=torch.float64).reshape(1, 1, 37, 13)
+    alpha, beta = 0.375, 0.125  # exact in float32
+    power = 2 if kind is MTAct else 1
+    want = tact_as_published(x, alpha**power, beta**power)
+    torch.testing.assert_close(kind(1, alpha, beta)(x), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", options("activation"))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_far_out_and_keeps_dtype_and_layout(name: str, dtype: torch.dtype) -> None:
+    x = torch.cat([torch.linspace(-1e4, 1e4, 4000), torch.linspace(-100, 100, 96)]).to(dtype)
+    x = x.reshape(4, 4, 16, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    act = activation(name)
+    y = act(x)
+    y.float().sum().backward()
+    assert y.dtype == dtype
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert y.isfinite().all()
+    assert x.grad.isfinite().all()
+    assert all(parameter.grad.isfinite() for parameter in act.parameters())
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_limits_at_ten_thousand(name: str, dtype: torch.dtype) -> None:
+    alpha = {"tact": ALPHA, "mtact": ALPHA**2}.get(name, 1.0)
+    x = torch.tensor([[-1e4, 1e4]], dtype=dtype).reshape(2, 1)
+    far = x[1].double().item()
+    want = torch.tensor([[0.0], [alpha * far + 1 - alpha]], dtype=torch.float64)
+    got = activation(name)(x).double()
+    torch.testing.assert_close(got, want, rtol=1e-6 if dtype == torch.float32 else 2**-8, atol=0)
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+@pytest.mark.parametrize("shape", [(3, 4, 2, 3), (5, 4)])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_gradients_of_x_alpha_and_beta(kind: type[TAct], shape: tuple[int, ...], per_channel: bool) -> None:
+    torch.manual_seed(0)
+    act = kind(4, ALPHA, BETA, per_channel=per_channel).double()
+    x = (3 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    alpha, beta = (torch.rand_like(c).requires_grad_() for c in (act.alpha, act.beta))
+    assert alpha.shape == ((4,) if per_channel else ())
+
+    def apply(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+        return functional_call(act, {"alpha": alpha, "beta": beta}, x)
+
+    assert torch.autograd.gradcheck(apply, (x, alpha, beta))
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+def test_per_channel_with_equal_coefficients_is_the_scalar_form(kind: type[TAct]) -> None:
+    x = torch.randn(2, 4, 3, 3)
+    scalar, channels = kind(4, ALPHA, BETA), kind(4, ALPHA, BETA, per_channel=True)
+    for act in (scalar, channels):
+        act(x).square().sum().backward()
+    torch.testing.assert_close(channels(x), scalar(x))
+    torch.testing.assert_close(channels.alpha.grad.sum(), scalar.alpha.grad)
+    torch.testing.assert_close(channels.beta.grad.sum(), scalar.beta.grad)
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_keeps_x_alone_for_backward(kind: type[TAct], per_channel: bool, dtype: torch.dtype) -> None:
+    act = kind(8, ALPHA, BETA, per_channel=per_channel)
+    x = torch.randn(2, 8, 16, 16, dtype=dtype, requires_grad=True)
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        act(x)
+    maps = [tensor for tensor in kept if tensor.numel() > 8]
+    assert [tensor.data_ptr() for tensor in maps] == [x.data_ptr()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sums_for_alpha_and_beta_run_in_float32(dtype: torch.dtype) -> None:
+    x = torch.full((1, 1, 256, 256), 3.0, dtype=dtype)
+    act = TAct(1, 0.25, 0.0)
+    act(x).backward(torch.ones_like(x))
+    gate = torch.sigmoid(torch.tensor(3.0, dtype=torch.float64))
+    want_alpha = x.numel() * (3 - 1) * gate
+    want_beta = x.numel() * (0.25 * 3 + 0.75) * gate * (1 - gate) * 3
+    torch.testing.assert_close(act.alpha.grad.double(), want_alpha, rtol=1e-5, atol=0)
+    torch.testing.assert_close(act.beta.grad.double(), want_beta, rtol=1e-5, atol=0)
+    half = ((x - 1) * torch.sigmoid(x)).sum().double()  # the same sum in x's own precision is off
+    assert not torch.isclose(half, want_alpha, rtol=1e-4)
+
+
+def test_under_autocast_the_coefficients_stay_float32() -> None:
+    act = TAct(4, ALPHA, BETA)
+    conv = nn.Conv2d(3, 4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = act(conv(torch.randn(2, 3, 8, 8)))
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert act.alpha.grad.dtype == torch.float32
+    assert conv.weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+def test_compiles_into_one_graph_with_the_same_gradients(kind: type[TAct]) -> None:
+    act = kind(4, ALPHA, BETA)
+    x = torch.randn(2, 4, 3, 3)
+    grads = []
+    for apply in (act, torch.compile(act, backend="aot_eager", fullgraph=True)):
+        act.zero_grad()
+        apply(x).square().sum().backward()
+        grads.append(torch.stack([act.alpha.grad, act.beta.grad]))
+    torch.testing.assert_close(*grads)
+
+
+def test_coefficients_that_do_not_learn_are_buffers() -> None:
+    act = TAct(4, ALPHA, BETA, learnable=False)
+    assert list(act.parameters()) == []
+    assert set(act.state_dict()) == {"alpha", "beta"}
+    x = torch.randn(2, 4, requires_grad=True)
+    act(x).sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize(("per_channel", "shape"), [(False, (2,)), (True, (2, 4))])
+def test_coefficients_for_a_log(per_channel: bool, shape: tuple[int, ...]) -> None:
+    got = MTAct(4, ALPHA, BETA, per_channel=per_channel).coefficients()
+    assert not got.requires_grad
+    torch.testing.assert_close(
+        got, torch.tensor([ALPHA, BETA]).view(2, *(1,) * (len(shape) - 1)).expand(shape)
+    )
+
+
+@pytest.mark.parametrize("name", options("activation"))
+def test_yaml_opens_with_its_formula_and_names_itself(name: str) -> None:
+    first = (CONF / "activation" / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert load(name).name == name
+    assert load(name).label
+    assert isinstance(load(name).style.order, int)
+    assert re.fullmatch("#[0-9A-F]{6}", load(name).style.color)
+
+
+def test_each_activation_has_its_own_place_and_colour() -> None:
+    styles = [load(name).style for name in options("activation")]
+    assert len({style.order for style in styles}) == len(styles)
+    assert len({style.color for style in styles}) == len(styles)
+
+
+def test_the_five_stand_in_the_published_order() -> None:
+    ordered = sorted(CLOSED_FORMS, key=lambda name: load(name).style.order)
+    assert [load(name).label for name in ordered] == ["ReLU", "Swish", "Mish", "TAct", "mTAct"]
+
+
+@pytest.mark.parametrize("name", ["tact", "mtact"])
+def test_learnable_ones_share_one_base(name: str) -> None:
+    assert isinstance(activation(name), LearnableActivation)

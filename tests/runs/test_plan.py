@@ -1,0 +1,197 @@
+"""What one command, given again or changed, means for a plan that is frozen."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sweeps import statuses, sweep
+
+from senet_lab.cli import main
+from senet_lab.compose import compose_command
+from senet_lab.runs.checkpoint import checkpoint_bytes
+from senet_lab.runs.directory import State
+
+
+def planned(folder: Path) -> list[str]:
+    """The directories in the plan."""
+    file = next(folder.rglob("plan.json"))
+    return [Path(run["directory"]).name for run in json.loads(file.read_text())["runs"]]
+
+
+def experiment(folder: Path, seeds: str, alpha: float = 0.1) -> list[str]:
+    """An experiment with its own activation, in YAML that the test can edit."""
+    for file, content in (
+        (
+            "activation/mine.yaml",
+            {
+                "_target_": "senet_lab.networks.activations.TAct",
+                "name": "mine",
+                "label": "Mine",
+                "alpha": alpha,
+                "beta": 0.0,
+            },
+        ),
+        ("experiment/mine.yaml", {"hydra": {"mode": "MULTIRUN", "sweeper": {"params": {"seed": seeds}}}}),
+    ):
+        path = folder / "conf" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        package = "# @package _global_\n" if "experiment" in file else ""
+        path.write_text(package + yaml.dump(content))
+    arguments = [word for word in sweep(folder) if not word.startswith(("seed=", "activation=", "-m"))]
+    return [*arguments, "--config-dir", str(folder / "conf"), "activation=mine", "experiment=mine"]
+
+
+def test_duplicates_are_dropped_with_a_word(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(sweep(tmp_path, "seed=0,1,0,0")) == 0
+    assert "2 duplicate runs dropped" in capfd.readouterr().out
+    assert planned(tmp_path) == ["seed=0", "seed=1"]
+
+
+def test_a_run_that_would_be_two_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    same_name = ["activation=tact,mtact", "activation.name=same"]
+    assert main(sweep(tmp_path, *same_name)) == 2
+    assert "two runs of this sweep would share" in capfd.readouterr().err
+    assert not list(tmp_path.rglob("plan.json"))
+
+
+def test_an_edited_yaml_is_told_and_does_not_reach_the_sweep(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(experiment(tmp_path, "0,1")) == 0
+    frozen = next(tmp_path.rglob("plan.json")).read_text()
+    shutil.rmtree(next(tmp_path.rglob("seed=1")))
+    arguments = experiment(tmp_path, "0,1,2", alpha=0.4)
+    assert main(arguments) == 0
+    out = capfd.readouterr().out
+    assert (
+        "activation.alpha is now 0.4, but the frozen plan goes on with activation.alpha=0.1 in 2 runs" in out
+    )
+    assert "the YAML now asks for 1 more runs, the first of them runs/resnet18/mine/lr=0.001/seed=2" in out
+    assert next(tmp_path.rglob("plan.json")).read_text() == frozen
+    for config in tmp_path.rglob("config.yaml"):
+        assert yaml.safe_load(config.read_text())["activation"]["alpha"] == 0.1
+    assert main([*arguments, "plan=extend"]) == 0
+    assert planned(tmp_path) == ["seed=0", "seed=1", "seed=2"]
+    assert len(statuses(tmp_path)) == 3
+
+
+def test_fewer_points_in_the_yaml_leave_the_sweep_whole(tmp_path: Path) -> None:
+    main(experiment(tmp_path, "0,1"))
+    shutil.rmtree(next(tmp_path.rglob("seed=1")))
+    assert main(experiment(tmp_path, "0")) == 0
+    assert len(statuses(tmp_path)) == 2
+
+
+def test_edited_code_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(sweep(tmp_path))
+    assert "the code has changed" not in capfd.readouterr().out
+    monkeypatch.setattr("senet_lab.runs.plan.source_hash", lambda: "another")
+    main(sweep(tmp_path))
+    assert "the code has changed since this sweep was planned" in capfd.readouterr().out
+
+
+def test_more_points_on_the_command_line_need_plan_extend(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(sweep(tmp_path))
+    assert main(sweep(tmp_path, "seed=0,1,2")) == 2
+    assert "1 of 3 runs, the first of them runs/resnet18/tact/lr=0.001/seed=2, are not in" in (
+        capfd.readouterr().err
+    )
+    assert main(sweep(tmp_path, "seed=1,2", "plan=extend")) == 0
+    assert planned(tmp_path) == ["seed=0", "seed=1", "seed=2"]
+
+
+def test_a_single_run_joins_by_itself(tmp_path: Path) -> None:
+    main(sweep(tmp_path))
+    single = [word for word in sweep(tmp_path, "seed=7") if word not in ("-m", "seed=0,1")]
+    assert main(single) == 0
+    assert planned(tmp_path) == ["seed=0", "seed=1", "seed=7"]
+
+
+def test_another_config_in_the_same_directory_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main(sweep(tmp_path))
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert main(sweep(tmp_path, "epochs=5")) == 2
+    assert "was planned with epochs=2, not epochs=5" in capfd.readouterr().err
+    assert main(sweep(tmp_path, "epochs=5", "plan=extend")) == 2
+    assert before == {file: file.read_bytes() for file in before}
+
+
+def test_how_a_sweep_runs_is_not_what_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(sweep(tmp_path))
+    assert main(sweep(tmp_path, "hydra/launcher=joblib", "fail_fast=true", "checkpoint.keep=false")) == 0
+    assert "checkpoint.keep is now False, but the frozen plan goes on" in capfd.readouterr().out
+
+
+def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    main(sweep(tmp_path))
+    assert main(sweep(tmp_path, "seed=5", "plan=new")) == 2
+    assert "has begun" in capfd.readouterr().err
+    shutil.rmtree(next(tmp_path.rglob("runs")))
+    assert main(sweep(tmp_path, "seed=5", "plan=new")) == 0
+    assert planned(tmp_path) == ["seed=5"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda text: text[:-20], "is not a plan"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "has plan format 2; this version reads 1"),
+        (lambda text: text.replace("runs/resnet18", "../../../resnet18"), "leads out of"),
+    ],
+)
+def test_a_plan_that_is_not_ours_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], edit: Any, message: str
+) -> None:
+    main(sweep(tmp_path))
+    file = next(tmp_path.rglob("plan.json"))
+    file.write_text(edit(file.read_text()))
+    assert main(sweep(tmp_path)) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_the_space_is_said_beforehand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = sweep(tmp_path)
+    expected = checkpoint_bytes(compose_command("train", arguments[2:], multirun=True).points[0].config)
+    assert main(arguments) == 0
+    real = next(tmp_path.rglob("checkpoint.pt")).stat().st_size
+    assert expected < real < expected + 60_000  # names and generators' states
+    # Two that are kept, and one that is written beside the one before.
+    assert f"checkpoints take up to {4 * expected / 1e6:,.1f} MB of" in capfd.readouterr().out
+
+
+def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> None:
+    arguments = ["train", "experiment=six_plots", "dataset=digits", f"outputs={tmp_path}"]
+    command = compose_command("train", arguments[1:])
+    runs = [
+        {
+            "directory": point.directory, "hash": "", "command": "experiment=six_plots dataset=digits",
+            "overrides": list(point.overrides), "threads": 1, "checkpoint_bytes": 0, "config": point.config,
+        }
+        for point in command.points
+    ]  # fmt: skip
+    folder = tmp_path / "six_plots"
+    for run in runs:
+        (folder / run["directory"]).mkdir(parents=True)
+        status = {"state": State.FINISHED, "epochs_done": 100}
+        (folder / run["directory"] / "status.json").write_text(json.dumps(status))
+    (folder / "plan.json").write_text(json.dumps({"format": 1, "source": "", "runs": runs}))
+    script = (
+        "import sys; from senet_lab.cli import main; code = main(sys.argv[1:]);"
+        "sys.exit(code or sorted({'torch', 'pandas', 'sklearn', 'bokeh'} & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "90 of 90 runs are finished already" in done.stdout

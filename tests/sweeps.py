@@ -1,0 +1,110 @@
+"""What tests of sweeps share: starting `senet-lab` in no time, and comparing records."""
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+import torch
+from support import rows_without_seconds, tiny
+
+from senet_lab.cli import main
+
+SERVER = multiprocessing.get_context("forkserver")
+# A process forked from one that has imported torch, and used nothing of it, starts in no time.
+SERVER.set_forkserver_preload(["senet_lab.runs.execute", "senet_lab.commands.train", "sklearn.datasets"])
+
+
+def sweep(folder: Path, *overrides: str) -> list[str]:
+    """A tiny sweep of two learnable runs that writes a checkpoint at every epoch and keeps the last."""
+    settings = ["activation=tact", "checkpoint.min_seconds=0", "checkpoint.keep=true"]
+    return ["train", "-m", *tiny(folder), *settings, "seed=0,1", "hydra/launcher=serial", *overrides]
+
+
+def start(
+    arguments: Sequence[str], log: Path, before: Callable[[], object] | None = None
+) -> ForkServerProcess:
+    """`senet-lab` in a process of its own, which tells `log` what it would a terminal.
+
+    `before` is called there first.
+    """
+    process = SERVER.Process(target=_main, args=(list(arguments), log, before))
+    process.start()
+    return process
+
+
+def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1"
+    if before is not None:
+        before()
+    sys.exit(main(arguments))
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Look again and again; a minute without success is a failure."""
+    end = monotonic() + seconds
+    while not holds():
+        assert monotonic() < end, "waited for a minute"
+        sleep(0.02)
+
+
+def statuses(folder: Path) -> dict[str, dict[str, Any]]:
+    """Each run's `status.json`, by its seed."""
+    return {file.parent.name: json.loads(file.read_text()) for file in folder.rglob("status.json")}
+
+
+def has_begun(folder: Path) -> Callable[[], bool]:
+    """Whether a run has an epoch behind it."""
+    return lambda: any(status["epochs_done"] > 0 for status in statuses(folder).values())
+
+
+def records(folder: Path) -> dict[str, Any]:
+    """What must be the same after any disturbance: rows but for seconds, coefficients, final weights."""
+    found = {}
+    for metrics in folder.rglob("metrics.csv"):
+        run = metrics.parent
+        content: list[Any] = [rows_without_seconds(metrics)]
+        if (run / "activations.csv").exists():
+            content.append((run / "activations.csv").read_text())
+        if (run / "checkpoint.pt").exists():
+            weights = torch.load(run / "checkpoint.pt", weights_only=True)["network"]
+            content.append({key: value.numpy().tobytes() for key, value in weights.items()})
+        found[run.name] = content
+    return found
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files that nobody removed."""
+    return [*folder.rglob(".*.tmp")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has as many threads alone as in a sweep, so that one can stand for the other."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The records of the tiny sweep, four epochs, that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        assert main(sweep(folder, "epochs=4")) == 0
+    return records(folder)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """Where the tiny sweep writes."""
+    return tmp_path / "outputs" / "default"

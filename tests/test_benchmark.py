@@ -1,0 +1,56 @@
+"""The benchmark's rival computes what ours computes, and its report can be read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    short = ["--models", "cnn3", "--activations", "tact", "--steps", "2", "--rounds", "1"]
+    command = [sys.executable, str(SCRIPT), *short, "--test-images", "64", "--threads", "1", "--no-scaling"]
+    subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def test_a_case_has_both_sides_and_a_floor(results: Path) -> None:
+    result = json.loads((results / "benchmark_cpu.json").read_text())
+    (row,) = result["cases"]
+    assert row["train_ratios"] == [pytest.approx(row["ours"]["train"] / row["rival"]["train"])]
+    assert 0 < row["floor"] < row["epoch"]
+    assert result["images"] == [256, 64]
+    report = (results / "benchmark_cpu.md").read_text()
+    assert f"| cnn3 | tact | {row['ours']['train']:.0f} | {row['rival']['train']:.0f} |" in report
+
+
+@pytest.mark.parametrize("activation", ["mish", "tact"])
+def test_the_rival_is_the_same_network(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from senet_lab.build import build_network
+    from senet_lab.compose import compose_command
+
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmark import compose
+
+    words = [
+        "model=published/senet18",
+        "model.depths=[1,1]",
+        "model.widths=[8,12]",
+        f"activation={activation}",
+    ]
+    config = compose_command("train", words).points[0].config
+    ours, rival = build_network(config, 10), compose(build_network(config, 10))
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in rival.parameters())
+    kinds = {type(module).__name__ for module in rival.modules()}
+    assert kinds & {"ComposedMish", "ComposedTAct"}
+    assert not kinds & {"Mish", "TAct"}
+    images = torch.randn(4, 3, 8, 8)
+    # 12 layers of float32 rounding.
+    torch.testing.assert_close(ours(images), rival(images), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,228 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from support import rows_without_seconds, tiny
+
+from senet_lab.cli import main
+from senet_lab.compose import compose_command
+
+BAD_INPUT = {
+    "bogus": "unknown verb 'bogus'",
+    "train model=senet81": "did you mean senet18?",
+    "train model=published/senet19": "did you mean published/senet18?",
+    "train activation=mihs": "did you mean mish?",
+    "train dataset=cifar11": "did you mean cifar10?",
+    "train experiment=six_plot": "did you mean six_plots?",
+    "train hydra/launcher=jobli": "did you mean joblib?",
+    "train learning_rate=0.1": "unknown key learning_rate",
+    "train model.widht=3": "unknown key model.widht",
+    "train +model.widht=3": "unexpected keyword argument 'widht'",
+    "train lr=0": "lr must be a finite number above 0",
+    "train lr=-1": "lr must be a finite number above 0",
+    "train lr=nan": "lr must be a finite number above 0",
+    "train lr=inf": "lr must be a finite number above 0",
+    "train lr=fast": "lr=fast: Value 'fast'",
+    "train epochs=0": "epochs must be an integer of 1 or more",
+    "train epochs=-3": "epochs must be an integer of 1 or more",
+    "train epochs=nan": "epochs=nan",
+    "train epochs=many": "epochs=many",
+    "train batch_size=0": "batch_size must be an integer of 1 or more",
+    "train batch_size=2.5": "batch_size=2.5",
+    "train batch_size=4": "leaves a last batch of one image",
+    "train seed=1.5": "seed=1.5",
+    "train seed=-1": "seed must be an integer of 0 or more",
+    "train seed=lucky": "seed=lucky",
+    "train -m seed=0,lucky": "seed=lucky",
+    "train seed=0,1": "add -m to sweep",
+    "train dataset=arrays": "dataset.path=FILE.npz",
+    "train dataset=arrays dataset.path=missing.npz": "missing.npz",
+    "train name=../x": "name must be one folder name",
+    "train name=/x": "name must be one folder name",
+    "train name=.x": "name must be one folder name",
+    "train name=": "name must be one folder name",
+    "train outputs=/proc/nowhere": "/proc/nowhere/default cannot be created",
+    "train activation=../../x": "an option's name, not a path",
+    "train model=/etc/passwd": "an option's name, not a path",
+    "train model._target_=os.system": "model._target_=os.system: must name a class in one of",
+    "train activation._target_=torch.nn.functional.os.system": "there is no such class",
+    "train model._target_=senet_lab.data.datasets.Path": "not ours",
+    "train model.name=../x": "model.name must be one folder name",
+    "train se=standard model=published/senet18": "has no place for it",
+    "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",
+    "train trainer.precision=int8": "trainer.precision=int8",
+    "train checkpoint.every=0": "checkpoint.every must be an integer of 1 or more",
+    "train hydra.launcher.n_jobs=0": "must be an integer of 1 or more",
+    "train --workers 3": "unknown option --workers",
+    "train --config-dir /nowhere": "there is no such folder",
+    "train lr=0.1 batch_size={": "no viable alternative at input",
+    "status name=never": "plan.json does not exist",
+    "plot name=never": "never",
+}
+
+
+@pytest.mark.parametrize("line", BAD_INPUT)
+def test_bad_input_gets_one_line_and_exit_code_2_and_writes_nothing(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 2
+    out, err = capfd.readouterr()
+    assert err.startswith("senet-lab: ")
+    assert err.count("\n") == 1
+    assert BAD_INPUT[line] in err
+    assert out == ""
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    assert main(["train", *tiny(tmp_path)]) == 2
+    assert "cannot be created" in capfd.readouterr().err
+
+
+def test_a_run_leaves_its_record_and_is_not_run_again(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", *tiny(tmp_path), "activation=tact", "lr=0.01", "seed=3"]
+    assert main(line) == 0
+    run = tmp_path / "outputs/default/runs/resnet18/tact/lr=0.01/seed=3"
+    files = {file.name for file in run.iterdir() if not file.name.startswith(".")}
+    assert files == {"config.yaml", "environment.json", "status.json", "metrics.csv", "activations.csv"}
+    header = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
+    lines = (run / "metrics.csv").read_text().splitlines()
+    assert lines[0] == header
+    assert [line.split(",")[:2] for line in lines[1:]] == [["0", "0.01"], ["1", "0.01"]]
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["epochs_done"], status["epochs"]) == ("finished", 2, 2)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert (config["lr"], config["seed"], config["activation"]["name"]) == (0.01, 3, "tact")
+    sites = (run / "activations.csv").read_text().splitlines()
+    assert sites[0] == "epoch,site,alpha,beta"
+
+    before = (run / "metrics.csv").stat()
+    capfd.readouterr()
+    assert main(line) == 0
+    assert "1 of 1 runs are finished already" in capfd.readouterr().out
+    assert (run / "metrics.csv").stat() == before
+
+
+def test_another_config_in_the_same_directory_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *tiny(tmp_path)]) == 0
+    metrics = next(tmp_path.rglob("metrics.csv"))
+    before = metrics.read_bytes()
+    assert main(["train", *tiny(tmp_path), "epochs=3"]) == 2
+    assert "was planned with epochs=2, not epochs=3" in capfd.readouterr().err
+    assert metrics.read_bytes() == before
+
+
+def test_same_seed_same_rows_other_seed_other_rows(tmp_path: Path) -> None:
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        assert main(["train", *tiny(tmp_path), f"name={name}", f"seed={seed}"]) == 0
+    one, two, three = (
+        rows_without_seconds(next((tmp_path / "outputs" / name).rglob("metrics.csv")))
+        for name in ("one", "two", "three")
+    )
+    assert one == two
+    assert one != three
+
+
+def test_a_sweep_across_processes_equals_one_in_process(tmp_path: Path) -> None:
+    sweep = ["train", "-m", *tiny(tmp_path), "activation=relu,mtact", "seed=0,1"]
+    assert main([*sweep, "name=serial", "hydra/launcher=serial"]) == 0
+    assert main([*sweep, "name=joblib", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]) == 0
+    serial = sorted((tmp_path / "outputs/serial/runs").rglob("metrics.csv"))
+    joblib = sorted((tmp_path / "outputs/joblib/runs").rglob("metrics.csv"))
+    assert len(serial) == len(joblib) == 4
+    for one, other in zip(serial, joblib, strict=True):
+        assert rows_without_seconds(one) == rows_without_seconds(other)
+
+
+def test_the_axes_of_a_sweep_name_its_directories() -> None:
+    def directories(*overrides: str) -> list[str]:
+        return [point.directory for point in compose_command("train", overrides, multirun=True).points]
+
+    assert directories("model=resnet18", "se=standard", "se.reduction=4,8", "lr=1e-3") == [
+        "runs/resnet18/relu/lr=0.001/se.reduction=4/seed=0",
+        "runs/resnet18/relu/lr=0.001/se.reduction=8/seed=0",
+    ]
+    whole = directories("experiment=se_gate", "seed=0")
+    assert directories("experiment=se_gate", "seed=0", "se.gate=tanh")[0] in whole
+
+
+def test_a_new_activation_is_one_class_and_one_yaml(tmp_path: Path) -> None:
+    package = tmp_path / "mylab"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import torch\n\n\nclass Cube(torch.nn.Module):\n    def forward(self, x):\n        return x**3\n"
+    )
+    group = tmp_path / "myconf" / "activation"
+    group.mkdir(parents=True)
+    (group / "cube.yaml").write_text("_target_: mylab.Cube\nname: cube\nlabel: Cube\nstyle: null\n")
+    line = ["train", *tiny(tmp_path), "activation=cube", "--config-dir", str(tmp_path / "myconf")]
+    refused = _senet_lab(line, tmp_path)
+    assert refused.returncode == 2
+    assert "must name a class in one of" in refused.stderr
+    allowed = _senet_lab(line, tmp_path, SENET_LAB_PACKAGES="mylab", PYTHONPATH=str(tmp_path))
+    assert allowed.returncode == 0, allowed.stderr
+    assert (tmp_path / "outputs/default/runs/resnet18/cube/lr=0.001/seed=0/metrics.csv").exists()
+
+
+def test_hydras_own_answers_work(tmp_path: Path) -> None:
+    job = _senet_lab(["train", "--cfg", "job", "model=senet18", "lr=0.5"], tmp_path)
+    assert job.returncode == 0
+    assert yaml.safe_load(job.stdout)["lr"] == 0.5
+    help_text = _senet_lab(["train", "--help"], tmp_path).stdout
+    assert "model/published: densenet121, mobilenetv2, senet18" in help_text
+    assert "activation: mish, mtact, relu, swish, tact" in help_text
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("senet-lab tr", "train"),
+        ("senet-lab train activation=m", "activation=mish activation=mtact"),
+        ("senet-lab train epo", "epochs="),
+    ],
+)
+def test_the_shell_completes(typed: str, offered: str, tmp_path: Path) -> None:
+    environment = {"COMP_LINE": typed, "COMP_POINT": str(len(typed))}
+    answer = _senet_lab(["-sc", "query=bash"], tmp_path, **environment)
+    assert set(offered.split()) <= set(answer.stdout.split())
+
+
+def test_summary_counts_in_json(capfd: pytest.CaptureFixture[str]) -> None:
+    line = ["summary", "model=published/mobilenetv2", "activation=tact", "image_size=32", "format=json"]
+    assert main(line) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert summary["parameters"] == 2_254_126
+    assert summary["activation_sites"] == 36
+    assert summary["activation_instances"] == 18
+
+
+def test_doctor_names_what_it_finds(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "format=json"]) == 0
+    rows = {row["item"]: row for row in json.loads(capfd.readouterr().out)}
+    assert rows["python"]["found"].startswith("3.")
+    assert set(rows) >= {"torch", "cpu", "chromium", "dataset cifar10"}
+
+
+def _senet_lab(arguments: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "senet_lab", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

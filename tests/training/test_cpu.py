@@ -1,0 +1,158 @@
+"""The CPU's fast ways compute what the plain layers compute."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from senet_lab.networks import activations
+from senet_lab.networks.activations import TAct
+from senet_lab.training import cpu
+
+# In float64 both ways round at 1e-16; sums here have at most 2,000 terms of size 1.
+CLOSE = {"rtol": 0, "atol": 1e-12}
+
+
+def assert_same(plain: nn.Module, image: tuple[int, int, int, int], kind: type[nn.Module]) -> None:
+    """Outputs and all gradients of `plain` and its quickened copy, in both layouts."""
+    plain = plain.double()
+    quick = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    cpu.quicken(quick)
+    assert type(quick) is kind
+    one = torch.randn(image, dtype=torch.float64, requires_grad=True)
+    other = one.detach().clone(memory_format=torch.channels_last).requires_grad_()
+    out, quick_out = plain(one), quick(other)
+    torch.testing.assert_close(quick_out, out, **CLOSE)
+    grad = torch.randn_like(out)
+    out.backward(grad)
+    quick_out.backward(grad)
+    assert one.grad is not None
+    torch.testing.assert_close(other.grad, one.grad, **CLOSE)
+    for (name, parameter), twin in zip(plain.named_parameters(), quick.parameters(), strict=True):
+        torch.testing.assert_close(twin.grad, parameter.grad, msg=name, **CLOSE)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("stride", [1, 2, (1, 2)])
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"out_channels": 10, "kernel_size": 3, "padding": 1},
+        {"out_channels": 10, "kernel_size": 1},
+        {"out_channels": 6, "kernel_size": 3, "padding": 1, "groups": 6},
+        {"out_channels": 6, "kernel_size": 1, "groups": 6},
+        {"out_channels": 12, "kernel_size": 3, "padding": 1, "groups": 2},
+        {"out_channels": 10, "kernel_size": 5, "padding": 2},
+        {"out_channels": 10, "kernel_size": 1, "padding": 1},
+    ],
+)
+def test_a_quick_convolution_is_the_plain_one(
+    layer: dict[str, int], size: int, stride: int | tuple[int, int], bias: bool
+) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, stride=stride, bias=bias, **layer)
+    assert_same(plain, (5, 6, size, size), cpu.QuickConv2d)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(6, 4, 3, padding=2, dilation=2),
+    ],
+)
+def test_other_kinds_of_convolution_are_left_alone(layer: nn.Conv2d) -> None:
+    assert_same(layer, (2, 6, 4, 4), nn.Conv2d)
+
+
+def test_padding_by_name_and_maps_that_are_not_square() -> None:
+    assert_same(nn.Conv2d(6, 4, 3, padding="same"), (2, 6, 2, 2), cpu.QuickConv2d)
+    assert_same(nn.Conv2d(6, 4, 3, padding=1), (2, 6, 1, 2), cpu.QuickConv2d)
+    assert_same(nn.Conv2d(6, 6, 3, padding=1, groups=6), (2, 6, 1, 2), cpu.QuickConv2d)
+
+
+def test_the_quick_average_is_the_plain_one() -> None:
+    assert_same(nn.AdaptiveAvgPool2d(1), (3, 6, 4, 4), cpu.QuickAvgPool2d)
+
+
+def test_a_tiny_map_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways around are taken: no convolution runs on these shapes."""
+    quick = nn.Conv2d(6, 4, 3, padding=1)
+    cpu.quicken(quick)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", None)
+    for size in (1, 2):
+        assert quick(torch.randn(3, 6, size, size)).shape == (3, 4, size, size)
+
+
+def test_gradients_stay_in_channels_last() -> None:
+    """Batch norm's backward pass is several times slower where they do not."""
+    x = torch.randn(4, 6, 2, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
+    quick = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1))
+    cpu.quicken(quick)
+    hidden = quick[0](x)
+    seen = [hidden]
+    hidden.register_hook(seen.append)
+    quick[1](hidden).square().sum().backward()
+    assert len(seen) == 2
+    for tensor in seen:
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_tact_in_pieces_is_tact(
+    dtype: torch.dtype, per_channel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each element is computed alike; the sums for α and β are added up in another order."""
+    torch.manual_seed(0)
+    act = TAct(4, 0.25, 0.5, per_channel=per_channel)
+    grad = torch.randn(7, 4, 5, 5).to(dtype)
+    x = torch.randn(7, 4, 5, 5).to(dtype).requires_grad_()
+    results = []
+    for piece in (1 << 16, 2 * 4 * 5 * 5):  # all at once; two images at a time, and a last one
+        monkeypatch.setattr(activations, "PIECE", piece)
+        out = act(x)
+        results.append((out, *torch.autograd.grad(out, (x, act.alpha, act.beta), grad)))
+    (out, grad_x, *sums), (out_2, grad_x_2, *sums_2) = results
+    bits = {torch.float32: 1e-6, torch.bfloat16: 2**-8}[dtype]
+    torch.testing.assert_close(out, out_2, rtol=bits, atol=bits)
+    torch.testing.assert_close(grad_x, grad_x_2, rtol=bits, atol=bits)
+    for one, other in zip(sums, sums_2, strict=True):
+        # Of 700 float32 terms below 20.
+        torch.testing.assert_close(one, other, rtol=0, atol=700 * 20 * 6e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_quick_mish_is_mish(dtype: torch.dtype) -> None:
+    """Against float64 over all magnitudes, value and slope; bfloat16 rounds once, at the end."""
+    quick = nn.Mish()
+    cpu.quicken(quick)
+    assert type(quick) is cpu.QuickMish
+    x = torch.cat([torch.linspace(-100, 100, 90_001), torch.tensor([-1e4, -0.0, 1e4])]).to(dtype)
+    x.requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    value = exact * torch.tanh(F.softplus(exact))
+    out = quick(x)
+    (slope,) = torch.autograd.grad(out.sum(), x)
+    (exact_slope,) = torch.autograd.grad(value.sum(), exact)
+    # Some ten operations of half a rounding each.
+    close = {torch.float32: 10 * 2.0**-24, torch.bfloat16: 2.0**-8}[dtype]
+    torch.testing.assert_close(out.double(), value, rtol=close, atol=1e-30)
+    torch.testing.assert_close(slope.double(), exact_slope, rtol=close, atol=close)
+
+
+def test_a_mish_in_pieces_is_mish() -> None:
+    quick = nn.Mish()
+    cpu.quicken(quick)
+    x = torch.randn(9, 8, 40, 40, requires_grad=True)  # more than one piece
+    assert x.numel() > activations.PIECE
+    grad = torch.randn_like(x)
+    for one, other in zip(
+        (quick(x), *torch.autograd.grad(quick(x), x, grad)),
+        (F.mish(x), *torch.autograd.grad(F.mish(x), x, grad)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

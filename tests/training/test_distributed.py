@@ -1,0 +1,54 @@
+"""Several processes against one, with the same global batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from senet_lab.cli import main
+from senet_lab.errors import UsageError
+from senet_lab.runs.directory import find_runs
+from senet_lab.training.distributed import Group
+
+# Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
+RUN = [
+    "model=cnn3", "se=standard", "activation=tact", "epochs=2", "batch_size=88", "accumulate=2", "lr=0.01",
+    "optimizer=sgd", "trainer.precision=float32", "trainer.device=cpu", "name=x",
+]  # fmt: skip
+
+
+def metrics(outputs: Path) -> pd.DataFrame:
+    (run,) = find_runs(outputs / "x")
+    assert run.status()["state"] == "finished"
+    return run.metrics().drop(columns="seconds")
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    two = subprocess.run(
+        [*torchrun, "-m", "senet_lab", "train", *RUN, f"outputs={tmp_path}/two", "hydra/launcher=torchrun"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    assert main(["train", *RUN, f"outputs={tmp_path}/one", "hydra/launcher=serial"]) == 0
+    ours, theirs = metrics(tmp_path / "two"), metrics(tmp_path / "one")
+    losses, accuracies = ["train_loss", "test_loss"], ["train_top1", "test_top1", "test_top5"]
+    pd.testing.assert_frame_equal(ours[losses], theirs[losses], rtol=1e-5, atol=0)
+    # Rounding may turn one image of 360.
+    pd.testing.assert_frame_equal(ours[accuracies], theirs[accuracies], rtol=0, atol=1.5 / 360)
+    assert theirs["train_loss"][1] < theirs["train_loss"][0]
+
+
+@pytest.mark.parametrize(("images", "batch_size", "accumulate"), [(100, 9, 1), (97, 32, 1), (96, 12, 4)])
+def test_batches_that_cannot_be_shared_are_refused(images: int, batch_size: int, accumulate: int) -> None:
+    with pytest.raises(UsageError, match="batch_size"):
+        Group(0, 2).check(images, batch_size, accumulate)
+    Group(0, 2).check(96, 32, 2)
+
+
+def test_the_launcher_says_how_to_start_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", f"outputs={tmp_path}", "hydra/launcher=torchrun"]) == 2
+    assert "torchrun --nproc-per-node" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import tiny
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from senet_lab.build import build_augment, build_dataset, build_network, build_optimizer
+from senet_lab.compose import compose_command
+from senet_lab.networks.activations import LearnableActivation
+from senet_lab.training.engine import Engine, choose_engine
+from senet_lab.training.loop import Training, batch_sums
+from senet_lab.training.seeding import Stream, generator, stream_seed
+
+PLAIN = Engine(torch.device("cpu"), "float32", deterministic=False)
+
+
+def never() -> bool:
+    return False
+
+
+def tiny_config(folder: Path, *overrides: str) -> dict[str, Any]:
+    return compose_command("train", [*tiny(folder), *overrides]).points[0].config
+
+
+def test_batch_sums_count_by_hand() -> None:
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4, 3], [1, 2, 3, 4, 5, 6, 7], [0, 0, 0, 0, 0, 0, 1]])
+    labels = torch.tensor([0, 1, 6])  # first; sixth; first
+    sums = batch_sums(F.cross_entropy(logits, labels), logits, labels)
+    losses = [
+        math.log(sum(math.exp(v) for v in row)) - row[y]
+        for row, y in zip(logits.tolist(), labels, strict=True)
+    ]
+    assert sums.tolist() == pytest.approx([sum(losses), 2, 2], rel=1e-6)
+
+
+def test_top5_of_few_classes_is_all_of_them() -> None:
+    logits, labels = torch.randn(8, 3), torch.zeros(8, dtype=torch.int64)
+    assert batch_sums(torch.tensor(0.0), logits, labels)[2] == 8
+
+
+@pytest.mark.parametrize("activation", ["relu", "mish", "tact"])
+def test_an_epoch_equals_a_plain_loop(activation: str, tmp_path: Path) -> None:
+    """Same images, same order, eager NCHW float32, unfused Adam: the same losses and weights."""
+    config = tiny_config(tmp_path, f"activation={activation}")
+    training = Training(config, PLAIN)
+    ours = [training.epoch(never) for _ in range(2)]
+
+    dataset = build_dataset(config["dataset"])
+    batches = dataset.batches(build_augment(config["augment"]), config["batch_size"], torch.device("cpu"))
+    network = build_network(config, dataset.num_classes)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config["lr"], foreach=False, fused=False)
+    for epoch, metrics in enumerate(ours):
+        network.train()
+        losses, hits, images = 0.0, 0, 0
+        for x, y in batches.train(generator(config["seed"], Stream.EPOCH, epoch)):
+            optimizer.zero_grad()
+            logits = network(x.contiguous())
+            loss = F.cross_entropy(logits, y)
+            loss.backward()
+            optimizer.step()
+            losses += loss.item() * len(y)
+            hits += int((logits.argmax(1) == y).sum())
+            images += len(y)
+        assert metrics is not None
+        # Adam divides by the root of the squared gradient: rounding grows where a gradient is near 0.
+        assert metrics.train_loss == pytest.approx(losses / images, rel=1e-4)
+        assert metrics.train_top1 == pytest.approx(hits / images, abs=1.01 / images)
+    for one, other in zip(training.network.parameters(), network.parameters(), strict=True):
+        assert (one - other).abs().max() < 4 * config["lr"]
+
+
+def test_fused_adam_takes_the_step_of_the_plain_one(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    networks = [build_network(config, 10) for _ in range(2)]
+    optimizers = [
+        build_optimizer(config["optimizer"], networks[0], 0.01),
+        torch.optim.Adam(networks[1].parameters(), lr=0.01, foreach=False, fused=False),
+    ]
+    images = torch.randn(16, 3, 8, 8)
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        network(images).square().sum().backward()
+        optimizer.step()
+    assert optimizers[0].defaults["fused"]
+    for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        # One step of Adam moves a weight by at most lr; float32 rounding of that and of the weight.
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=0.01 * 1e-4)
+
+
+def test_a_stopped_epoch_leaves_the_epoch_undone(tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path), PLAIN)
+    steps = iter([False, True])
+    assert training.epoch(lambda: next(steps)) is None
+    assert training.epochs_done == 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_going_on_from_a_state_equals_never_having_stopped(precision: str, tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "activation=mtact", "schedule=step", "schedule.step_size=1")
+    engine = Engine(torch.device("cpu"), precision, deterministic=False)
+    undisturbed = Training(config, engine)
+    undisturbed.epoch(never)
+    file = tmp_path / "state.pt"
+    torch.save(undisturbed.state_dict(), file)
+    continued = Training(config, engine)
+    continued.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(2):
+        one, other = undisturbed.epoch(never), continued.epoch(never)
+        assert one is not None
+        assert other is not None
+        assert {**vars(one), "seconds": 0} == {**vars(other), "seconds": 0}
+    for name, weight in undisturbed.network.state_dict().items():
+        assert torch.equal(weight, continued.network.state_dict()[name]), name
+
+
+def test_the_schedule_divides_the_rate(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "schedule=step", "schedule.step_size=2", "lr=0.5")
+    training = Training(config, PLAIN)
+    rates = [training.epoch(never).lr for _ in range(5)]  # type: ignore[union-attr]
+    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
+
+
+def test_the_seed_draws_weights_coefficients_and_order(tmp_path: Path) -> None:
+    def first(seed: int) -> tuple[torch.Tensor, set[tuple[float, float]], torch.Tensor]:
+        training = Training(tiny_config(tmp_path, "activation=tact", f"seed={seed}"), PLAIN)
+        pairs = {(alpha, beta) for _, alpha, beta in training.coefficients()}
+        images, _ = next(iter(training.batches.train(generator(seed, Stream.EPOCH, 0))))
+        return next(training.network.parameters()).detach(), pairs, images
+
+    weights, pairs, images = first(0)
+    again, same_pairs, same_images = first(0)
+    assert torch.equal(weights, again)
+    assert pairs == same_pairs
+    assert torch.equal(images, same_images)
+    assert len(pairs) == 1  # one draw, shared as the start of all sites
+    assert all(0 <= value < 0.5 for value in next(iter(pairs)))
+    other, other_pairs, other_images = first(1)
+    assert not torch.equal(weights, other)
+    assert pairs != other_pairs
+    assert not torch.equal(images, other_images)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "learned", "rows_a_site"),
+    [
+        (["activation.alpha=0.25", "activation.beta=0.1"], True, 1),
+        (["activation.learnable=false"], False, 1),
+        (["activation.per_channel=true"], True, 8),
+    ],
+)
+def test_how_the_coefficients_start_is_config(
+    overrides: list[str], learned: bool, rows_a_site: int, tmp_path: Path
+) -> None:
+    training = Training(tiny_config(tmp_path, "activation=tact", *overrides), PLAIN)
+    before = {site: pair for site, *pair in training.coefficients()}
+    first_site = next(iter(before)).partition("[")[0]
+    assert sum(site.partition("[")[0] == first_site for site in before) == rows_a_site
+    if "activation.alpha=0.25" in overrides:
+        assert list(before.values()) == [pytest.approx([0.25, 0.1])] * len(before)
+    training.epoch(never)
+    after = {site: pair for site, *pair in training.coefficients()}
+    assert (before != after) is learned
+
+
+def test_each_site_learns_its_own_coefficients(tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path, "activation=mtact", "lr=0.05"), PLAIN)
+    training.epoch(never)
+    sites = [module for module in training.network.modules() if isinstance(module, LearnableActivation)]
+    assert len({site.alpha.item() for site in sites}) == len(sites) > 1
+
+
+class ReadsByHost(TorchDispatchMode):
+    """Counts `.item()`, `.tolist()` and the like: on a GPU, each would make the host wait."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("activation", ["relu", "mish", "tact"])
+def test_the_host_reads_nothing_between_steps(activation: str, tmp_path: Path) -> None:
+    """However many steps an epoch has; a new optimizer's first step may read its settings."""
+    reads = []
+    for batch_size in (32, 8):
+        words = (f"activation={activation}", f"batch_size={batch_size}")
+        training = Training(tiny_config(tmp_path, *words), PLAIN)
+        training.epoch(never)
+        with ReadsByHost() as host:
+            training.epoch(never)
+            torch.ones(()).item()
+        reads.append(host.count)
+    assert reads[0] == reads[1] >= 1  # the one that proves that we count
+
+
+def test_streams_do_not_overlap() -> None:
+    seeds = {
+        stream_seed(seed, stream, index) for seed in range(20) for stream in Stream for index in range(20)
+    }
+    assert len(seeds) == 20 * len(Stream) * 20
+
+
+def test_auto_is_resolved_and_a_missing_gpu_is_not_replaced() -> None:
+    engine = choose_engine("auto", "auto", deterministic=False)
+    assert engine.precision in ("float32", "bfloat16")
+    assert engine.device.type in ("cpu", "cuda")
+
+
+def test_settings_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with Engine(torch.device("cpu"), "float32", deterministic=True).settings(threads=before + 1):
+        assert torch.get_num_threads() == before + 1
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
