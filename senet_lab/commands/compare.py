@@ -26,7 +26,7 @@ from senet_lab.runs.plan import make_writable, sweep_folder
 
 PUBLISHED = "published"
 SHOWN = {
-    "activation": "line",
+    "line": "line",
     "epoch": "epoch",
     "n": "n",
     "mean": "ours",

@@ -89,7 +89,7 @@ def _draw_macs(figures: list[Figure], table: pd.DataFrame, folder: Path) -> "dic
 
     lines = [(figure.name, line) for figure in figures for line in figure.lines]
     costs = pd.DataFrame([describe(line.config) for _, line in lines])[["macs", "parameters", "image_size"]]
-    costs = costs.assign(figure=[name for name, _ in lines], activation=[line.label for _, line in lines])
+    costs = costs.assign(figure=[name for name, _ in lines], line=[line.label for _, line in lines])
     values = table.merge(costs).dropna(subset="mean")
     write_csv(folder / "macs.csv", values)
     drawings = {}
@@ -102,8 +102,8 @@ def _draw_macs(figures: list[Figure], table: pd.DataFrame, folder: Path) -> "dic
             mine,
             "macs",
             "mean",
-            "activation",
-            {line.label: line.style for line in figure.lines if line.label in set(mine["activation"])},
+            "line",
+            {line.label: line.style for line in figure.lines if line.label in set(mine["line"])},
             words,
         )
     return drawings
@@ -113,7 +113,7 @@ def _print_finals(table: pd.DataFrame) -> None:
     """Mean ± std of the last epoch, a row for each figure and line."""
     grid = Table(title="Test error at the last epoch, mean ± sample standard deviation", title_justify="left")
     grid.add_column("figure", no_wrap=True)
-    grid.add_column("activation")
+    grid.add_column("line")
     for column in ("error", "n", "epoch"):
         grid.add_column(column, justify="right")
     extra = [column for column in REFERENCE_COLUMNS if column in table]
@@ -127,7 +127,7 @@ def _print_finals(table: pd.DataFrame) -> None:
         previous = row["figure"]
         grid.add_row(
             first,
-            row["activation"],
+            row["line"],
             _error(row["mean"], row["std"]),
             str(row["n"]),
             _epoch(row["epoch"]),

@@ -23,7 +23,7 @@ BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard erro
 HEIGHT = 500
 """Pixels of an interactive chart."""
 TOOLTIPS = (
-    ("activation", "@activation"),
+    ("line", "@line"),
     ("epoch", "@epoch"),
     ("mean error", "@mean{0.0000}"),
     ("std", "@std{0.0000}"),
@@ -93,22 +93,22 @@ def _draw_band(chart: chartify.Chart, line: Line, table: pd.DataFrame, band: Ban
         low, high = stretch["mean"] - stretch[band], stretch["mean"] + stretch[band]
         if len(stretch) == 1:  # an area over one epoch has no width
             bar = pd.DataFrame({"epoch": [stretch["epoch"].item()] * 2, "low": [low.item(), high.item()]})
-            bar["activation"] = line.label
-            chart.plot.line(bar, "epoch", "low", "activation", [line.label], line_width=6, alpha=0.3)
+            bar["line"] = line.label
+            chart.plot.line(bar, "epoch", "low", "line", [line.label], line_width=6, alpha=0.3)
         else:
-            edges = stretch[["epoch"]].assign(activation=line.label, low=low, high=high)
-            chart.plot.area(edges, "epoch", "low", "high", "activation", [line.label])
+            edges = stretch[["epoch"]].assign(line=line.label, low=low, high=high)
+            chart.plot.area(edges, "epoch", "low", "high", "line", [line.label])
             chart.figure.renderers[-1].glyph.line_color = None
         chart.figure.renderers[-1].name = "band"
 
 
 def _draw_line(chart: chartify.Chart, line: Line, table: pd.DataFrame) -> None:
-    for stretch in _stretches(table.assign(activation=line.label)):
+    for stretch in _stretches(table.assign(line=line.label)):
         if len(stretch) == 1:  # a line through one point has no length
-            chart.plot.scatter(stretch, "epoch", "mean", color_column="activation", color_order=[line.label])
+            chart.plot.scatter(stretch, "epoch", "mean", color_column="line", color_order=[line.label])
         else:
             chart.plot.line(
-                stretch, "epoch", "mean", "activation", [line.label], line_dash=line.style.dash, line_width=2
+                stretch, "epoch", "mean", "line", [line.label], line_dash=line.style.dash, line_width=2
             )
         renderer = chart.figure.renderers[-1]
         renderer.name = "mean"
@@ -121,10 +121,8 @@ def _draw_published(chart: chartify.Chart, line: Line) -> None:
     known = published(line)
     if known is None:
         return
-    table = known.curve.assign(activation=line.label)
-    chart.plot.line(
-        table, "epoch", "mean", "activation", [line.label], line_dash="dotted", line_width=2, alpha=0.8
-    )
+    table = known.curve.assign(line=line.label)
+    chart.plot.line(table, "epoch", "mean", "line", [line.label], line_dash="dotted", line_width=2, alpha=0.8)
     chart.figure.renderers[-1].name = "published"
 
 

@@ -24,13 +24,11 @@ def coefficients(figure: Figure, sweep: Path) -> pd.DataFrame:
     """Every learned value of a figure's runs.
 
     Returns:
-        Columns `activation` (the line's label), `seed`, `epoch`, `site`, `alpha`, `beta`; empty where nothing
+        Columns `line` (the line's label), `seed`, `epoch`, `site`, `alpha`, `beta`; empty where nothing
         is learned.
     """
     parts = [
-        RunDirectory(sweep / run.directory)
-        .activations()
-        .assign(activation=line.label, seed=run.config["seed"])
+        RunDirectory(sweep / run.directory).activations().assign(line=line.label, seed=run.config["seed"])
         for line in figure.lines
         for run in line.runs
     ]
@@ -38,17 +36,17 @@ def coefficients(figure: Figure, sweep: Path) -> pd.DataFrame:
 
 
 def over_epochs(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over sites and seeds: columns `activation`, `name`, `epoch`, `mean`, `low`, `high`."""
-    long = values.melt(["activation", "epoch"], list(SYMBOLS), "name", "value")
-    grouped = long.groupby(["activation", "name", "epoch"], sort=False)["value"]
+    """Mean and range over sites and seeds: columns `line`, `name`, `epoch`, `mean`, `low`, `high`."""
+    long = values.melt(["line", "epoch"], list(SYMBOLS), "name", "value")
+    grouped = long.groupby(["line", "name", "epoch"], sort=False)["value"]
     return grouped.agg(mean="mean", low="min", high="max").reset_index()
 
 
 def last_values(values: pd.DataFrame) -> pd.DataFrame:
     """α and β of each site at the last epoch of each run: mean and std over `n` runs, and over channels."""
-    last = values[values["epoch"] == values.groupby(["activation", "seed"])["epoch"].transform("max")]
+    last = values[values["epoch"] == values.groupby(["line", "seed"])["epoch"].transform("max")]
     sites = last["site"].str.replace(r"\[\d+\]$", "", regex=True)  # per channel, `site[channel]`
-    grouped = last.assign(site=sites).groupby(["activation", "site"], sort=False)
+    grouped = last.assign(site=sites).groupby(["line", "site"], sort=False)
     columns = {f"{name}_{what}": (name, what) for name in SYMBOLS for what in ("mean", "std")}
     return grouped.agg(n=("seed", "nunique"), **columns).reset_index()
 
@@ -61,7 +59,7 @@ def draw_coefficients(table: pd.DataFrame, colors: Mapping[str, str]) -> chartif
         "accent", accent_values={text: colors[label] for (label, _), text in names.items()}
     )
     for (label, name), text in names.items():
-        part = table[(table["activation"] == label) & (table["name"] == name)].assign(coefficient=text)
+        part = table[(table["line"] == label) & (table["name"] == name)].assign(coefficient=text)
         if part.empty:
             continue
         chart.plot.area(part, "epoch", "low", "high", "coefficient", [text])

@@ -18,11 +18,11 @@ DIGITISED_TOLERANCE = 0.05
 """Distance from a mean that counts as near where the others' spread is not known."""
 
 FINAL_COLUMNS = (
-    "figure", "activation", "epoch", "n", "mean", "std", "other_n", "other_mean", "other_std", "difference",
+    "figure", "line", "epoch", "n", "mean", "std", "other_n", "other_mean", "other_std", "difference",
     "z", "test", "p", "p_holm", "detectable", "curve_epochs", "curve_distance", "curve_distance_epoch",
 )  # fmt: skip
 EPOCH_COLUMNS = (
-    "figure", "activation", "epoch", "n", "mean", "lowest", "highest", "other_mean", "other_std", "low",
+    "figure", "line", "epoch", "n", "mean", "lowest", "highest", "other_mean", "other_std", "low",
     "high", "inside",
 )  # fmt: skip
 RANKING_COLUMNS = (
@@ -95,7 +95,7 @@ def compare_finals(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
         rows.append(
             {
                 "figure": figure.name,
-                "activation": label,
+                "line": label,
                 "epoch": epoch,
                 **_test(errors.loc[epoch].dropna().to_numpy(), theirs, epoch),
                 "curve_epochs": len(distances),
@@ -170,7 +170,7 @@ def compare_epochs(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
             rows.append(
                 {
                     "figure": figure.name,
-                    "activation": label,
+                    "line": label,
                     "epoch": epoch,
                     "n": len(errors),
                     "mean": errors.mean(),

@@ -8,7 +8,7 @@ import pandas as pd
 from senet_lab.figures.grouping import MISSING, Figure, Line, Run
 from senet_lab.runs.directory import State
 
-CURVES_COLUMNS = ("figure", "activation", "epoch", "n", "mean", "std")
+CURVES_COLUMNS = ("figure", "line", "epoch", "n", "mean", "std")
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
 
 
@@ -30,9 +30,7 @@ def curve(line: Line) -> pd.DataFrame:
 def curves(figures: Iterable[Figure]) -> pd.DataFrame:
     """All curves in one tidy frame: `CURVES_COLUMNS` and `sem`."""
     parts = [
-        curve(line).assign(figure=figure.name, activation=line.label)
-        for figure in figures
-        for line in figure.lines
+        curve(line).assign(figure=figure.name, line=line.label) for figure in figures for line in figure.lines
     ]
     return pd.concat(parts, ignore_index=True)[[*CURVES_COLUMNS, "sem"]]
 
@@ -41,7 +39,7 @@ def finals(figures: Iterable[Figure]) -> pd.DataFrame:
     """One row for each figure and line: the last epoch of its curve, and the states of its runs.
 
     Returns:
-        Columns `figure`, `activation`, `n`, `epoch`, `mean`, `std`, `runs` (how many there should be),
+        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std`, `runs` (how many there should be),
         one count a state, and `missing`; a line without any epoch has n 0 and no values.
     """
     rows = []
@@ -53,7 +51,7 @@ def finals(figures: Iterable[Figure]) -> pd.DataFrame:
             rows.append(
                 {
                     "figure": figure.name,
-                    "activation": line.label,
+                    "line": line.label,
                     **{key: last[key] for key in ("n", "epoch", "mean", "std")},
                     "runs": len(line.runs) - states.count(MISSING) + len(line.missing_seeds),
                     **{str(state): states.count(state) for state in STATES},

@@ -23,7 +23,7 @@ from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.plan import Plan
 
 FINAL_HEADINGS = {
-    "activation": "line",
+    "line": "line",
     "epoch": "epoch",
     "n": "n",
     "mean": "ours",
@@ -42,7 +42,7 @@ FINAL_HEADINGS = {
     "curve_distance_epoch": "at epoch",
 }
 EPOCH_HEADINGS = {
-    "activation": "line",
+    "line": "line",
     "epoch": "epoch",
     "n": "n",
     "mean": "ours",
@@ -64,7 +64,7 @@ RANKING_HEADINGS = {
     "spearman": "Spearman's ρ",
 }
 STATISTICS_HEADINGS = {
-    "activation": "line",
+    "line": "line",
     "n": "n",
     "epoch": "epoch",
     "mean": "mean error",
@@ -98,7 +98,7 @@ PAIRWISE_HEADINGS = {
     "p_holm": "p (Holm)",
 }
 COEFFICIENT_HEADINGS = {
-    "activation": "line",
+    "line": "line",
     "site": "site",
     "n": "n",
     "alpha_mean": "α",
@@ -193,9 +193,7 @@ def coefficient_section(figure: Figure, sweep: Path) -> Section | None:
     values = coefficients(figure, sweep)
     if values.empty:
         return None
-    colors = {
-        line.label: line.style.color for line in figure.lines if line.label in set(values["activation"])
-    }
+    colors = {line.label: line.style.color for line in figure.lines if line.label in set(values["line"])}
     chart = draw_coefficients(over_epochs(values), colors)
     return Section(
         f"{figure.title}: learned coefficients",

@@ -62,7 +62,7 @@ def test_each_series_is_drawn_over_its_own_epochs(tmp_path):
     for seed, length in enumerate([4, 2]):
         write_run(tmp_path, run_config(activation="tact", seed=seed), [0.4 + 0.01 * seed] * length)
     chart = chart_of(tmp_path)
-    lines = {r.data_source.data["activation"][0]: r.data_source.data for r in drawn(chart, "mean")}
+    lines = {r.data_source.data["line"][0]: r.data_source.data for r in drawn(chart, "mean")}
     assert list(lines["ReLU"]["epoch"]) == [0, 1, 2, 3, 4, 5]
     assert list(lines["ReLU"]["n"]) == [3, 3, 3, 2, 2, 2]
     assert list(lines["TAct"]["epoch"]) == [0, 1, 2, 3]
@@ -146,7 +146,7 @@ def test_hovering_tells_all_values(tmp_path):
     (hover,) = [tool for tool in chart.figure.tools if type(tool).__name__ == "HoverTool"]
     (line,) = drawn(chart, "mean")
     assert hover.renderers == [line]
-    assert set(line.data_source.data) >= {"activation", "epoch", "mean", "std", "n"}
+    assert set(line.data_source.data) >= {"line", "epoch", "mean", "std", "n"}
     assert list(line.data_source.data["std"]) == pytest.approx([0, np.std([0.3, 0.4], ddof=1)])
 
 

@@ -71,13 +71,13 @@ def test_a_partial_run_is_compared_at_each_of_its_epochs(tmp_path):
     write_run(tmp_path, run_config("published/mobilenetv2", "tact", dataset="cifar10"), [0.1, 0.1, 0.1])
     figures = figures_of(tmp_path)
     epochs = compare_epochs(figures, published_baselines(figures))
-    assert epochs["activation"].tolist() == ["ReLU"] * 3 + ["TAct"] * 3
+    assert epochs["line"].tolist() == ["ReLU"] * 3 + ["TAct"] * 3
     assert epochs["inside"].tolist() == [True] * 3 + [False] * 3
     first = epochs.iloc[0]
     errors = 1 - RELU.query("epoch == 0")["test_top1"]
     assert first["low"] == pytest.approx(errors.min() - 3 * errors.std())
     assert first["high"] == pytest.approx(errors.max() + 3 * errors.std())
-    finals = compare_finals(figures, published_baselines(figures)).set_index("activation")
+    finals = compare_finals(figures, published_baselines(figures)).set_index("line")
     assert finals.loc["ReLU", ["epoch", "n", "test"]].tolist() == [2, 1, "none"]
     assert np.isnan(finals.loc["ReLU", "p"])
 

@@ -64,10 +64,10 @@ def test_curves_and_finals_of_all_lines(tmp_path):
     write_run(tmp_path, run_config(activation="mish", seed=0), [], state="interrupted")
     figures = [figure_of(tmp_path)]
     table = curves(figures)
-    assert table.columns.tolist() == ["figure", "activation", "epoch", "n", "mean", "std", "sem"]
-    assert table.groupby("activation", sort=False).size().to_dict() == {"ReLU": 1, "TAct": 10}
+    assert table.columns.tolist() == ["figure", "line", "epoch", "n", "mean", "std", "sem"]
+    assert table.groupby("line", sort=False).size().to_dict() == {"ReLU": 1, "TAct": 10}
 
-    final = finals(figures).set_index("activation")
+    final = finals(figures).set_index("line")
     assert final.index.tolist() == ["ReLU", "Mish", "TAct"]
     tact = final.loc["TAct"]
     assert (tact["n"], tact["epoch"], tact["mean"]) == (1, 9, 0.5)

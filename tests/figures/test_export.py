@@ -49,7 +49,7 @@ def drawing(tmp_path_factory):
             config["activation"]["label"] += "<script>alert(1)</script>"
             write_run(sweep, config, [top1 + 0.01 * seed, top1 + 0.1, top1 + 0.15])
     (figure,) = group(read_runs(sweep), TEMPLATES)
-    table = pd.DataFrame({"activation": ["<i>x</i>", "y"], "mean": [0.123456, None], "n": [3, 3]})
+    table = pd.DataFrame({"line": ["<i>x</i>", "y"], "mean": [0.123456, None], "n": [3, 3]})
     return compile_chart(draw(figure, Band.std, False, [NOTE]), [NOTE], table)
 
 
@@ -153,7 +153,7 @@ def test_hovering_shows_the_values_of_a_point(page):
     """)
     values = dict(zip([name.rstrip(": ") for name in text[::2]], text[1::2], strict=True))
     assert values == {
-        "activation": "TAct<script>alert(1)</script>",
+        "line": "TAct<script>alert(1)</script>",
         "epoch": "1",
         "mean error": "0.2000",
         "std": "0.0000",

@@ -118,7 +118,7 @@ def test_report_hover_legend_and_sorting(chrome, page):
     point_at(chrome, figure=0, line=0, point=1)
     wait(lambda: tooltip(chrome))
     assert tooltip(chrome)["mean error"] == "0.3550"
-    assert tooltip(chrome)["activation"] == f"ReLU{SCRIPT}"
+    assert tooltip(chrome)["line"] == f"ReLU{SCRIPT}"
 
     item = chrome.execute_script(f"""{FIGURES}
         const legend = figures()[0].model.right.find((model) => model.type == "Legend")

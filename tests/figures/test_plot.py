@@ -33,7 +33,7 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     write_plan(sweep, [run_config(seed=seed, dataset="cifar10") for seed in range(3)])
     assert run_plot(tmp_path, "formats=[html]") == 0
     lines = (sweep / "figures" / "curves.csv").read_text().splitlines()
-    assert lines[0] == "figure,activation,epoch,n,mean,std"
+    assert lines[0] == "figure,line,epoch,n,mean,std"
     assert lines[1] == "senet18_lr0.001,ReLU,0,2,0.5,0.0"
     assert len(lines) == 1 + 2 * 5 * 2
     *key, mean, std = lines[2].split(",")
@@ -42,7 +42,7 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     assert float(std) == pytest.approx(0.125 / 2**0.5, rel=1e-14)
     final = pd.read_csv(sweep / "figures" / "final.csv")
     assert final.columns.tolist() == [
-        *("figure", "activation", "n", "epoch", "mean", "std"),
+        *("figure", "line", "n", "epoch", "mean", "std"),
         *("runs", "finished", "running", "interrupted", "failed", "diverged", "missing"),
         *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch", "area"),
     ]
@@ -54,7 +54,7 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
 
 def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
     assert run_plot(tmp_path, "formats=[html]", "reference=true") == 0
-    final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "activation"])
+    final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "line"])
     assert final.loc[("mobilenetv2_lr0.001", "ReLU"), "published"] == pytest.approx(1 - 0.859935)
     assert pd.isna(final.loc[("senet18_lr0.001", "ReLU"), "published"])
     assert final["difference"].isna().all(), "two epochs are not a hundred"
@@ -142,7 +142,7 @@ def test_grouping_comes_from_the_config(sweep, tmp_path):
     assert {"relu.html", "mtact.html"} <= names(sweep / "figures")
     assert "senet18_lr0.001.html" not in names(sweep / "figures")
     final = pd.read_csv(sweep / "figures" / "final.csv")
-    assert set(final["activation"]) == {"SENet-18", "MobileNetV2"}
+    assert set(final["line"]) == {"SENet-18", "MobileNetV2"}
 
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(sweep, tmp_path):

@@ -67,7 +67,7 @@ def test_the_difference_is_taken_at_the_published_epoch_alone(tmp_path):
     write_run(tmp_path, run_config("published/senet18", "relu", dataset="cifar10"), [0.5] * 99 + [0.9])
     write_run(tmp_path, run_config("published/senet18", "tact", dataset="cifar10"), [0.5] * 99)
     figures = figures_of(tmp_path)
-    table = with_published(finals(figures), figures).set_index("activation")
+    table = with_published(finals(figures), figures).set_index("line")
     assert table["published"].tolist() == pytest.approx([1 - 0.901833, 1 - 0.889076])
     assert table.loc["ReLU", "difference"] == pytest.approx(0.1 - (1 - 0.901833))
     assert pd.isna(table.loc["TAct", "difference"])

@@ -26,7 +26,7 @@ def plot(sweep: Path, *overrides: str) -> int:
 
 def test_references_stand_beside_the_lines_they_name(sweep: Path) -> None:
     assert plot(sweep, f"references=[{ENTRY}]") == 0
-    final = pd.read_csv(sweep / "figures" / "final.csv").set_index("activation")
+    final = pd.read_csv(sweep / "figures" / "final.csv").set_index("line")
     assert final.loc["ReLU", ["reference_top1", "reference_top5"]].tolist() == [0.225, 0.0625]
     assert final.loc["ReLU", "reference_source"] == "paper"
     assert final.loc["Mish", ["reference_top1", "reference_top5", "reference_source"]].isna().all()
@@ -52,7 +52,7 @@ def test_errors_against_multiply_accumulates(tmp_path: Path) -> None:
         write_run(sweep, config, [0.5])
     templates = ["figures.line=${model.label}", "figures.name=all", "figures.title=All", "figures.style=null"]
     assert plot(sweep, "figures.macs=true", *templates) == 0
-    table = pd.read_csv(sweep / "figures" / "macs.csv").set_index("activation")
+    table = pd.read_csv(sweep / "figures" / "macs.csv").set_index("line")
     # Convolutions cost the square of the width, but for the first and the last layer.
     assert table.loc["whole", "macs"] / table.loc["half", "macs"] == pytest.approx(4, rel=0.05)
     assert (sweep / "figures" / "all_macs.html").exists()

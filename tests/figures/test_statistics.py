@@ -19,7 +19,7 @@ def figures_of(sweep, runs):
 
 
 def table_of(figures, **options):
-    return with_statistics(finals(figures), figures, **options).set_index("activation")
+    return with_statistics(finals(figures), figures, **options).set_index("line")
 
 
 def test_interval_is_the_one_of_student(tmp_path):
