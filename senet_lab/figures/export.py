@@ -20,7 +20,10 @@ import pandas as pd
 from bokeh.embed import file_html, json_item
 from bokeh.resources import INLINE
 from selenium.common.exceptions import WebDriverException
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import ChromeOptions, ChromeService, Remote
+from selenium.webdriver.chrome.remote_connection import ChromeRemoteConnection
+from selenium.webdriver.common.proxy import Proxy, ProxyType
+from selenium.webdriver.remote.client_config import ClientConfig
 from urllib3.exceptions import HTTPError
 
 from senet_lab.figures.charts import TOOLTIPS, chartify, make_interactive
@@ -41,6 +44,8 @@ FLAGS = (
     "--force-color-profile=srgb",
     "--remote-debugging-pipe",  # a pipe closes when chromedriver dies, and Chromium ends with it
 )
+LONGEST_FOLDER = 30
+"""Bytes of a temporary folder's name that leave room for what Chromium adds to its socket's, of 108 in all."""
 
 PAGE = """
 {% block preamble %}
@@ -177,16 +182,17 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
     Raises:
         BrowserError: the browser did not start, died, hung, or reported an error.
     """
-    with tempfile.TemporaryDirectory(prefix="senet-lab-chromium-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="senet-lab-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
         options = ChromeOptions()
         options.binary_location = browser
-        options.ignore_local_proxy_environment_variables()
         for flag in (*FLAGS, f"--user-data-dir={folder}/profile"):
             options.add_argument(flag)
-        # A path given here is taken as it is: selenium never looks for a driver to download.
+        # Started here, so that selenium never looks for a driver to download.
         service = ChromeService(
             executable_path=driver,
-            env={**os.environ, "HOME": folder},
+            env={**os.environ, "HOME": folder, "TMPDIR": folder},
             popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent},
         )
         page = Path(folder, "page.html")
@@ -205,12 +211,22 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
 
         try:
             with _limited(service, limit):
-                chrome = Chrome(options=options, service=service)
+                service.start()
+                direct = Proxy({"proxyType": ProxyType.DIRECT})  # the driver is on this machine
+                client = ClientConfig(service.service_url, proxy=direct)
+                connection = ChromeRemoteConnection(service.service_url, client_config=client)
+                chrome = Remote(connection, options=options)
                 chrome.set_script_timeout(limit)
                 chrome.get(page.as_uri())
             yield render
         finally:
             _kill(service)
+
+
+def _short_folder() -> str:
+    """The folder for temporary files, unless its name is so long that Chromium could not open its socket."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
 
 
 @contextmanager

@@ -222,22 +222,36 @@ def gone(word: str) -> bool:
     return not running(word)
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_no_process_and_no_file_outlives_an_error(chromium, tmp_path, monkeypatch, error):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(error), headless_chromium(*chromium):  # noqa: PT012
-        assert running(str(tmp_path))
-        raise error
-    assert gone(str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def short_folder():
     """A folder whose name leaves Chromium room for its socket, which 108 bytes must hold."""
-    with tempfile.TemporaryDirectory(prefix="plot-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="plot-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         yield folder
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_no_process_and_no_file_outlives_an_error(chromium, short_folder, monkeypatch, error):
+    monkeypatch.setenv("TMPDIR", short_folder)
+    monkeypatch.setattr(tempfile, "tempdir", short_folder)
+    with pytest.raises(error), headless_chromium(*chromium):  # noqa: PT012
+        assert running(short_folder)
+        raise error
+    assert gone(short_folder)
+    assert os.listdir(short_folder) == []
+
+
+@pytest.mark.browser
+def test_a_temporary_folder_with_a_name_too_long_for_a_socket(
+    chromium, drawing, tmp_path, monkeypatch
+):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with headless_chromium(*chromium) as render:
+        svg, _ = render(drawing)
+    assert "<svg" in svg
 
 
 @pytest.mark.browser
@@ -246,16 +260,16 @@ def test_no_process_outlives_a_killed_plot(chromium, short_folder):
         "import sys, time; from senet_lab.figures.export import headless_chromium\n"
         "with headless_chromium(*sys.argv[1:], limit=300): print('up', flush=True); time.sleep(300)"
     )
-    environment = os.environ | {"TMPDIR": str(short_folder)}
+    environment = os.environ | {"TMPDIR": short_folder}
     plot = subprocess.Popen(
         [sys.executable, "-c", code, *chromium], env=environment, stdout=subprocess.PIPE, text=True
     )
     assert plot.stdout is not None
     assert plot.stdout.readline() == "up\n"
-    assert running(str(short_folder))
+    assert running(short_folder)
     plot.send_signal(signal.SIGKILL)
     plot.wait()
-    assert gone(str(short_folder))
+    assert gone(short_folder)
 
 
 def executable(path: Path, script: str) -> str:
@@ -276,16 +290,16 @@ def test_a_browser_that_hangs_is_given_up(chromium, tmp_path):
 
 
 @pytest.mark.browser
-def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, short_folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", short_folder)
     limit = 4
     with headless_chromium(*chromium, limit=limit) as render:
-        for process in running(str(tmp_path)):
+        for process in running(short_folder):
             if "crashpad" not in Path(f"/proc/{process}/cmdline").read_text():
                 os.kill(process, signal.SIGSTOP)
         with pytest.raises(BrowserError, match=f"no answer in {limit} s"):
             render(drawing)
-    assert gone(str(tmp_path))
+    assert gone(short_folder)
 
 
 @pytest.mark.parametrize("script", ["exit 1", "exec /bin/sleep 1000"])
