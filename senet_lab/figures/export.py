@@ -45,7 +45,7 @@ FLAGS = (
     "--remote-debugging-pipe",  # a pipe closes when chromedriver dies, and Chromium ends with it
 )
 LONGEST_FOLDER = 30
-"""Bytes of a temporary folder's name that leave room for what Chromium adds to its socket's, of 108 in all."""
+"""Bytes of a temporary folder's name, so that what Chromium adds to its socket's stays within 108."""
 
 PAGE = """
 {% block preamble %}

@@ -238,13 +238,11 @@ def test_no_process_and_no_file_outlives_an_error(chromium, short_folder, monkey
         assert running(short_folder)
         raise error
     assert gone(short_folder)
-    assert os.listdir(short_folder) == []
+    assert list(Path(short_folder).iterdir()) == []
 
 
 @pytest.mark.browser
-def test_a_temporary_folder_with_a_name_too_long_for_a_socket(
-    chromium, drawing, tmp_path, monkeypatch
-):
+def test_a_temporary_folder_with_a_name_too_long_for_a_socket(chromium, drawing, tmp_path, monkeypatch):
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
