@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from bokeh.models import BoxZoomTool, HoverTool, ResetTool
+from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
 from bokeh.models.annotations import Title
 
 from senet_lab.config import Band
@@ -30,6 +30,11 @@ TOOLTIPS = (
     ("n", "@n"),
 )
 """What hovering over a curve of errors shows: label and column."""
+DECIMALS = """
+const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 0.01
+return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6)))
+"""
+"""Ticks with as many decimals as tell neighbours apart, zoomed in too; bokeh's own cut trailing zeros."""
 NOTE_WIDTH = 130
 """Characters that fit on a line under the title."""
 NOTE_HEIGHT = 16
@@ -156,9 +161,7 @@ def _write_notes(chart: chartify.Chart, notes: Sequence[str]) -> None:
 def _set_axes_and_legend(chart: chartify.Chart, tables: dict[str, pd.DataFrame]) -> None:
     style_axes(chart, "Epoch", "Error")
     plot = chart.figure
-    # Chartify cuts trailing zeros, which leaves 0.6 beside 0.65.
-    means = pd.concat([table["mean"] for table in tables.values()])
-    chart.axes.set_yaxis_tick_format("0.00" if means.max() - means.min() > 0.05 else "0.000")
+    plot.yaxis.formatter = CustomJSTickFormatter(code=DECIMALS)
     plot.x_range.default_span = 1  # around a lone epoch
     plot.xaxis.ticker.min_interval = 1
     plot.xaxis.ticker.num_minor_ticks = 0

@@ -1,6 +1,5 @@
 """The parts that pages of a sweep are made of."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from senet_lab.config import Band
+from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
 from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
 from senet_lab.figures.compare import DIGITISED_TOLERANCE, WIDENING
@@ -272,10 +272,11 @@ def environment_section(sweep: Path, runs: Sequence[Run]) -> Section:
     """Versions, hardware and source that the runs report, with how many runs report each."""
     rows = []
     for run in runs:
-        file = sweep / run.directory / "environment.json"
-        if file.exists():
-            for key, value in json.loads(file.read_text("utf-8")).items():
-                rows.append({"what": key, "value": _plain(value)})
+        try:
+            environment = RunDirectory(sweep / run.directory).environment()
+        except UsageError as error:
+            environment = {UNREADABLE: str(error)}
+        rows += [{"what": key, "value": _plain(value)} for key, value in environment.items()]
     frame = pd.DataFrame(rows, columns=["what", "value"])
     counted = frame.groupby(["what", "value"], sort=False).size().rename("runs").reset_index()
     return Section(

@@ -107,6 +107,20 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"{file} is not the status of a run: {error}; delete it to go on") from error
 
+    def environment(self) -> dict[str, Any]:
+        """Versions, device and source of the last attempt; empty before the first.
+
+        Raises:
+            UsageError: a file that is no such record.
+        """
+        file = self.path / "environment.json"
+        try:
+            return dict(json.loads(file.read_text("utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(f"{file} does not tell an environment: {error}; delete it to go on") from error
+
     def lock(self) -> FileLock:
         """What the process that executes the run holds; the system frees it when that process dies.
 

@@ -201,6 +201,22 @@ def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
     assert len(again) == pytest.approx(len(svg), rel=0.01), "one drawing leaves nothing for the next"
 
 
+@pytest.mark.browser
+def test_ticks_can_be_told_apart_however_narrow_the_range(chromium, tmp_path):
+    with headless_chromium(*chromium) as render:
+        for number, spread in enumerate((0.3, 0.01, 0.0005)):
+            write_run(tmp_path / str(number), run_config(), [0.1, 0.1 + spread])
+            (figure,) = group(read_runs(tmp_path / str(number)), TEMPLATES)
+            chart = draw(figure, Band.std, False, ())
+            svg, _ = render(compile_chart(chart, [], pd.DataFrame()))
+            # Each text stands there twice, as its fill and as its outline.
+            texts = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}text[@stroke='none']")
+            ticks = [text for node in texts if (text := "".join(node.itertext())).startswith("0.")]
+            assert len(ticks) >= 3
+            assert len(set(ticks)) == len(ticks)
+            assert len({len(tick) for tick in ticks}) == 1, "trailing zeros stay"
+
+
 def running(word: str) -> list[int]:
     """Living processes with `word` in their command line."""
     found = []

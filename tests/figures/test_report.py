@@ -89,6 +89,12 @@ def test_a_damaged_table_of_metrics_is_told(tmp_path):
     assert "lacks the column" in text
 
 
+def test_a_damaged_environment_is_told(tmp_path):
+    path = write_run(tmp_path / "sweep", run_config(), [0.5])
+    (path / "environment.json").write_text('{"torch": ')
+    assert "1 unreadable" in text_of(tmp_path)
+
+
 def test_nothing_but_damage_still_makes_a_report(tmp_path):
     path = write_run(tmp_path / "sweep", run_config(), [0.5])
     (path / "status.json").write_text("{")

@@ -103,3 +103,12 @@ def test_a_dead_owner_is_told_from_a_living_one(tmp_path: Path) -> None:
     status = living_status(directory)
     assert status["state"] is State.INTERRUPTED
     assert status["error"] == "process 7 on elsewhere ended without a word"
+
+
+def test_an_environment_reads_back_as_written(directory: RunDirectory) -> None:
+    assert directory.environment() == {}
+    directory.write_environment({"torch": "2.15.0", "git": {"commit": "f00"}})
+    assert directory.environment() == {"torch": "2.15.0", "git": {"commit": "f00"}}
+    (directory.path / "environment.json").write_text('{"torch": ')
+    with pytest.raises(UsageError, match=r"environment\.json does not tell an environment"):
+        directory.environment()
