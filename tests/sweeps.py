@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import count
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from time import monotonic, sleep
@@ -15,6 +16,10 @@ import torch
 from support import rows_without_seconds, tiny
 
 from senet_lab.cli import main
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.training.loop import Training
+
+Stop = Callable[[], bool]
 
 SERVER = multiprocessing.get_context("forkserver")
 # A process forked from one that has imported torch, and used nothing of it, starts in no time.
@@ -50,22 +55,61 @@ def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) 
     sys.exit(main(arguments))
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Look again and again; a minute without success is a failure."""
+def at_step(epoch: int, step: int, act: Callable[[Stop], object]) -> None:
+    """Have every run of this process call `act` at one step, where the run asks whether to stop.
+
+    Args:
+        epoch: in which epoch.
+        step: which question of that epoch; the tiny sweep asks before 3 training steps and 1 test step.
+        act: gets that question.
+    """
+    original = Training.epoch
+
+    def epoch_with_act(self: Training, stop: Stop) -> Any:
+        steps = count()
+
+        def stop_after_act() -> bool:
+            if (self.epochs_done, next(steps)) == (epoch, step):
+                act(stop)
+            return stop()
+
+        return original(self, stop_after_act)
+
+    Training.epoch = epoch_with_act  # type: ignore[method-assign]
+
+
+def in_workers(hook: Callable[[], object]) -> None:
+    """Have worker processes of this one call `hook`, whatever engine starts them: runs carry it there."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    PlannedRun.__reduce__ = lambda run: (_arrive, (hook, vars(run)))  # type: ignore[assignment, method-assign]
+
+
+def _arrive(hook: Callable[[], object], fields: dict[str, Any]) -> PlannedRun:
+    hook()
+    return PlannedRun(**fields)
+
+
+def hold(gate: Path, stop: Stop) -> None:
+    """Go no further while the file `gate` is there, unless asked to stop."""
+    wait_until(lambda: stop() or not gate.exists())
+
+
+def held_in(folder: Path, epoch: int, *runs: str) -> Callable[[], bool]:
+    """Whether each of `runs` has got to an epoch where `hold` keeps it."""
+    return lambda: all(statuses(folder).get(run, {}).get("epochs_done") == epoch for run in runs)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 300) -> None:
+    """Look again and again. The limit only ends what hangs: for what a test waits stays so once it is."""
     end = monotonic() + seconds
     while not holds():
-        assert monotonic() < end, "waited for a minute"
+        assert monotonic() < end, f"waited for {seconds} s"
         sleep(0.02)
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     """Each run's `status.json`, by its seed."""
     return {file.parent.name: json.loads(file.read_text()) for file in folder.rglob("status.json")}
-
-
-def has_begun(folder: Path) -> Callable[[], bool]:
-    """Whether a run has an epoch behind it."""
-    return lambda: any(status["epochs_done"] > 0 for status in statuses(folder).values())
 
 
 def records(folder: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from random_kill import trial
-from sweeps import has_begun, start, statuses, sweep, wait_until
+from sweeps import at_step, held_in, hold, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
 
@@ -20,9 +21,10 @@ def test_killed_at_a_random_time_nothing_is_lost(
 def test_status_tells_that_the_process_of_a_run_is_dead(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = sweep(tmp_path, "epochs=1000")
-    process = start(arguments, tmp_path / "log.txt")
-    wait_until(has_begun(tmp_path))
+    gate = tmp_path / "gate"
+    gate.touch()
+    process = start(sweep(tmp_path), tmp_path / "log.txt", partial(at_step, 1, 0, partial(hold, gate)))
+    wait_until(held_in(tmp_path, 1, "seed=0"))
     question = ["status", f"outputs={tmp_path / 'outputs'}", "format=json"]
     capfd.readouterr()
     assert main(question) == 0

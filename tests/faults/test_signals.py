@@ -1,82 +1,113 @@
 import os
-import random
 import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import has_begun, leftovers, records, start, statuses, sweep, wait_until
+from sweeps import (
+    Stop,
+    at_step,
+    held_in,
+    hold,
+    in_workers,
+    leftovers,
+    records,
+    start,
+    statuses,
+    sweep,
+    wait_until,
+)
 
+from senet_lab import files
 from senet_lab.cli import main
 from senet_lab.runs import plan
 from senet_lab.runs.directory import RunDirectory
 from senet_lab.runs.survey import living_status
 
-EPOCHS = 12
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+SWEEP = ("epochs=4",)
+JOBLIB = (*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What nobody interrupted."""
-    folder = tmp_path_factory.mktemp("expected")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
-        assert main(sweep(folder, f"epochs={EPOCHS}")) == 0
-    return records(folder)
+def raise_in_step(number: int, times: int, _: Stop) -> None:
+    for _ in range(times):
+        signal.raise_signal(number)
 
 
-def interrupt(folder: Path, number: int, times: int, *launcher: str) -> int | None:
-    """Send a signal to a sweep under way, at a random time; the sweep's exit code."""
-    draws = random.Random(number)
-    process = start(sweep(folder, f"epochs={EPOCHS}", *launcher), folder / "log.txt")
-    assert process.pid is not None
-    wait_until(has_begun(folder))
-    for pause in (draws.uniform(0, 0.2), draws.uniform(0, 0.02))[:times]:
-        process.join(pause)
-        os.kill(process.pid, number)
-    process.join()
-    return process.exitcode
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "launcher"),
-    [(*SIGNALS[0], ()), (*SIGNALS[1], ()), (*SIGNALS[1], JOBLIB)],
-    ids=["SIGINT", "SIGTERM", "SIGTERM, joblib"],
-)
-def test_a_signal_interrupts_and_the_same_command_goes_on(
-    tmp_path: Path, expected: dict[str, Any], number: int, code: int, launcher: tuple[str, ...]
-) -> None:
-    assert interrupt(tmp_path, number, 1, *launcher) == code
-    states = {status["state"] for status in statuses(tmp_path).values()}
-    assert "interrupted" in states
-    assert states <= {"interrupted", "finished"}
-    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
-    assert main(sweep(tmp_path, f"epochs={EPOCHS}")) == 0
-    assert records(tmp_path) == expected
-
-
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 2), (3, 3)], ids=["first", "middle", "last"])
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_the_second_signal_ends_at_once_and_leaves_valid_files(
-    tmp_path: Path, expected: dict[str, Any], number: int, code: int
+def test_a_signal_interrupts_and_the_same_command_goes_on(
+    tmp_path: Path, undisturbed: dict[str, Any], number: int, code: int, epoch: int, step: int
 ) -> None:
-    # Killed by the signal itself, which a shell shows as the same code, unless the first was quicker.
-    assert interrupt(tmp_path, number, 2) in (-number, code)
-    assert {status["state"] for status in statuses(tmp_path).values()} <= {"running", "interrupted"}
-    assert main(sweep(tmp_path, f"epochs={EPOCHS}")) == 0
-    assert records(tmp_path) == expected
+    in_that_step = partial(at_step, epoch, step, partial(raise_in_step, number, 1))
+    process = start(sweep(tmp_path, *SWEEP), tmp_path / "log.txt", in_that_step)
+    process.join()
+    assert process.exitcode == code
+    (status,) = statuses(tmp_path).values()  # the second run has not begun
+    assert (status["state"], status["epochs_done"]) == ("interrupted", epoch)
+    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
+    assert main(sweep(tmp_path, *SWEEP)) == 0
+    assert records(tmp_path) == undisturbed
+
+
+def test_a_signal_reaches_the_workers(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = start_held(tmp_path)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert {status["state"] for status in statuses(tmp_path).values()} == {"interrupted"}
+    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
+    assert main(sweep(tmp_path, *SWEEP)) == 0
+    assert records(tmp_path) == undisturbed
+
+
+def start_held(folder: Path) -> Any:
+    """A sweep on two workers, each in the second epoch of a run, which nothing but a signal ends."""
+    gate = folder / "gate"
+    gate.touch()
+    process = start(
+        sweep(folder, *JOBLIB),
+        folder / "log.txt",
+        partial(in_workers, partial(at_step, 1, 2, partial(hold, gate))),
+    )
+    wait_until(held_in(folder, 1, "seed=0", "seed=1"))
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["in the step", "while the first is written down"])
+def test_the_second_signal_ends_at_once_and_leaves_valid_files(
+    tmp_path: Path, undisturbed: dict[str, Any], number: int, moment: str
+) -> None:
+    act = (
+        partial(raise_in_step, number, 2)
+        if moment == "in the step"
+        else partial(raise_again_in_write, number)
+    )
+    process = start(sweep(tmp_path, *SWEEP), tmp_path / "log.txt", partial(at_step, 1, 2, act))
+    process.join()
+    assert process.exitcode == -number  # which a shell shows as 130 or 143
+    assert statuses(tmp_path)["seed=0"]["state"] == "running"
+    assert main(sweep(tmp_path, *SWEEP)) == 0
+    assert records(tmp_path) == undisturbed
     assert leftovers(tmp_path) == []
 
 
+def raise_again_in_write(number: int, _: Stop) -> None:
+    def fsync(_: int) -> None:
+        signal.raise_signal(number)
+
+    signal.raise_signal(number)
+    files.os.fsync = fsync
+
+
 def test_workers_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
-    process = start(sweep(tmp_path, "epochs=1000", *JOBLIB), tmp_path / "log.txt")
-    wait_until(has_begun(tmp_path))
+    process = start_held(tmp_path)
+    workers = {status["pid"] for status in statuses(tmp_path).values()}
+    assert len(workers - {process.pid}) == 2
     process.kill()
     process.join()
-    workers = {status["pid"] for status in statuses(tmp_path).values()}
-    assert process.pid not in workers
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
     # On a busy machine a worker may be ended before it could write so: then its free lock tells.
     runs = [RunDirectory(file.parent) for file in tmp_path.rglob("status.json")]

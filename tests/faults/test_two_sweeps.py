@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 from collections import Counter
 from functools import partial
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import SERVER, has_begun, records, start, statuses, sweep, wait_until
+from sweeps import SERVER, Stop, at_step, held_in, hold, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
 from senet_lab.runs import execute
@@ -39,17 +40,42 @@ def test_two_sweeps_in_one_folder_execute_every_run_once(tmp_path: Path, undistu
     }
     assert {status["state"] for status in statuses(tmp_path).values()} == {"finished"}
     told = [(tmp_path / f"log{number}.txt").read_text() for number in range(2)]
-    for process, own, other in zip(processes, told, reversed(processes), strict=False):
-        complete = "3 of 3 runs finished" in own
-        assert process.exitcode == (0 if complete else 1)
-        if not complete:
-            assert f"held by process {other.pid} on" in " ".join(own.replace("│", " ").split())
+    assert [process.exitcode for process in processes] == [
+        0 if "3 of 3 runs finished" in own else 1 for own in told
+    ]
     found = records(tmp_path)
     assert {run: found[run] for run in undisturbed} == undisturbed
 
 
+def test_a_run_that_another_sweep_holds_is_left_to_it(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    first = start(
+        sweep(tmp_path, "epochs=4"), tmp_path / "first.txt", partial(at_step, 1, 0, partial(hold, gate))
+    )
+    wait_until(held_in(tmp_path, 1, "seed=0"))
+    second = start(sweep(tmp_path, "epochs=4"), tmp_path / "second.txt")
+    second.join()
+    assert second.exitcode == 1
+    told = " ".join((tmp_path / "second.txt").read_text().replace("│", " ").split())
+    assert "1 of 2 runs finished" in told
+    assert f"held by process {first.pid} on" in told
+    gate.unlink()
+    first.join()
+    assert first.exitcode == 0
+    assert {run: status["pid"] for run, status in statuses(tmp_path).items()} == {
+        "seed=0": first.pid,
+        "seed=1": second.pid,
+    }
+    assert records(tmp_path) == undisturbed
+
+
+def die(_: Stop) -> None:
+    signal.raise_signal(signal.SIGKILL)
+
+
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(sweep(tmp_path, "epochs=4"), tmp_path / "log.txt", partial(die_in_epoch, 2))
+    process = start(sweep(tmp_path, "epochs=4"), tmp_path / "log.txt", partial(at_step, 2, 0, die))
     process.join()
     assert statuses(tmp_path)["seed=0"]["state"] == "running"
     assert next(tmp_path.rglob("seed=0/.lock")).exists()
@@ -57,21 +83,10 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, undisturbed: d
     assert records(tmp_path) == undisturbed
 
 
-def die_in_epoch(epoch: int) -> None:
-    original = Training.epoch
-
-    def dying(self: Training, stop: Any) -> Any:
-        if self.epochs_done == epoch:
-            os.kill(os.getpid(), 9)
-        return original(self, stop)
-
-    Training.epoch = dying  # type: ignore[method-assign]
-
-
 def test_a_clock_that_goes_backwards_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any]
 ) -> None:
-    process = start(sweep(tmp_path, "epochs=4"), tmp_path / "log.txt", partial(die_in_epoch, 2))
+    process = start(sweep(tmp_path, "epochs=4"), tmp_path / "log.txt", partial(at_step, 2, 0, die))
     process.join()
     in_ten_years = time.time() + 10 * 365 * 86400
     for file in tmp_path.rglob("*"):
@@ -83,13 +98,27 @@ def test_a_clock_that_goes_backwards_changes_nothing(
 
 
 def test_another_terminal_watches_until_the_sweep_is_done(tmp_path: Path) -> None:
-    sweeping = start(sweep(tmp_path, "epochs=8"), tmp_path / "log.txt")
-    wait_until(has_begun(tmp_path))
+    gate = tmp_path / "gate"
+    gate.touch()
+    sweeping = start(sweep(tmp_path), tmp_path / "log.txt", partial(at_step, 1, 0, partial(hold, gate)))
+    wait_until(held_in(tmp_path, 1, "seed=0"))
     question = ["status", f"outputs={tmp_path / 'outputs'}", "watch=true"]
-    watching = start(question, tmp_path / "watched.txt")
+    watching = start(question, tmp_path / "watched.txt", partial(open_between_looks, gate))
     watching.join()
     assert watching.exitcode == 0
+    assert not gate.exists()
     assert {status["state"] for status in statuses(tmp_path).values()} == {"finished"}
-    assert "2 runs: 2 finished; epochs 16.0/16" in (tmp_path / "watched.txt").read_text()
+    assert "2 runs: 2 finished; epochs 4.0/4" in (tmp_path / "watched.txt").read_text()
     sweeping.join()
     assert sweeping.exitcode == 0
+
+
+def open_between_looks(gate: Path) -> None:
+    """Let what waits at `gate` go on once this process has looked, and sleeps."""
+    original = time.sleep
+
+    def sleep(seconds: float) -> None:
+        gate.unlink(missing_ok=True)
+        original(seconds)
+
+    time.sleep = sleep

@@ -2,62 +2,68 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import tiny
-from sweeps import records, start, statuses, sweep, wait_until
+from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
 from senet_lab.runs import launchers
+from senet_lab.runs.directory import RunDirectory
 
-EPOCHS = 20
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=2")
 SUBMITIT = ("hydra/launcher=submitit_local", "hydra.launcher.at_a_time=2")
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one process makes of the sweep."""
-    folder = tmp_path_factory.mktemp("expected")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
-        assert main(sweep(folder, f"epochs={EPOCHS}")) == 0
-    return records(folder)
+def hold_and_keep_history(gate: Path) -> None:
+    """Hold runs in their second epoch, and keep every status that is written, as a line of `history.txt`."""
+    at_step(1, 0, partial(hold, gate))
+    original = RunDirectory.write_status
 
+    def write_status(self: RunDirectory, status: dict[str, Any]) -> None:
+        original(self, status)
+        with (self.path / "history.txt").open("a") as file:
+            file.write(f"{status['state']}: {status['error']}\n")
 
-def worker_of(folder: Path, run: str) -> int:
-    """The process that executes a run, once it has an epoch behind it."""
-    wait_until(lambda: statuses(folder).get(run, {}).get("epochs_done", 0) > 0)
-    return statuses(folder)[run]["pid"]
+    RunDirectory.write_status = write_status  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("launcher", [JOBLIB, RAY, SUBMITIT], ids=["joblib", "ray", "submitit"])
 def test_a_killed_worker_costs_its_run_alone(
-    tmp_path: Path, expected: dict[str, Any], launcher: tuple[str, ...]
+    tmp_path: Path, undisturbed: dict[str, Any], launcher: tuple[str, ...]
 ) -> None:
     if launcher is not JOBLIB:
         pytest.importorskip(launcher[0].partition("=")[2].partition("_")[0])
-    arguments = sweep(tmp_path, f"epochs={EPOCHS}", *launcher)
-    process = start(arguments, tmp_path / "log.txt")
-    victim = worker_of(tmp_path, "seed=0")
-    assert victim != process.pid
+    gate = tmp_path / "gate"
+    gate.touch()
+    process = start(
+        sweep(tmp_path, "epochs=4", *launcher),
+        tmp_path / "log.txt",
+        partial(in_workers, partial(hold_and_keep_history, gate)),
+    )
+    wait_until(held_in(tmp_path, 1, "seed=0", "seed=1"))
+    victim, other = (statuses(tmp_path)[run]["pid"] for run in ("seed=0", "seed=1"))
+    assert len({victim, other, process.pid}) == 3
     os.kill(victim, signal.SIGKILL)
-    if launcher is SUBMITIT:  # Slurm's warning: the run is queued again, and goes on
-        os.kill(worker_of(tmp_path, "seed=1"), signal.SIGUSR1)
-        wait_until(lambda: statuses(tmp_path)["seed=1"]["state"] == "interrupted")
-        assert statuses(tmp_path)["seed=1"]["error"] == "preempted, and queued again"
+    if launcher is SUBMITIT:  # Slurm's warning: the run is queued again, and goes on in another process
+        os.kill(other, signal.SIGUSR1)
+        wait_until(lambda: statuses(tmp_path)["seed=1"]["pid"] != other)
+        history = next(tmp_path.rglob("seed=1/history.txt")).read_text().splitlines()
+        assert history[-1] == "interrupted: preempted, and queued again"
+    gate.unlink()
     process.join()
     told = (tmp_path / "log.txt").read_text()
     assert process.exitcode == 1, told
     assert "1 of 2 runs finished" in told
-    lost, other = statuses(tmp_path)["seed=0"], statuses(tmp_path)["seed=1"]
-    assert (lost["state"], other["state"]) == ("failed", "finished")
+    lost, going = statuses(tmp_path)["seed=0"], statuses(tmp_path)["seed=1"]
+    assert (lost["state"], going["state"]) == ("failed", "finished")
     assert "worker" in lost["error"] or "job" in lost["error"]
-    assert main(sweep(tmp_path, f"epochs={EPOCHS}")) == 0
-    assert records(tmp_path) == expected
+    assert main(sweep(tmp_path, "epochs=4")) == 0
+    assert records(tmp_path) == undisturbed
 
 
 @pytest.mark.parametrize(
