@@ -65,8 +65,7 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     write_atomic(page, _page(config, figures, others, tables))
     print(page)
     _print(finals)
-    near = tables["epochs"]["inside"]
-    print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
+    _print_epochs(tables["epochs"])
     return 0
 
 
@@ -98,9 +97,19 @@ def _page(
     from senet_lab.figures.sections import comparison_sections
 
     name = config.against if others else "the published runs"
-    titled = {other.name: replace(other, title=f"{other.title}: {name}") for other in others}
     lead = [f"Test error, 1 − top-1, as a fraction; “others” are {name}."]
-    return render(f"{config.name} against {name}", lead, comparison_sections(figures, titled, tables))
+    if others:
+        figures = _titled(figures, config.name)
+    theirs = {figure.name: figure for figure in _titled(others, name)}
+    alone = [figure.name for figure in figures if figure.name not in set(tables["final"]["figure"])]
+    if alone:
+        lead.append(f"Nothing to compare with: {', '.join(alone)}.")
+    return render(f"{config.name} against {name}", lead, comparison_sections(figures, theirs, tables))
+
+
+def _titled(figures: Sequence[Figure], sweep: str) -> list[Figure]:
+    """The figures with the sweep in their titles, which alone may be the same on both sides."""
+    return [replace(figure, title=f"{figure.title}: {sweep}") for figure in figures]
 
 
 def _print(finals: pd.DataFrame) -> None:
@@ -111,6 +120,14 @@ def _print(finals: pd.DataFrame) -> None:
         for row in rows[list(SHOWN)].itertuples(index=False):
             grid.add_row(*(Text(_text(value)) for value in row))
         Console().print(grid)
+
+
+def _print_epochs(epochs: pd.DataFrame) -> None:
+    """How many epochs are near the others', and which are not."""
+    near = epochs["inside"]
+    print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
+    for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):
+        print(f"not near: {figure}, {line}, epochs {', '.join(map(str, rows['epoch']))}")
 
 
 def _text(value: object) -> str:

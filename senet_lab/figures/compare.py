@@ -23,7 +23,7 @@ FINAL_COLUMNS = (
 )  # fmt: skip
 EPOCH_COLUMNS = (
     "figure", "line", "epoch", "n", "mean", "lowest", "highest", "other_mean", "other_std", "low",
-    "high", "inside",
+    "high", "rule", "inside",
 )  # fmt: skip
 RANKING_COLUMNS = (
     "figure", "epoch", "lines", "ours", "others", "same_order", "same_best", "kendall", "p", "spearman",
@@ -154,7 +154,8 @@ def compare_epochs(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
     each side; where only their mean is known, within `DIGITISED_TOLERANCE` of it.
 
     Returns:
-        `EPOCH_COLUMNS`: `lowest` and `highest` are our runs' range, `low` and `high` what counts as near.
+        `EPOCH_COLUMNS`: `lowest` and `highest` are our runs' range, `low` and `high` what counts as near
+        by which `rule`.
     """
     rows = []
     for figure, label, ours, theirs in _both(figures, baselines):
@@ -162,11 +163,13 @@ def compare_epochs(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
             errors, others, mean = ours.loc[epoch].dropna(), theirs.at(epoch), float(theirs.means[epoch])
             if others is None:
                 spread, low, high = np.nan, mean - DIGITISED_TOLERANCE, mean + DIGITISED_TOLERANCE
+                rule = f"mean ± {DIGITISED_TOLERANCE}"
             elif len(others) < 2:
                 continue
             else:
                 spread = others.std(ddof=1)
                 low, high = others.min() - WIDENING * spread, others.max() + WIDENING * spread
+                rule = f"range ± {WIDENING} std"
             rows.append(
                 {
                     "figure": figure.name,
@@ -180,6 +183,7 @@ def compare_epochs(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
                     "other_std": spread,
                     "low": low,
                     "high": high,
+                    "rule": rule,
                     "inside": bool(low <= errors.min() and errors.max() <= high),
                 }
             )

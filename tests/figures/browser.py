@@ -48,8 +48,8 @@ const figures = () => [...Bokeh.index].flatMap(views).filter((view) => view.mode
 """
 
 
-def wait(condition: Callable[[], Any], seconds: float = 30) -> None:
-    """Until `condition` holds; fails when it does not in time."""
+def wait(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Until `condition` holds. The limit only ends what hangs: for what a test waits stays so once it is."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the page did not get there in time"
@@ -71,8 +71,8 @@ def requests(chrome: Chrome) -> set[str]:
     }
 
 
-def point_at(chrome: Chrome, figure: int, line: int, point: int) -> None:
-    """Move the mouse to a point of a mean curve."""
+def point_at(chrome: Chrome, figure: int, line: int, point: int) -> dict[str, str]:
+    """Move the mouse to a point of a mean curve; the tooltip so far, so `wait` and point again."""
     x, y = chrome.execute_script(f"""{FIGURES}
         const view = figures()[{figure}]
         view.el.scrollIntoView({{block: "center"}})
@@ -84,6 +84,7 @@ def point_at(chrome: Chrome, figure: int, line: int, point: int) -> None:
     pointer = ActionChains(chrome)
     pointer.w3c_actions.pointer_action.move_to_location(int(x), int(y))
     pointer.perform()
+    return tooltip(chrome)
 
 
 def tooltip(chrome: Chrome) -> dict[str, str]:

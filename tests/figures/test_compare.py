@@ -146,6 +146,60 @@ def test_the_command_writes_tables_and_a_page(tmp_path, capsys):
     assert "6 of 6 epochs compared are near" in output
 
 
+def test_partial_runs_of_several_networks_and_lengths(tmp_path, capsys):
+    """Each by its own rule: three published runs, or a mean read off a plot."""
+    digitised = pd.read_csv(FOLDER / "published_curves_digitised.csv")
+    swish = digitised.query("model == 'densenet121' and lr == 0.01 and activation == 'swish' and epoch == 0")
+    senet = PUBLISHED.query("model == 'senet18' and activation == 'relu' and epoch == 0")["test_top1"]
+    for model, lr, name, top1 in (
+        ("senet18", 0.001, "relu", [senet.max() + 2.9 * senet.std()]),
+        ("densenet121", 0.01, "swish", [1 - swish["test_error_mean"].item() - 0.051]),
+        ("mobilenetv2", 0.001, "relu", RELU.query("run == 1")["test_top1"][:3]),
+        ("mobilenetv2", 0.001, "mish", [0.5]),
+        ("mobilenetv2", 0.001, "tact", [0.1, 0.1, 0.1]),
+    ):
+        config = run_config(f"published/{model}", name, lr, dataset="cifar10")
+        write_run(tmp_path / "sweep", config, [float(value) for value in top1])
+    assert run_compare(tmp_path) == 0
+    epochs = pd.read_csv(tmp_path / "sweep" / "compare" / "published" / "epochs.csv")
+    rows = epochs.set_index(["figure", "line", "epoch"]).sort_index()[["rule", "inside"]]
+    assert rows.to_dict("split")["data"] == [
+        ["mean ± 0.05", False],
+        *[["range ± 3 std", True]] * 4,
+        *[["range ± 3 std", False]] * 3,
+        ["range ± 3 std", True],
+    ]
+    assert rows.index.get_level_values("figure").unique().tolist() == [
+        "densenet121_lr0.01",
+        "mobilenetv2_lr0.001",
+        "senet18_lr0.001",
+    ]
+    output = capsys.readouterr().out
+    assert "5 of 9 epochs compared are near" in output
+    assert "not near: densenet121_lr0.01, Swish, epochs 0\n" in output
+    assert "not near: mobilenetv2_lr0.001, TAct, epochs 0, 1, 2\n" in output
+
+
+def test_the_published_network_against_the_standard_one(tmp_path):
+    """Two sweeps over networks of the same stem meet in figures of the same name; the rest is told."""
+    for sweep, model, shift in (("sweep", "published/densenet121", 0.0), ("other", "densenet121", 0.25)):
+        for name in ("relu", "tact"):
+            for seed in range(3):
+                top1 = [0.25 + seed / 64 + (0.125 + shift) * (name == "tact")] * 3
+                write_run(tmp_path / sweep, run_config(model, name, 0.01, seed, "cifar10"), top1)
+    write_run(tmp_path / "sweep", run_config("published/senet18", dataset="cifar10"), [0.5])
+    assert run_compare(tmp_path, "against=other") == 0
+    folder = tmp_path / "sweep" / "compare" / "other"
+    finals = pd.read_csv(folder / "final.csv").set_index("line")
+    assert finals["figure"].tolist() == ["densenet121_lr0.01"] * 2
+    assert finals["difference"].to_dict() == pytest.approx({"ReLU": 0, "TAct": 0.25})
+    assert finals["test"].tolist() == ["Welch's t"] * 2
+    page = (folder / "compare.html").read_text()
+    assert "DenseNet-121 with learning rate 0.01: sweep</h2>" in page
+    assert "DenseNet-121 with learning rate 0.01: other</h2>" in page
+    assert "Nothing to compare with: senet18_lr0.001." in page
+
+
 def test_two_sweeps_stand_side_by_side(tmp_path):
     for name, shift in (("sweep", 0.0), ("other", 0.125)):
         for seed in range(2):

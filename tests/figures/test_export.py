@@ -54,29 +54,12 @@ def drawing(tmp_path_factory):
 
 
 @pytest.fixture
-def page(drawing, chromium, tmp_path):
-    """The HTML in a browser of 1280 × 900 pixels that keeps its logs."""
-    browser, driver = chromium
-    options = ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
-        options.add_argument(flag)
+def page(drawing, tmp_path):
+    """The HTML in a browser that keeps its logs."""
     (tmp_path / "figure.html").write_text(drawing.html, "utf-8")
-    chrome = Chrome(options=options, service=ChromeService(driver, env={**os.environ, "HOME": str(tmp_path)}))
-    try:
-        size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        chrome.get((tmp_path / "figure.html").as_uri())
-        chrome.set_script_timeout(30)
-        chrome.execute_async_script("""
-            const done = arguments[0]
-            const wait = () => Bokeh.documents[0]?.is_idle ? done() : setTimeout(wait, 50)
-            wait()
-        """)
+    with browser.chromium(tmp_path) as chrome:
+        browser.open_page(chrome, (tmp_path / "figure.html").as_uri(), width=1280, plots=1)
         yield chrome
-    finally:
-        chrome.quit()
 
 
 class References(HTMLParser):
@@ -120,38 +103,18 @@ def test_html_loads_without_errors_or_requests(page):
 def test_html_fits_a_phone(page):
     size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    time.sleep(0.5)
-    width, inner = page.execute_script(
-        "return [Bokeh.index.roots[0].el.getBoundingClientRect().right, document.body.scrollWidth]"
+    browser.wait(
+        lambda: (
+            300 < page.execute_script("return Bokeh.index.roots[0].el.getBoundingClientRect().right") <= 390
+            and page.execute_script("return document.body.scrollWidth") <= 390
+        )
     )
-    assert 300 < width <= 390
-    assert inner <= 390
 
 
 @pytest.mark.browser
 def test_hovering_shows_the_values_of_a_point(page):
-    x, y = page.execute_script("""
-        const view = Bokeh.index.roots[0]
-        const line = view.model.renderers.filter((renderer) => renderer.name == "mean")[1]
-        const {epoch, mean} = line.data_source.data
-        const {x, y} = view.el.getBoundingClientRect()
-        return [x + view.frame.x_scale.compute(epoch[1]), y + view.frame.y_scale.compute(mean[1])]
-    """)
-    pointer = ActionChains(page)
-    pointer.w3c_actions.pointer_action.move_to_location(int(x), int(y))
-    pointer.perform()
-    text = page.execute_async_script("""
-        const done = arguments[0]
-        const texts = (node) => [...node.querySelectorAll("*")].flatMap((child) =>
-            child.shadowRoot ? [...texts(child.shadowRoot)]
-            : child.matches(".bk-tooltip-row-label, .bk-tooltip-row-value") ? [child.innerText] : [])
-        const wait = (tries) => {
-            const found = texts(document)
-            found.length || tries == 0 ? done(found) : setTimeout(() => wait(tries - 1), 50)
-        }
-        wait(60)
-    """)
-    values = dict(zip([name.rstrip(": ") for name in text[::2]], text[1::2], strict=True))
+    browser.wait(lambda: browser.point_at(page, figure=0, line=1, point=1).get("epoch") == "1")
+    values = browser.tooltip(page)
     assert values == {
         "line": "TAct<script>alert(1)</script>",
         "epoch": "1",
