@@ -14,9 +14,9 @@ from bokeh.models.widgets.tables import DataTable, NumberFormatter, StringFormat
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.figures.curves import notes
+from senet_lab.figures.curves import finals, notes
 from senet_lab.figures.grouping import Figure, Run, group, read_run, with_runs
-from senet_lab.figures.page import TEMPLATES
+from senet_lab.figures.page import TEMPLATES, table
 from senet_lab.figures.sweep import UNREADABLE
 from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.plan import Plan, PlannedRun, plan_file, read_plan
@@ -37,6 +37,17 @@ COLUMNS = {
     "message": ("message", 400),
 }
 """Of the table of runs: heading, and width in pixels."""
+VALUES = {
+    "line": "line",
+    "n": "n",
+    "epoch": "epoch",
+    "mean": "mean error",
+    "std": "std",
+    "runs": "runs",
+    "finished": "finished",
+    "missing": "missing",
+}
+"""Of the table under a figure: the columns of `curves.finals` under their headings."""
 TABLE_COLORS = """
 .slick-header-column, .slick-row, .slick-cell {
   background: var(--paper) !important;
@@ -44,11 +55,13 @@ TABLE_COLORS = """
 }
 """
 
-TEXT_STYLE = """
-:host { color: var(--ink); font: 16px/1.5 system-ui, helvetica, arial, sans-serif; }
-h2 { font-size: 1.3rem; line-height: 1.25; margin: 1.5rem 0 0.5rem; overflow-wrap: anywhere; }
-p, li { max-width: 80ch; overflow-wrap: anywhere; }
-.trouble { color: var(--bad); }
+TEXT_STYLE = f"""
+:host {{ color: var(--ink); font: 16px/1.5 system-ui, helvetica, arial, sans-serif; }}
+h2 {{ font-size: 1.3rem; line-height: 1.25; margin: 1.5rem 0 0.5rem; overflow-wrap: anywhere; }}
+p, li {{ max-width: 80ch; overflow-wrap: anywhere; }}
+:focus-visible {{ outline: 3px solid var(--link); outline-offset: 2px; }}
+.trouble {{ color: var(--bad); }}
+{TEMPLATES.get_template("table.css").render()}
 """
 """Of the parts that are text: a page's own style does not reach into them."""
 
@@ -161,6 +174,12 @@ class LiveSweep:
         sentences = notes(figure) if drawn else ["No run has finished an epoch yet."]
         return TEMPLATES.get_template("heading.html.jinja").render(title=figure.title, notes=sentences)
 
+    def values(self, name: str) -> str:
+        """What a figure shows, for those who cannot see it: the last epoch of each line, as an HTML table."""
+        figure = self.figures[name]
+        values = table(f"{figure.title}: values at the last epoch", finals([figure]), VALUES)
+        return TEMPLATES.get_template("values.html.jinja").render(table=values)
+
     def plot(self, name: str) -> Plot | None:
         """A new plot of a figure; None before its first epoch."""
         figure = self.figures[name]
@@ -182,6 +201,7 @@ class _Panel:
 
     heading: Div
     plot: Plot | None
+    values: Div
     version: int
 
 
@@ -230,12 +250,13 @@ class Viewer:
             self._update_figure(min(stale, key=lambda name: shown.get(name, -1)))
 
     def _update_figure(self, name: str) -> None:
-        panel = self.panels.setdefault(name, _Panel(_text(), None, -1))
+        panel = self.panels.setdefault(name, _Panel(_text(), None, _text(), -1))
         panel.version = self.live.versions[name]
         panel.heading.text = self.live.heading(name)
         panel.plot = _merged(panel.plot, self.live.plot(name))
+        panel.values.text = self.live.values(name)
         panels = [self.panels[name] for name in self.live.versions if name in self.panels]
-        parts = [part for panel in panels for part in (panel.heading, panel.plot) if part is not None]
+        parts = [part for panel in panels for part in (panel.heading, panel.plot, panel.values) if part]
         if parts != self.figures.children:
             self.figures.update(children=parts)
 

@@ -1,6 +1,7 @@
 """The live view's model of a sweep, and what reaches a viewer's document; the browser's part is elsewhere."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from records import TEMPLATES, directory_of, run_config, write_plan, write_run
 
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
-from senet_lab.figures.live import LiveSweep, Viewer
+from senet_lab.figures.live import VALUES, LiveSweep, Viewer
 from senet_lab.runs.directory import RunDirectory
 
 
@@ -78,6 +79,24 @@ def test_a_new_epoch_reaches_every_viewer_in_the_plot_that_it_has(sweep):
     assert viewer.rows[1][3] == pytest.approx(0.25)
 
 
+def test_a_table_tells_what_a_figure_shows_and_follows_it(sweep):
+    live, viewer = open_view(sweep)
+    add_epoch(running(sweep), 0.75)
+    live.poll()
+    settle(viewer)
+    children = viewer.figures.children
+    panel = viewer.panels["senet18_lr0.001"]
+    assert children[children.index(panel.plot) + 1] is panel.values
+    table = panel.values.text
+    assert 'aria-label="SENet-18 with learning rate 0.001: values at the last epoch" tabindex="0"' in table
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)
+    columns = len(VALUES)
+    assert dict(zip(cells[:columns], cells[columns:], strict=True)) == {
+        **{"line": "ReLU", "n": "1", "epoch": "2", "mean error": "0.2500", "std": "–"},
+        **{"runs": "2", "finished": "1", "missing": "0"},
+    }
+
+
 def test_nothing_new_changes_nothing(sweep):
     live, viewer = open_view(sweep)
     version, rows = live.version, viewer.source.data
@@ -98,7 +117,7 @@ def test_hidden_lines_stay_hidden_when_the_plot_is_drawn_anew(sweep):
     plot = viewer.panels["senet18_lr0.001"].plot
     visible = {item.label.value: {r.visible for r in item.renderers} for item in plot.legend[0].items}
     assert visible == {"ReLU": {False}, "Mish": {True}}
-    assert len(viewer.figures.children) == 2, "the figure that left the plan is gone"
+    assert len(viewer.figures.children) == 3, "the figure that left the plan is gone"
 
 
 def test_states_time_left_and_a_figure_without_an_epoch(sweep):
@@ -154,7 +173,7 @@ def test_the_document_has_text_figures_and_table(sweep):
     assert document.title == sweep.name
     (table,) = document.select({"type": DataTable})
     assert len(table.source.data["run"]) == 4
-    assert len(list(document.select({"type": Div}))) == 3
+    assert len(list(document.select({"type": Div}))) == 5, "one of the sweep, two a figure"
 
 
 def test_no_plan(tmp_path):
