@@ -1,6 +1,7 @@
 """`senet-lab inspect`: what a trained network does inside, as figures from a run's weights."""
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Drawings = dict[str, "Drawing"]
 LOW, HIGH = -6.0, 6.0
 """Ends of the x axis under an activation's shape."""
+CHANNELS = 50
+"""How many of a block's channels are drawn: as many as in the paper. The table has all."""
 
 
 def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
@@ -65,7 +68,7 @@ def _name(config: dict[str, Any]) -> str:
 
 
 def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:
-    """For each stage, the mean gates of its last SE block over the channels, for all classes and some."""
+    """For each stage, the mean gates of its last SE block over some channels, for all classes and some."""
     from senet_lab.build import build_dataset
     from senet_lab.figures.views import Words, draw_lines
     from senet_lab.networks.inspection import excitations
@@ -88,14 +91,20 @@ def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Dr
     table = pd.concat(tables, ignore_index=True)
     write_csv(folder / "excitations.csv", table)
     last = {block.rpartition("stages.")[2].split(".")[0]: block for block in blocks}
-    labels = ["all", *(f"class {number}" for number in settings.classes)]
-    colors = dict(zip(labels, [PALETTE[i % len(PALETTE)] for i in range(len(labels))], strict=True))
+    labels = [*(f"class {number}" for number in settings.classes), "all"]
+    colors = dict(zip(labels, cycle(PALETTE[1:]))) | {"all": PALETTE[0]}
+    table = table[table["class"].isin(labels)]
+    parts = {stage: _even_channels(table[table["block"] == block]) for stage, block in last.items()}
+    y_range = _around(pd.concat(parts.values())["gate"])  # of all stages, so that they can be compared
     drawings = {}
     for stage, block in last.items():
-        part = table[(table["block"] == block) & table["class"].isin(labels)].drop(columns="block")
-        title = f"{_name(config)}: excitations of {block}"
-        words = Words(title, "mean gate over the test images", "Channel", "Gate", "Mean gates")
-        drawings[f"excitations_stage{stage}"] = draw_lines(part, "channel", "gate", "class", colors, words)
+        drawn = parts[stage].drop(columns="block")
+        shown, width = drawn["channel"].nunique(), blocks[block].shape[1]
+        note = f"mean gate over the test images, {shown} of {width} channels"
+        words = Words(f"{_name(config)}: excitations of {block}", note, "Channel", "Mean gate", "Mean gates")
+        drawings[f"excitations_stage{stage}"] = draw_lines(
+            drawn, "channel", "gate", "class", colors, words, y_range, dashed=["all"]
+        )
     return drawings
 
 
@@ -170,9 +179,13 @@ def _activation_shapes(run: RunDirectory, settings: InspectConfig, folder: Path)
         write_csv(folder / f"activation_shapes_{name}.csv", table)
         colors = dict(zip(known, ("#000000", "#0072B2", "#E69F00"), strict=True))
         colors |= {part["curve"][0]: _shade(i, len(parts)) for i, part in enumerate(parts)}
-        words = Words(f"{_name(config)}: {title}", "against sigmoid, SiLU and ReLU", "x", "y", "Points")
-        table = table[table["curve"].isin(colors)]
-        drawings[f"activation_shapes_{name}"] = draw_lines(table, "x", "y", "curve", colors, words)
+        words = Words(
+            f"{_name(config)}: {title}", "against sigmoid, SiLU and ReLU", "Input x", "Output y", "Points"
+        )
+        learned_range = _around(pd.concat([against[0], *parts])["y"])  # ReLU may leave it
+        drawings[f"activation_shapes_{name}"] = draw_lines(
+            table, "x", "y", "curve", colors, words, learned_range, dashed=known
+        )
     return drawings
 
 
@@ -190,6 +203,11 @@ def _class_activation_map(run: RunDirectory, settings: InspectConfig, folder: Pa
     images, labels = (torch.cat(parts) for parts in zip(*batches.test(), strict=True))
     chosen, truth = images[settings.images], labels[settings.images]
     maps, predicted = class_activation_maps(network, chosen)
+    if maps[0].numel() == 1:
+        raise UsageError(
+            f"{run.path}: its last feature map has one place only, so there is nothing to tell apart; "
+            "train on larger images"
+        )
     maps = F.interpolate(maps[:, None], chosen.shape[-1], mode="bilinear")[:, 0]
     rows = []
     for number, image, heat, one, other in zip(
@@ -198,7 +216,7 @@ def _class_activation_map(run: RunDirectory, settings: InspectConfig, folder: Pa
         picture = _stretch(image).permute(1, 2, 0).numpy()
         red = np.stack([_stretch(heat).numpy(), np.zeros(heat.shape), np.zeros(heat.shape)], axis=2)
         over = [(255 * part).astype(np.uint8) for part in (picture, 0.4 * picture + 0.6 * red)]
-        rows.append((f"{number}: class {one}, predicted {other}", over))
+        rows.append((f"image {number}: class {one}, predicted {other}", over))
     words = Words(
         f"{_name(config)}: class activation maps",
         "test image, and red where the evidence for the predicted class lies",
@@ -223,10 +241,24 @@ def _spread(table: pd.DataFrame, most: int = 8) -> pd.DataFrame:
     return table.iloc[places]
 
 
+def _even_channels(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of at most `CHANNELS` channels, evenly from the first to the last."""
+    channels = table["channel"].max() + 1
+    drawn = np.linspace(0, channels - 1, min(channels, CHANNELS)).round().astype(int)
+    return table[table["channel"].isin(drawn)]
+
+
+def _around(values: pd.Series) -> tuple[float, float]:
+    """The range of `values` and a twentieth on either side."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
+
+
 def _shade(place: int, count: int) -> str:
     """From light to dark purple."""
     share = place / max(1, count - 1)
-    light, dark = (225, 190, 231), (74, 20, 140)
+    light, dark = (206, 147, 216), (74, 20, 140)
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(light, dark, strict=True))
 
 

@@ -1,10 +1,11 @@
 """Charts of any table through Chartify: lines, points, a heat map, pictures in rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from bokeh.models.annotations import ColorBar
 
 from senet_lab.figures.charts import chartify, style_axes
 from senet_lab.figures.export import Drawing, compile_chart
@@ -26,14 +27,23 @@ class Words:
 
 
 def draw_lines(
-    table: pd.DataFrame, x: str, y: str, line: str, colors: Mapping[str, str], words: Words
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    line: str,
+    colors: Mapping[str, str],
+    words: Words,
+    y_range: tuple[float, float],
+    dashed: Collection[str] = (),
 ) -> Drawing:
-    """A line for each label in the column `line`, in the order of `colors`."""
+    """A line for each label in the column `line`, in the order of `colors`; the last one is on top."""
     chart = _chart(words, colors)
     for label in colors:
         part = table[table[line] == label]
-        chart.plot.line(part, x, y, line, [label], line_width=2)
+        dash = "dashed" if label in dashed else "solid"
+        chart.plot.line(part, x, y, line, [label], line_width=2, line_dash=dash)
         chart.figure.renderers[-1].name = "mean"
+    chart.axes.set_yaxis_range(*y_range)
     _finish(chart, words)
     return _compile(chart, table, (x, y, line), words)
 
@@ -52,13 +62,17 @@ def draw_points(
 
 
 def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) -> Drawing:
-    """A coloured cell for each row of `table`; pairs that have no row stay white."""
+    """A coloured cell for each row of `table`, the darker the more; pairs that have no row stay white."""
     chart = chartify.Chart(blank_labels=True, x_axis_type="categorical", y_axis_type="categorical")
     chart.set_title(words.title)
     chart.set_subtitle(words.subtitle)
-    chart.plot.heatmap(table, x, y, value, color_palette="Blues", reverse_color_order=True)
-    chart.figure.renderers[-1].name = "mean"
+    chart.plot.heatmap(table, x, y, value, color_palette="Blues")
+    cells = chart.figure.renderers[-1]
+    cells.name = "mean"
+    scale = ColorBar(color_mapper=cells.glyph.fill_color.transform, major_label_text_font_size="11pt")
+    chart.figure.add_layout(scale, "right")
     style_axes(chart, words.x, words.y)
+    chart.figure.ygrid.visible = False
     return _compile(chart, table, (x, y, value), words)
 
 
@@ -78,11 +92,12 @@ def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words
     plot.yaxis.major_label_overrides = dict(
         zip(plot.yaxis.ticker.ticks, (label for label, _ in rows), strict=True)
     )
+    plot.yaxis.update(axis_line_color=None, major_tick_line_color=None)
     plot.xaxis.visible = False
     plot.grid.visible = False
     plot.match_aspect = True
-    plot.height = 150 + 180 * len(rows)
-    return compile_chart(chart, [], pd.DataFrame({"image": [label for label, _ in rows]}), (), words.caption)
+    plot.width, plot.height = 840, 150 + 180 * len(rows)
+    return _compile(chart, pd.DataFrame({"image": [label for label, _ in rows]}), (), words)
 
 
 def _chart(words: Words, colors: Mapping[str, str], x_axis_type: str = "linear") -> chartify.Chart:

@@ -32,6 +32,16 @@ def test_excitations(cnn: Path) -> None:
     assert "class 4" not in page
 
 
+def test_class_activation_map_refuses_a_last_map_of_one_pixel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "model=cnn3", "dataset.image_size=4", f"outputs={tmp_path}"]) == 0
+    run = tmp_path / "default" / "runs" / "cnn3" / "relu" / "lr=0.001" / "seed=0"
+    capsys.readouterr()
+    assert inspect(run, "class_activation_map") == 2
+    assert "larger images" in capsys.readouterr().err
+
+
 def test_activation_shapes_are_those_of_the_recorded_coefficients(cnn: Path) -> None:
     assert inspect(cnn, "activation_shapes") == 0
     table = pd.read_csv(cnn / "figures" / "activation_shapes_sites.csv")
