@@ -199,7 +199,7 @@ def test_four_first_uses_at_once_download_once(tmp_path: Path, server: Server) -
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert [labels.get() for _ in processes] == [LABELS] * 4
     assert server.downloads == 1

@@ -106,6 +106,6 @@ def test_a_record_that_would_not_fit_in_memory(tmp_path: Path, outputs: Path) ->
     (outputs / "plan.json").unlink()
     log = tmp_path / "log.txt"
     process: Any = start(["plot", f"outputs={tmp_path / 'outputs'}", "formats=[html]"], log, limit_memory)
-    process.join(60)
+    process.join()
     assert process.exitcode == 2
     assert "YAML aliases are not allowed" in log.read_text()

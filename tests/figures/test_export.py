@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import shutil
@@ -13,16 +12,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import browser
 import pandas as pd
 import pytest
 from records import TEMPLATES, run_config, write_run
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-from selenium.webdriver.common.action_chains import ActionChains
 
 from senet_lab.config import Band
+from senet_lab.figures import export
 from senet_lab.figures.charts import draw
 from senet_lab.figures.export import (
-    FLAGS,
     BrowserError,
     compile_chart,
     find_chromium,
@@ -91,12 +89,9 @@ def test_html_has_the_text_of_the_figure_escaped(drawing):
 
 @pytest.mark.browser
 def test_html_loads_without_errors_or_requests(page):
-    severe = [entry for entry in page.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    assert severe == []
-    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert browser.complaints(page) == []
     # chrome: is the browser's own empty tab.
-    assert {"file"} <= {url.partition(":")[0] for url in requests} <= {"file", "data", "chrome"}
+    assert {"file"} <= browser.requests(page) <= {"file", "data", "chrome"}
 
 
 @pytest.mark.browser
@@ -194,8 +189,8 @@ def running(word: str) -> list[int]:
 
 
 def gone(word: str) -> bool:
-    """Whether they all end within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Whether they all end, which on a busy machine may take the kernel a while."""
+    deadline = time.monotonic() + 60
     while running(word) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not running(word)
@@ -257,7 +252,7 @@ def executable(path: Path, script: str) -> str:
 
 @pytest.mark.browser
 def test_a_browser_that_hangs_is_given_up(chromium, tmp_path):
-    browser = executable(tmp_path / "chromium", f"exec /bin/sleep 1000 {tmp_path}")
+    browser = executable(tmp_path / "chromium", "sleep 1000; exit")  # no exec: its name tells whose it is
     with (
         pytest.raises(BrowserError, match="no answer in 2 s"),
         headless_chromium(browser, chromium[1], limit=2),
@@ -269,17 +264,19 @@ def test_a_browser_that_hangs_is_given_up(chromium, tmp_path):
 @pytest.mark.browser
 def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, short_folder, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", short_folder)
-    limit = 4
-    with headless_chromium(*chromium, limit=limit) as render:
+    limited = export._limited
+    with headless_chromium(*chromium) as render:
+        # Starting may take its time on a busy machine.
+        monkeypatch.setattr(export, "_limited", lambda service, _: limited(service, 2))
         for process in running(short_folder):
             if "crashpad" not in Path(f"/proc/{process}/cmdline").read_text():
                 os.kill(process, signal.SIGSTOP)
-        with pytest.raises(BrowserError, match=f"no answer in {limit} s"):
+        with pytest.raises(BrowserError, match="no answer in 2 s"):
             render(drawing)
     assert gone(short_folder)
 
 
-@pytest.mark.parametrize("script", ["exit 1", "exec /bin/sleep 1000"])
+@pytest.mark.parametrize("script", ["exit 1", "sleep 1000; exit"])
 def test_a_driver_that_is_none(tmp_path, script):
     driver = executable(tmp_path / "chromedriver", script)
     with pytest.raises(BrowserError), headless_chromium("/bin/true", driver, limit=2):

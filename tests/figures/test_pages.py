@@ -81,6 +81,7 @@ def page(outputs):
 
 
 def fits(chrome, width):
+    """Whether nothing reaches beyond the page's width, once it is laid out."""
     return chrome.execute_script("return document.documentElement.scrollWidth") <= width
 
 
@@ -98,7 +99,7 @@ def test_report_stands_alone(chrome, page, width):
     open_page(chrome, page.as_uri(), width, plots=2)
     assert complaints(chrome) == []
     assert requests(chrome) <= {"file", "data", "chrome"}
-    assert fits(chrome, width)
+    wait(lambda: fits(chrome, width))
     assert injected(chrome) == 0
     text = chrome.find_element(By.TAG_NAME, "body").text
     for part in (
@@ -282,7 +283,7 @@ def test_live_view_sorts_its_table_and_fits_a_phone(chrome, view):
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": DARK})
     open_page(chrome, address, 390, plots=1)
     wait(lambda: "planned" in text(chrome))
-    assert fits(chrome, 390)
+    wait(lambda: fits(chrome, 390))
 
     find = "const table = [...Bokeh.index][0].child_views.find((view) => view.model.type == 'DataTable');"
 
@@ -294,8 +295,8 @@ def test_live_view_sorts_its_table_and_fits_a_phone(chrome, view):
         """)
 
     header = chrome.execute_script(f"{find} return table.shadow_el.querySelector('.slick-header-column')")
+    wait(lambda: len(states()) == 2)
     before = states()
-    assert len(before) == 2
     for ordered in (sorted(before), sorted(before, reverse=True)):
         header.click()
         wait(lambda ordered=ordered: states() == ordered)
