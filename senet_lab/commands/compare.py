@@ -127,7 +127,13 @@ def _print_epochs(epochs: pd.DataFrame) -> None:
     near = epochs["inside"]
     print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):
-        print(f"not near: {figure}, {line}, epochs {', '.join(map(str, rows['epoch']))}")
+        print(f"not near: {figure}, {line}, epochs {_spans(rows['epoch'])}")
+
+
+def _spans(epochs: pd.Series) -> str:
+    """Increasing numbers in short: 0, 3–5."""
+    spans = epochs.groupby((epochs.diff() != 1).cumsum()).agg(["min", "max"])
+    return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in spans.to_numpy())
 
 
 def _text(value: object) -> str:

@@ -40,20 +40,21 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     runs = [_living(run, RunDirectory(sweep / run.directory)) for run in read_runs(sweep, unreadable)]
     figures = group(runs, templates_of(command))
     made_by = shlex.join(["senet-lab", "report", *arguments])
+    states = sections.runs_section(figures, sweep, unreadable)
     parts = [
         *(_figures(figures, config) if figures else []),
         *_published(figures),
         *(sections.coefficient_section(figure, sweep) for figure in figures),
-        sections.runs_section(figures, sweep, unreadable),
+        states,
         sections.failures_section(sweep, runs, unreadable),
         sections.plan_section(read_plan(sweep), sweep, [made_by]),
         sections.environment_section(sweep, runs),
     ]
     now = datetime.now(UTC).isoformat(" ", "minutes")
-    lead = [f"{len(runs) + len(unreadable)} runs. Written {now} by senet-lab {senet_lab.__version__}."]
+    lead = [*states.notes, f"Written {now} by senet-lab {senet_lab.__version__}."]
     make_writable(sweep)
     page = sweep / "report.html"
-    write_atomic(page, render(config.name, lead, [part for part in parts if part is not None]))
+    write_atomic(page, render(f"{config.name}: report", lead, [part for part in parts if part is not None]))
     print(page)
     return 0
 

@@ -89,7 +89,7 @@ def make_interactive(chart: chartify.Chart, tooltips: Sequence[tuple[str, str]] 
     plot.title.visible = False
     plot.above = []
     plot.height = HEIGHT
-    plot.min_border_top = plot.min_border_right = 10
+    plot.min_border_top = plot.min_border_right = plot.min_border_bottom = 10
 
 
 def _draw_band(chart: chartify.Chart, line: Line, table: pd.DataFrame, band: Band) -> None:

@@ -56,7 +56,8 @@ TABLE_COLORS = """
 """
 
 TEXT_STYLE = f"""
-:host {{ color: var(--ink); font: 16px/1.5 system-ui, helvetica, arial, sans-serif; }}
+:host {{ color: var(--ink); font: 16px/1.5 system-ui, helvetica, arial, sans-serif; min-width: 0; }}
+.bk-clearfix {{ display: block !important; max-width: 100%; }}
 h2 {{ font-size: 1.3rem; line-height: 1.25; margin: 1.5rem 0 0.5rem; overflow-wrap: anywhere; }}
 p, li {{ max-width: 80ch; overflow-wrap: anywhere; }}
 :focus-visible {{ outline: 3px solid var(--link); outline-offset: 2px; }}

@@ -166,8 +166,8 @@ def comparison_sections(
         sections.append(figure_section(figure, Band.std, not others, found))
         if figure.name in others:
             beside = figure_section(others[figure.name], Band.std, False, [])
-            if beside.plot is not None:  # the same axes, zoomed and moved together
-                ours = sections[-1].plot
+            ours = sections[-1].plot
+            if ours is not None and beside.plot is not None:  # the same axes, zoomed and moved together
                 beside.plot.update(x_range=ours.x_range, y_range=ours.y_range)
             sections.append(replace(beside, alternative="its values are the others' in the tables above"))
     return sections

@@ -177,7 +177,7 @@ def test_partial_runs_of_several_networks_and_lengths(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "5 of 9 epochs compared are near" in output
     assert "not near: densenet121_lr0.01, Swish, epochs 0\n" in output
-    assert "not near: mobilenetv2_lr0.001, TAct, epochs 0, 1, 2\n" in output
+    assert "not near: mobilenetv2_lr0.001, TAct, epochs 0–2\n" in output
 
 
 def test_the_published_network_against_the_standard_one(tmp_path):
