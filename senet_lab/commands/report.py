@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,12 @@ from senet_lab.compose import Command
 from senet_lab.config import ReportConfig
 from senet_lab.figures.compare import compare_epochs, compare_finals, published_baselines, rankings
 from senet_lab.figures.curves import finals
-from senet_lab.figures.grouping import Figure, Run, group, read_runs
+from senet_lab.figures.grouping import Figure, group, read_runs
 from senet_lab.figures.references import with_references
 from senet_lab.figures.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.figures.sweep import templates_of
 from senet_lab.files import write_atomic
-from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.plan import make_writable, read_plan, sweep_folder
-from senet_lab.runs.survey import living_status
 
 if TYPE_CHECKING:
     from senet_lab.figures.page import Section
@@ -37,7 +34,7 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     config: ReportConfig = command.config
     sweep = sweep_folder(config)
     unreadable: dict[str, str] = {}
-    runs = [_living(run, RunDirectory(sweep / run.directory)) for run in read_runs(sweep, unreadable)]
+    runs = read_runs(sweep, unreadable)
     figures = group(runs, templates_of(command))
     made_by = shlex.join(["senet-lab", "report", *arguments])
     states = sections.runs_section(figures, sweep, unreadable)
@@ -57,11 +54,6 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     write_atomic(page, render(f"{config.name}: report", lead, [part for part in parts if part is not None]))
     print(page)
     return 0
-
-
-def _living(run: Run, record: RunDirectory) -> Run:
-    """The run, interrupted where it says that it is running and its process is dead."""
-    return replace(run, state=living_status(record)["state"]) if run.state == State.RUNNING else run
 
 
 def _figures(figures: Sequence[Figure], config: ReportConfig) -> "list[Section]":

@@ -18,6 +18,7 @@ from senet_lab.config import check_name
 from senet_lab.errors import UsageError
 from senet_lab.runs.directory import METRICS_COLUMNS, RunDirectory, State, find_runs
 from senet_lab.runs.plan import NOT_RESULTS, read_plan
+from senet_lab.runs.survey import living_status
 
 MISSING = "missing"
 """The state of a run that is planned or expected but has not begun."""
@@ -100,7 +101,7 @@ def read_runs(sweep: Path, unreadable: dict[str, str] | None = None) -> list[Run
         try:
             record = recorded[directory]
             config = planned.get(directory) or record.config()
-            runs.append(read_run(directory, record, config, record.status()["state"]))
+            runs.append(read_run(directory, record, config, living_status(record)["state"]))
         except UsageError as error:
             if unreadable is None:
                 raise

@@ -21,6 +21,7 @@ from senet_lab.figures.statistics import what_it_can_show
 from senet_lab.figures.sweep import UNREADABLE
 from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.plan import Plan
+from senet_lab.runs.survey import living_status
 
 FINAL_HEADINGS = {
     "line": "line",
@@ -78,6 +79,7 @@ STATISTICS_HEADINGS = {
     "target_error": "target",
     "target_epoch": "reached at epoch",
     "area": "area under curve",
+    "area_epoch": "up to epoch",
     "missing": "missing runs",
 }
 PAPER_HEADINGS = {
@@ -226,7 +228,7 @@ def runs_section(figures: Sequence[Figure], sweep: Path, unreadable: Mapping[str
 
 
 def _run_row(run: Run, sweep: Path, line: str) -> dict[str, Any]:
-    status = RunDirectory(sweep / run.directory).status()
+    status = living_status(RunDirectory(sweep / run.directory))
     last = None if run.metrics.empty else 1 - float(run.metrics["test_top1"].iloc[-1])
     return {
         "record": _record(run.directory) if run.state != MISSING else run.directory,

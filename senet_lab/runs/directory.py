@@ -131,13 +131,16 @@ class RunDirectory:
 
     def is_held(self) -> bool:
         """Whether a living process executes the run."""
+        file = self.path / ".lock"
+        if not file.exists():
+            return False  # and to look does not make one
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(file, timeout=0):
                 return False
         except Timeout:
             return True
-        except PermissionError:
-            return True  # another user's, which only its owner may lock: believe the status
+        except OSError:
+            return True  # another user's, or on a read-only disk, where none can be had: believe the status
 
     def metrics(self) -> "pd.DataFrame":
         """`metrics.csv` as a frame with `METRICS_COLUMNS`, one row an epoch; empty before the first.

@@ -6,6 +6,7 @@ from records import TEMPLATES, run_config, write_plan, write_run
 
 from senet_lab.figures.curves import curve, curves, finals, notes
 from senet_lab.figures.grouping import group, read_runs
+from senet_lab.runs.directory import RunDirectory
 
 
 def figure_of(sweep):
@@ -59,10 +60,11 @@ def test_an_accuracy_that_is_no_number_does_not_count(tmp_path):
 def test_curves_and_finals_of_all_lines(tmp_path):
     write_plan(tmp_path, [run_config(activation="tact", seed=seed) for seed in range(5)])
     for seed, state in enumerate(["finished", "diverged", "failed", "running"]):
-        write_run(tmp_path, run_config(activation="tact", seed=seed), [0.5] * (10 - seed), state=state)
+        path = write_run(tmp_path, run_config(activation="tact", seed=seed), [0.5] * (10 - seed), state=state)
     write_run(tmp_path, run_config(seed=0), [0.25])
     write_run(tmp_path, run_config(activation="mish", seed=0), [], state="interrupted")
-    figures = [figure_of(tmp_path)]
+    with RunDirectory(path).lock():  # its process lives
+        figures = [figure_of(tmp_path)]
     table = curves(figures)
     assert table.columns.tolist() == ["figure", "line", "epoch", "n", "mean", "std", "sem"]
     assert table.groupby("line", sort=False).size().to_dict() == {"ReLU": 1, "TAct": 10}
@@ -93,8 +95,10 @@ def test_notes_name_every_run_that_is_not_what_it_seems(tmp_path):
     write_run(tmp_path, run_config(seed=1), [0.5] * 4, state="diverged")
     write_run(tmp_path, run_config(activation="tact", seed=0), [], state="failed")
     write_run(tmp_path, run_config(activation="tact", seed=1), [0.5] * 8, state="interrupted")
-    write_run(tmp_path, run_config(activation="tact", seed=2), [0.5] * 9, state="running")
-    assert notes(figure_of(tmp_path)) == [
+    path = write_run(tmp_path, run_config(activation="tact", seed=2), [0.5] * 9, state="running")
+    with RunDirectory(path).lock():  # its process lives
+        told = notes(figure_of(tmp_path))
+    assert told == [
         "Diverged: ReLU seed 1 after epoch 3.",
         "Failed: TAct seed 0 before its first epoch ended.",
         "Interrupted: TAct seed 1 after epoch 7.",

@@ -44,7 +44,7 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     assert final.columns.tolist() == [
         *("figure", "line", "n", "epoch", "mean", "std"),
         *("runs", "finished", "running", "interrupted", "failed", "diverged", "missing"),
-        *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch", "area"),
+        *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch", "area", "area_epoch"),
     ]
     assert final["missing"].tolist() == [1] * 5 + [0] * 5
     output = capsys.readouterr().out
@@ -107,6 +107,15 @@ def test_a_figure_without_an_epoch_is_told_and_not_drawn(sweep, tmp_path, capsys
     assert "senet18_lr0.5.html" not in names(sweep / "figures")
     final = pd.read_csv(sweep / "figures" / "final.csv").set_index("figure")
     assert final.loc["senet18_lr0.5", ["n", "failed"]].tolist() == [0, 1]
+
+
+def test_a_run_whose_process_is_dead_is_called_interrupted(sweep, tmp_path):
+    write_run(sweep, run_config(seed=2, dataset="cifar10"), [0.5], state="running")
+    assert run_plot(tmp_path, "formats=[html]") == 0
+    final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "line"])
+    assert final.loc[("senet18_lr0.001", "ReLU"), ["running", "interrupted"]].tolist() == [0, 1]
+    page = (sweep / "figures" / "senet18_lr0.001.html").read_text("utf-8")
+    assert "Interrupted: ReLU seed 2 after epoch 0." in page
 
 
 @pytest.mark.parametrize(
