@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from senet_lab.errors import UsageError
 from senet_lab.networks.cond_conv import CondConv2d
 from senet_lab.networks.scaling import scale_depth, scale_width
 from senet_lab.networks.squeeze_excite import NO_SE, SLOTS, Placement
@@ -41,9 +42,16 @@ class MobileNetV2(Trunk):
         stem_stride: 1 for small images, 2 in the paper.
         head_channels: of the 1×1 convolution before the pool.
         depth, width: factors of the units of each row and of all channels (compound scaling).
+        dropout: share of the pooled features that the classifier loses in training.
+        stochastic_depth: how often training leaves out the branch of the last unit, for each image; it grows
+            linearly from 0 at the first unit, and units without a skip keep theirs (Huang et al., ECCV 2016,
+            arXiv 1603.09382).
         experts: above 1, every convolution of a unit is a ``CondConv2d`` with so many.
         se: where squeeze-and-excitation stands; its stages are counted by image size, as a ResNet's: the
             first row is in 2, and each row with a stride begins the next.
+
+    Raises:
+        UsageError: an SE stage or position that is not there, a stochastic depth outside 0..1.
     """
 
     def __init__(
@@ -56,9 +64,15 @@ class MobileNetV2(Trunk):
         head_channels: int = 1280,
         depth: float = 1.0,
         width: float = 1.0,
+        dropout: float = 0.0,
+        stochastic_depth: float = 0.0,
         experts: int = 1,
         se: Placement = NO_SE,
     ) -> None:
+        if not 0 <= stochastic_depth < 1:
+            raise UsageError(f"model.stochastic_depth={stochastic_depth}: must be 0 or more and less than 1")
+        depths = [scale_depth(row[2], depth) for row in stages]
+        drops = iter(stochastic_depth * i / sum(depths) for i in range(sum(depths)))
         conv_layer = partial(CondConv2d, experts=experts) if experts > 1 else nn.Conv2d
 
         def unit(
@@ -70,29 +84,31 @@ class MobileNetV2(Trunk):
             skip = stride == 1 and channels == out
             widths = {"pre": channels, "depthwise": expansion * channels, "standard": out, "post": out}
             slots = se.slots(number, widths | ({"identity": out} if skip else {}), act_layer)
-            return ResidualUnit(
-                conv_norm_act(
-                    channels,
-                    convs,
-                    act_layer,
-                    last_act=False,
-                    conv_layer=conv_layer,
-                    before_last=slots.pop("depthwise", None),
-                ),
-                combine=torch.add if skip else branch_alone,
-                slots=slots,
+            branch = conv_norm_act(
+                channels,
+                convs,
+                act_layer,
+                last_act=False,
+                conv_layer=conv_layer,
+                before_last=slots.pop("depthwise", None),
             )
+            drop = next(drops)
+            if skip and drop:
+                from torchvision.ops import StochasticDepth  # slow to import, and rarely needed
+
+                branch.add_module("drop", StochasticDepth(drop, mode="row"))
+            return ResidualUnit(branch, combine=torch.add if skip else branch_alone, slots=slots)
 
         channels, number = scale_width(stem_channels, width), 2
         stem = conv_norm_act(3, [Conv(channels, 3, stem_stride)], act_layer)
         rows = []
-        for expansion, row_channels, units, stride, *kernel in stages:
+        for (expansion, row_channels, _, stride, *kernel), units in zip(stages, depths, strict=True):
             number += stride > 1
             row_unit = partial(unit, number, expansion, *kernel or (3,))
             out = scale_width(row_channels, width)
-            rows.append(stage_of(row_unit, scale_depth(units, depth), channels, out, stride))
+            rows.append(stage_of(row_unit, units, channels, out, stride))
             channels = out
         se.check(range(2, number + 1), [*SLOTS, "depthwise"])
         wide = scale_width(head_channels, width)
         head = conv_norm_act(channels, [Conv(wide, 1)], act_layer)
-        super().__init__(stem, rows, head, linear_classifier(wide, num_classes))
+        super().__init__(stem, rows, head, linear_classifier(wide, num_classes, dropout))

@@ -150,11 +150,12 @@ def stage_of(
     return nn.Sequential(*(unit(*shape) for shape in ((channels, out, stride), *later)))
 
 
-def linear_classifier(channels: int, num_classes: int) -> nn.Sequential:
-    """Global average pool and linear layer: (N, channels, H, W) to (N, num_classes)."""
-    layers = OrderedDict(
-        pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(channels, num_classes)
-    )
+def linear_classifier(channels: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Global average pool, dropout, if any, and linear layer: (N, channels, H, W) to (N, num_classes)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["fc"] = nn.Linear(channels, num_classes)
     return nn.Sequential(layers)
 
 

@@ -3,8 +3,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchvision
 from conftest import CONF, options
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from senet_lab.errors import UsageError
 from senet_lab.networks import published
@@ -164,6 +166,32 @@ def test_mobilenetv2_skips_where_stride_is_1_and_width_stays(build: Callable) ->
         network = build("model=mobilenetv2")
     skips = [[unit.combine is torch.add for unit in stage] for stage in network.stages]
     assert skips == [[False], *([False] + [True] * n for n in (1, 2, 3, 2, 2)), [False]]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_efficientnets_drop_as_torchvisions_do(build: Callable, number: int) -> None:
+    with torch.device("meta"):
+        ours = build(f"model=efficientnet_b{number}")
+        theirs = getattr(torchvision.models, f"efficientnet_b{number}")()
+    drops, all_drops = (
+        [module.p for module in network.modules() if isinstance(module, StochasticDepth)]
+        for network in (ours, theirs)
+    )
+    skips = [unit.combine is torch.add for stage in ours.stages for unit in stage]
+    assert drops == pytest.approx([p for p, skip in zip(all_drops, skips, strict=True) if skip and p])
+    assert ours.classifier.dropout.p == theirs.classifier[0].p
+
+
+def test_networks_without_a_rate_have_nothing_that_drops(build: Callable) -> None:
+    with torch.device("meta"):
+        network = build("model=mobilenetv2")
+    assert not any(isinstance(module, nn.Dropout | StochasticDepth) for module in network.modules())
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_stochastic_depth_outside_its_range_is_refused(build: Callable, rate: float) -> None:
+    with pytest.raises(UsageError, match="stochastic_depth"):
+        build("model=efficientnet_b0", f"model.stochastic_depth={rate}")
 
 
 def test_residual_unit_puts_each_part_in_its_place() -> None:
