@@ -88,11 +88,12 @@ class _TActFunction(torch.autograd.Function):
         for piece, piece_grad, result in zip(pieces(x), pieces(grad), pieces(grad_x), strict=True):
             wide = piece.to(wide_dtype(x))
             gate = (wide * (1 + beta)).sigmoid_()
-            # Gradients of the two factors: the line αx + 1 − α …
-            through_line = piece_grad.to(wide_dtype(x)) * gate
-            # … and the gate's argument.
+            wide_grad = piece_grad.to(wide_dtype(x))
+            # Gradients of the gate's argument …
             line = wide.mul(alpha).add_(1 - alpha)
-            through_gate = gate.neg_().add_(1).mul_(line).mul_(through_line)
+            through_gate = torch.ops.aten.sigmoid_backward(wide_grad, gate).mul_(line)
+            # … and of the other factor, the line αx + 1 − α.
+            through_line = gate.mul_(wide_grad)
             if ctx.needs_input_grad[1]:
                 grad_alpha += (through_line * wide).sub_(through_line).sum_to_size(alpha.shape)
             if ctx.needs_input_grad[2]:

@@ -1,10 +1,11 @@
 """The CPU's fast ways compute what the plain layers compute."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from senet_lab.networks import activations
@@ -87,10 +88,11 @@ def test_a_tiny_map_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
         assert quick(torch.randn(3, 6, size, size)).shape == (3, 4, size, size)
 
 
-def test_gradients_stay_in_channels_last() -> None:
-    """Batch norm's backward pass is several times slower where they do not."""
+@pytest.mark.parametrize("last", [nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1, stride=2)])
+def test_gradients_stay_in_channels_last(last: nn.Module) -> None:
+    """The backward passes of batch norm and activations are several times slower where they do not."""
     x = torch.randn(4, 6, 2, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
-    quick = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1))
+    quick = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), copy.deepcopy(last))
     cpu.quicken(quick)
     hidden = quick[0](x)
     seen = [hidden]
@@ -144,15 +146,70 @@ def test_the_quick_mish_is_mish(dtype: torch.dtype) -> None:
     torch.testing.assert_close(slope.double(), exact_slope, rtol=close, atol=close)
 
 
-def test_a_mish_in_pieces_is_mish() -> None:
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda x: x,
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(0, 3).contiguous().transpose(0, 3),
+        lambda x: torch.stack((x, x), dim=-1)[..., 0],
+    ],
+)
+def test_a_mish_in_pieces_is_mish(layout: Callable[[Tensor], Tensor]) -> None:
+    """However its input lies in memory, and whether or not its gradient lies alike."""
     quick = nn.Mish()
     cpu.quicken(quick)
-    x = torch.randn(9, 8, 40, 40, requires_grad=True)  # more than one piece
+    x = layout(torch.randn(9, 8, 40, 40)).requires_grad_()  # more than one piece
     assert x.numel() > activations.PIECE
-    grad = torch.randn_like(x)
+    grad = torch.randn(9, 8, 40, 40)
     for one, other in zip(
         (quick(x), *torch.autograd.grad(quick(x), x, grad)),
         (F.mish(x), *torch.autograd.grad(F.mish(x), x, grad)),
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_the_quick_adam_is_adam(amsgrad: bool) -> None:
+    """Weights and state bit by bit, also from a state that plain Adam saved, in whatever layout."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(32, 3))
+    plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    quick = copy.deepcopy(plain)
+    settings = {"lr": 0.01, "weight_decay": 0.1, "amsgrad": amsgrad, "fused": True}
+    one = torch.optim.Adam(plain.parameters(), **settings)
+    other = torch.optim.Adam(quick.parameters(), **settings)
+    cpu.quicken_optimizer(other)
+    assert type(other) is cpu.QuickAdam
+    for step in range(4):
+        if step == 2:
+            saved = copy.deepcopy(one.state_dict())
+            saved["state"][0]["exp_avg"] = saved["state"][0]["exp_avg"].contiguous()
+            other.load_state_dict(saved)
+        x = torch.randn(5, 6, 4, 4)
+        for network, optimizer in ((plain, one), (quick, other)):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+        for key, value in plain.state_dict().items():
+            assert torch.equal(quick.state_dict()[key], value)
+        expected, found = one.state_dict(), other.state_dict()
+        assert found["param_groups"] == expected["param_groups"]
+        for index, state in expected["state"].items():
+            assert state.keys() == found["state"][index].keys()
+            for key, value in state.items():
+                assert torch.equal(found["state"][index][key], value)
+                assert found["state"][index][key].stride() == value.stride()
+
+
+def test_adam_finds_its_tensors_in_the_order_of_memory() -> None:
+    """Where a kernel would copy them, all of them are turned."""
+    layer = nn.Conv2d(6, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    cpu.quicken_optimizer(optimizer)
+    layer(torch.randn(2, 6, 4, 4)).sum().backward()
+    lists: list[list[Tensor]] = [[] for _ in range(6)]
+    optimizer._init_group(optimizer.param_groups[0], *lists)
+    for tensors in lists:
+        assert all(tensor.is_contiguous() for tensor in tensors)

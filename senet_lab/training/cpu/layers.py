@@ -1,46 +1,13 @@
-"""What makes a step faster on a CPU and leaves what it computes as it is.
+"""Layers that go around what is slow in PyTorch's own on a CPU, with the same parameters and results."""
 
-`docs/performance.md` says what each of these gains.
-"""
-
-import ctypes
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-from senet_lab.networks.activations import pieces, wide_dtype
 
 FEW_PIXELS = 8192
 """Pixels of a batch up to which a 1×1 convolution is faster as a matrix product."""
-
-
-@lru_cache(maxsize=1)
-def keep_memory() -> None:
-    """Let this process keep the memory that a step frees: the next step needs it again.
-
-    By default glibc hands each large block back to the system, which clears it page by page when the next
-    step asks for it. Elsewhere than on glibc, nothing happens.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-        mallopt(m_trim_threshold, -1)
-        mallopt(m_mmap_max, 0)
-
-
-def quicken(network: nn.Module) -> None:
-    """Give the network's layers ways around what is slow on a CPU; their parameters stay what they are."""
-    for module in network.modules():
-        if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.dilation == (1, 1):
-            module.__class__ = QuickConv2d
-        elif type(module) is nn.AdaptiveAvgPool2d and module.output_size == 1:
-            module.__class__ = QuickAvgPool2d
-        elif type(module) is nn.Mish and not module.inplace:
-            module.__class__ = QuickMish
 
 
 class QuickConv2d(nn.Conv2d):
@@ -62,7 +29,8 @@ class QuickConv2d(nn.Conv2d):
     def _pointwise(self, x: Tensor) -> Tensor:
         """A 1×1 convolution as the product of two matrices, pixels × channels and channels × out."""
         down, right = self.stride
-        pixels = x[:, :, ::down, ::right].permute(0, 2, 3, 1)
+        # The gradient of a slice is contiguous, so that of pixels × channels is in channels_last.
+        pixels = x.permute(0, 2, 3, 1)[:, ::down, ::right]
         return _to_map(F.linear(pixels, self.weight.flatten(1), self.bias))
 
     def _whole_map(self, x: Tensor) -> Tensor:
@@ -98,47 +66,6 @@ class QuickAvgPool2d(nn.AdaptiveAvgPool2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map (N, C, H, W) to (N, C, 1, 1)."""
         return input.flatten(2).transpose(1, 2).mean(1)[:, :, None, None]
-
-
-class QuickMish(nn.Mish):
-    """Mish with one exponential each way, where PyTorch's takes several transcendental functions."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Apply to every element."""
-        return _MishFunction.apply(input)
-
-
-class _MishFunction(torch.autograd.Function):
-    """x·tanh(softplus(x)) = x·n/(n + 2) with e = exp(x) and n = e·(e + 2).
-
-    With d = 1/(n + 2), tanh(softplus(x)) is 1 − 2d and its derivative 4e(1 + e)d². From e = exp(20) on, both
-    are 1 and 0 in float32.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        out = torch.empty_like(x)
-        for piece, result in zip(pieces(x), pieces(out), strict=True):
-            wide = piece.to(wide_dtype(x))
-            e = wide.clamp(max=20).exp_()
-            n = (e + 2).mul_(e)
-            result.copy_(n.div(n + 2).mul_(wide))
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        grad_x = torch.empty_like(x)
-        for piece, piece_grad, result in zip(pieces(x), pieces(grad), pieces(grad_x), strict=True):
-            wide = piece.to(wide_dtype(x))
-            e = wide.clamp(max=20).exp_()
-            d = (e + 2).mul_(e).add_(2).reciprocal_()
-            # 1 − 2d + 4x·e(1 + e)d² = 1 + d·(4x·e(1 + e)d − 2)
-            slope = (e + 1).mul_(e).mul_(d).mul_(wide).mul_(4).sub_(2).mul_(d).add_(1)
-            result.copy_(slope.mul_(piece_grad))
-        return grad_x
 
 
 def _to_map(pixels: Tensor) -> Tensor:
