@@ -72,15 +72,20 @@ def test_interrupted_at_any_step(
 def test_a_network_that_draws_at_random_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dropout = ["activation._target_=torch.nn.Dropout", "~activation.alpha", "~activation.beta"]
-    dropout += ["~activation.learnable", "~activation.per_channel", "+activation.p=0.3"]
-    assert main(run(tmp_path / "whole", *dropout)) == 0
+    network = ["model=efficientnet_b0", "se=none", "model.stages=[[2,8,2,1]]", "model.head_channels=16"]
+    drops = ["model.dropout=0.3", "model.stochastic_depth=0.5"]
+
+    def words(folder: str) -> list[str]:
+        others = [word for word in run(tmp_path / folder) if not word.startswith("model")]
+        return [*others, *network, *drops]
+
+    assert main(words("whole")) == 0
     stop_in(monkeypatch, "save_checkpoint", 2)
     with pytest.raises(Killed):
-        main(run(tmp_path / "parts", *dropout))
+        main(words("parts"))
     monkeypatch.undo()
     torch.rand(5)  # whatever a process does in between
-    assert main(run(tmp_path / "parts", *dropout)) == 0
+    assert main(words("parts")) == 0
     assert records(tmp_path / "whole") == records(tmp_path / "parts")
 
 
