@@ -18,16 +18,16 @@ from benchmark import BATCH, ROOT, Rival, compose_case, machine, write_data
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.seeding import seed_global
+from senet_lab.training.turns import finish
 
 
 def fast_curve(config: dict, epochs: int) -> list[float]:
     """Test top-1 after each epoch of this project's training."""
-    trainer = config["trainer"]
-    engine = choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+    engine = choose_engine(**config["trainer"])
     with engine.settings(torch.get_num_threads()):
         seed_global(config["seed"])
         training = Training(config, engine)
-        metrics = [training.epoch(lambda: False) for _ in range(epochs)]
+        metrics = [finish(training.epoch(lambda: False)) for _ in range(epochs)]
     return [epoch.test_top1 for epoch in metrics if epoch is not None]
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from senet_lab.data.batches import check_batch_size
 from senet_lab.errors import UsageError
 from senet_lab.networks.initialise import INITS
+from senet_lab.training import cpu
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.seeding import Stream, generator, stream_seed
 
@@ -95,11 +96,19 @@ def build_act_layer(node: Node, seed: int) -> ActLayer:
 
 
 def build_optimizer(node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """The optimizer over all of the network's parameters; one kernel for all where it has such."""
+    """The optimizer over all of the network's parameters.
+
+    Where it has such: one kernel for all parameters, and on CUDA a step that a graph can capture.
+    """
     parameters = list(network.parameters())
-    has_fused = "fused" in inspect.signature(_target("optimizer", node)).parameters
-    fused = {"fused": True} if has_fused and parameters[0].device.type != "meta" else {}
-    return _build("optimizer", node, params=parameters, lr=lr, **fused)
+    device = parameters[0].device.type
+    takes = inspect.signature(_target("optimizer", node)).parameters
+    wanted = {"fused": device != "meta", "capturable": device == "cuda"}
+    ways = {key: True for key, holds in wanted.items() if holds and key in takes}
+    optimizer = _build("optimizer", node, params=parameters, lr=lr, **ways)
+    if device == "cpu":
+        cpu.quicken_optimizer(optimizer)
+    return optimizer
 
 
 def build_schedule(node: Node, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
@@ -113,8 +122,7 @@ def check_run(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: one line that names the node and what is wrong with it.
     """
-    trainer = config["trainer"]
-    choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+    choose_engine(**config["trainer"])
     dataset = build_dataset(config["dataset"])
     dataset.check()
     check_batch_size(dataset.train_images, config["batch_size"] // config["accumulate"])

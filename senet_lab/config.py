@@ -73,6 +73,15 @@ class TrainerConfig:
     precision: Precision = Precision.auto
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. The CPU path always is."""
+    compile: bool | str = "auto"
+    """Forward pass and loss through `torch.compile`; `auto` is `false` until a GPU was measured."""
+    cuda_graph: bool = True
+    """On CUDA: replay each training step as one graph. `false` for a network that a capture refuses."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.compile in ("auto", True, False), "trainer.compile", self.compile, "auto, true or false"
+        )
 
 
 @dataclass
@@ -194,6 +203,10 @@ class TrainConfig(RunConfig):
     plan: PlanMode = PlanMode.keep
     fail_fast: bool = False
     """Stop the sweep at the first run that fails."""
+    pack: int = 1
+    """Runs that share a process and its GPU, a step each in turn; the next ones start when all have ended."""
+    tracker: Node = field(default_factory=dict)
+    """Where else the runs are shown; empty for nowhere."""
     figures: FiguresConfig | None = None
     """What `plot` makes of the sweep; here, so that an experiment can say it."""
     references: list[ReferenceConfig] = field(default_factory=list)
@@ -201,6 +214,7 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("name", self.name)
+        _require(self.pack >= 1, "pack", self.pack, "an integer of 1 or more")
 
 
 @dataclass

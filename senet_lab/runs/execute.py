@@ -1,4 +1,4 @@
-"""One run from the frozen plan to its record, whatever came before it in that directory."""
+"""Runs from the frozen plan to their records, whatever came before them in their directories."""
 
 import math
 import os
@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -27,11 +28,21 @@ from senet_lab.runs.plan import PlannedRun, source_hash
 from senet_lab.runs.survey import FINAL
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import EpochMetrics, Training
-from senet_lab.training.seeding import seed_global
+from senet_lab.training.seeding import OwnGenerators, seed_global
+from senet_lab.training.turns import Turns, in_turns, interleave
 
 
-def execute(sweep: Path, run: PlannedRun, stop: Callable[[], bool]) -> State:
-    """Bring one run of the plan to its end, or to where `stop` turns true, and say its state.
+def execute(sweep: Path, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> list[State]:
+    """Bring runs of the plan to their end, or to where `stop` turns true, and say their states.
+
+    Several runs take turns, a step each, in this one process; each has a record of its own, and a failure
+    costs its run alone. The next runs wait until all of these have ended.
+    """
+    return interleave([_execute(sweep, run, stop, is_first=run is runs[0]) for run in runs])
+
+
+def _execute(sweep: Path, run: PlannedRun, stop: Callable[[], bool], is_first: bool) -> Turns[State]:
+    """One run; to begin the first one is decided already, by all processes that share it.
 
     A finished run is left alone; an unfinished one goes on from its last good checkpoint. Only one
     process at a time executes a run: a run that another holds is returned as it stands.
@@ -40,7 +51,9 @@ def execute(sweep: Path, run: PlannedRun, stop: Callable[[], bool]) -> State:
     try:
         with directory.lock():
             state = directory.status()["state"]
-            return state if state in FINAL else _Attempt(directory, run).state(stop)
+            if state in FINAL or (stop() and not is_first):
+                return state
+            return (yield from _Attempt(directory, run).state(stop))
     except Timeout:
         return directory.status()["state"]
     except (OSError, UsageError) as error:
@@ -78,13 +91,13 @@ class _Attempt:
             "notes": [],
         }
 
-    def state(self, stop: Callable[[], bool]) -> State:
-        """Run to the end, and write in which state."""
+    def state(self, stop: Callable[[], bool]) -> Turns[State]:
+        """Run to the end, a step a turn, and write in which state."""
         remove_temporaries(self.directory.path)
         self.directory.write_config(self.run.config)
         self._write_status(State.RUNNING)
         try:
-            state, error = self._train(stop)
+            state, error = yield from self._train(stop)
             self.directory.error_file.unlink(missing_ok=True)
             return self._end(state, error)
         except Exception as error:
@@ -94,29 +107,38 @@ class _Attempt:
             write_atomic(self.directory.error_file, trace)
             return State.FAILED
 
-    def _train(self, stop: Callable[[], bool]) -> tuple[State, str | None]:
-        trainer = self.run.config["trainer"]
-        engine = choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+    def _train(self, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
+        engine = choose_engine(**self.run.config["trainer"])
         self.directory.write_environment(environment(engine.device, engine.precision, self.run.threads))
-        with engine.settings(self.run.threads):
-            training = self._begin(engine)
-            training.agree()
-            self._progress(training)
-            saved = time.monotonic()
-            while training.epochs_done < self.epochs:
-                metrics = training.epoch(lambda: self._stops(training, stop))
-                if metrics is None:
-                    return State.INTERRUPTED, None
-                self._record(training, metrics)
-                if not _is_finite(metrics):
-                    return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
-                if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
-                    state = {**training.state_dict(), "source": source_hash()}
-                    save_checkpoint(self.directory.checkpoint_file, state, self.run.hash)
-                    saved = time.monotonic()
-                self._progress(training)
-        if not self.run.config["checkpoint"]["keep"]:
+        generators = OwnGenerators(engine.device)
+
+        @contextmanager
+        def own_settings() -> Iterator[None]:
+            with engine.settings(self.run.threads), generators.in_place():
+                yield
+
+        state, error = yield from in_turns(self._epochs(engine, stop), own_settings)
+        if state is State.FINISHED and not self.run.config["checkpoint"]["keep"]:
             self.directory.checkpoint_file.unlink(missing_ok=True)
+        return state, error
+
+    def _epochs(self, engine: Engine, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
+        training = self._begin(engine)
+        training.agree()
+        self._progress(training)
+        saved = time.monotonic()
+        while training.epochs_done < self.epochs:
+            metrics = yield from training.epoch(lambda: self._stops(training, stop))
+            if metrics is None:
+                return State.INTERRUPTED, None
+            self._record(training, metrics)
+            if not _is_finite(metrics):
+                return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
+            if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
+                state = {**training.state_dict(), "source": source_hash()}
+                save_checkpoint(self.directory.checkpoint_file, state, self.run.hash)
+                saved = time.monotonic()
+            self._progress(training)
         return State.FINISHED, None
 
     def _begin(self, engine: Engine) -> Training:

@@ -1,7 +1,7 @@
 """Who executes the runs of a sweep: this process, or worker processes on this machine.
 
 A launcher brings each run that is given to it to an end and reports its state; the plan, the run
-directories and their locks hold everything else.
+directories and their locks hold everything else. It is given packs: runs that share a process, mostly one.
 """
 
 import os
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from filelock import Timeout
 from joblib import cpu_count
@@ -34,14 +34,22 @@ GRACE_SECONDS = 0.8
 """What workers get to write down that they were interrupted, before they are killed."""
 
 
+Pack = Sequence[PlannedRun]
+"""Runs that take turns in one process."""
+
+
 class Launcher(Protocol):
     """What the train command asks of a launcher."""
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:
-        """How many of `runs` are executed at a time."""
+    @property
+    def is_here(self) -> bool:
+        """Whether the runs are executed on this machine."""
 
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
-        """Execute `runs` until done or `stop`; yields the state of each as it ends."""
+    def workers(self, packs: Sequence[Pack]) -> int:
+        """How many of `packs` are executed at a time."""
+
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+        """Execute `packs` until done or `stop`; yields the states of the runs of each as it ends."""
 
 
 def build_launcher(node: Mapping[str, Any]) -> Launcher:
@@ -63,16 +71,14 @@ def build_launcher(node: Mapping[str, Any]) -> Launcher:
         raise UsageError(f"hydra/launcher: {error}") from error
 
 
-def require_extra(package: str, extra: str) -> None:
-    """Refuse a launcher whose engine is not installed, without importing it.
+def require_extra(package: str, extra: str, user: str = "this launcher") -> None:
+    """Refuse a launcher or tracker whose library is not installed, without importing it.
 
     Raises:
         UsageError: with the line that installs it.
     """
     if find_spec(package) is None:
-        raise UsageError(
-            f"this launcher needs {package}, which is not installed: pip install 'senet-lab[{extra}]'"
-        )
+        raise UsageError(f"{user} needs {package}, which is not installed: pip install 'senet-lab[{extra}]'")
 
 
 def require_count(key: str, value: object) -> None:
@@ -85,44 +91,51 @@ def require_count(key: str, value: object) -> None:
         raise UsageError(f"hydra.launcher.{key}={value}: must be an integer of 1 or more, or null")
 
 
-def side_by_side(runs: Sequence[PlannedRun], cores: int) -> int:
-    """How many of `runs` the cores feed, so that processes × threads = cores."""
-    return min(len(runs), max(1, cores // max(run.threads for run in runs)))
+def threads_of(pack: Pack) -> int:
+    """CPU threads that a pack keeps busy: those of one run, since its runs take turns."""
+    return max(run.threads for run in pack)
+
+
+def side_by_side(packs: Sequence[Pack], cores: int) -> int:
+    """How many of `packs` the cores feed, so that processes × threads = cores."""
+    return min(len(packs), max(1, cores // max(map(threads_of, packs))))
 
 
 @dataclass(frozen=True)
 class Serial:
-    """One run after the other, in this process."""
+    """One pack after the other, in this process."""
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:  # noqa: ARG002
+    is_here: ClassVar[bool] = True
+
+    def workers(self, packs: Sequence[Pack]) -> int:  # noqa: ARG002
         """See `Launcher`."""
         return 1
 
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
         with stop.at_once():
             from senet_lab.runs.execute import execute  # imports torch
-        for run in runs:
+        for pack in packs:
             if stop():
                 return
-            yield execute(sweep, run, stop)
+            yield from execute(sweep, pack, stop)
 
 
 class LostWorkerError(Exception):
-    """The process of a run ended under it; the message says how."""
+    """The process of a pack ended under it; the message says how."""
 
 
 class Engine(Protocol):
-    """Worker processes of one kind. A job is whatever the engine calls a run that it was given."""
+    """Worker processes of one kind. A job is whatever the engine calls a pack that it was given."""
 
-    def submit(self, runs: Sequence[PlannedRun]) -> Sequence[Any]:
-        """Hand runs over; a job for each."""
+    def submit(self, packs: Sequence[Pack]) -> Sequence[Any]:
+        """Hand packs over; a job for each."""
 
     def ended(self, jobs: Sequence[Any]) -> Sequence[Any]:
         """Those of `jobs` that have ended, after a wait of about `POLL_SECONDS` at most."""
 
-    def state(self, job: Any) -> State:
-        """How a job ended; raises LostWorkerError where its process did not live to say so."""
+    def states(self, job: Any) -> Sequence[State]:
+        """How a job's runs ended; raises LostWorkerError where its process did not live to say so."""
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
         """Pass on that the work should end."""
@@ -131,17 +144,17 @@ class Engine(Protocol):
 def drive(
     engine: AbstractContextManager[Engine],
     sweep: Path,
-    runs: Sequence[PlannedRun],
+    packs: Sequence[Pack],
     at_a_time: int,
     stop: Stop,
 ) -> Iterator[State]:
-    """Execute `runs` on worker processes: what all engines have in common.
+    """Execute `packs` on worker processes: what all engines have in common.
 
-    A lost worker costs its run alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine
+    A lost worker costs its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine
     ends them.
     """
-    queue = list(runs)
-    busy: dict[Any, PlannedRun] = {}
+    queue = list(packs)
+    busy: dict[Any, Pack] = {}
     asked: float | None = None
     try:
         with engine as started:
@@ -155,25 +168,25 @@ def drive(
                 elif time.monotonic() > asked + GRACE_SECONDS:
                     break
                 for job in started.ended(list(busy)):
-                    run = busy.pop(job)
+                    pack = busy.pop(job)
                     try:
-                        state = started.state(job)
+                        yield from started.states(job)
                     except LostWorkerError as error:
-                        state = record_end(
-                            sweep, run, State.INTERRUPTED if stop() else State.FAILED, str(error)
-                        )
-                    yield state
+                        end = State.INTERRUPTED if stop() else State.FAILED
+                        for run in pack:
+                            yield record_end(sweep, run, end, str(error))
     finally:
-        for run in busy.values():
-            record_end(sweep, run, State.INTERRUPTED, "ended together with the sweep")
+        for pack in busy.values():
+            for run in pack:
+                record_end(sweep, run, State.INTERRUPTED, "ended together with the sweep")
 
 
-def execute_in_worker(sweep: Path, run: PlannedRun) -> State:
-    """Execute one run in a process of its own, which signals reach directly."""
+def execute_in_worker(sweep: Path, pack: Pack) -> list[State]:
+    """Execute a pack in a process of its own, which signals reach directly."""
     with stop_on_signal() as stop:
         with stop.at_once():
             from senet_lab.runs.execute import execute
-        return State.INTERRUPTED if stop() else execute(sweep, run, stop)
+        return [State.INTERRUPTED] * len(pack) if stop() else execute(sweep, pack, stop)
 
 
 def record_end(sweep: Path, run: PlannedRun, state: State, error: str) -> State:
@@ -204,20 +217,21 @@ class Joblib:
     """
 
     n_jobs: int | None = None
+    is_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_count("n_jobs", self.n_jobs)
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:
+    def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`."""
-        return min(self.n_jobs or side_by_side(runs, cpu_count()), len(runs))
+        return min(self.n_jobs or side_by_side(packs, cpu_count()), len(packs))
 
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
-        workers = self.workers(runs)
+        workers = self.workers(packs)
         if workers == 1:
-            return Serial().launch(sweep, runs, stop)
-        return drive(_Pools(sweep, workers), sweep, runs, workers, stop)
+            return Serial().launch(sweep, packs, stop)
+        return drive(_Pools(sweep, workers), sweep, packs, workers, stop)
 
 
 class _Pools:
@@ -235,14 +249,15 @@ class _Pools:
         for pool in [*self.idle, *self.busy.values()]:
             pool.shutdown(kill_workers=True)
 
-    def submit(self, runs: Sequence[PlannedRun]) -> list[Future]:
+    def submit(self, packs: Sequence[Pack]) -> list[Future]:
         """See `Engine`."""
         # Workers are born deaf to Ctrl-C, which a terminal sends to all processes: we pass it on, once.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            pools = [self.idle.pop() for _ in runs]
+            pools = [self.idle.pop() for _ in packs]
             jobs = [
-                pool.submit(execute_in_worker, self.sweep, run) for pool, run in zip(pools, runs, strict=True)
+                pool.submit(execute_in_worker, self.sweep, pack)
+                for pool, pack in zip(pools, packs, strict=True)
             ]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -253,7 +268,7 @@ class _Pools:
         """See `Engine`."""
         return list(wait(jobs, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done)
 
-    def state(self, job: Future) -> State:
+    def states(self, job: Future) -> list[State]:
         """See `Engine`."""
         pool = self.busy.pop(job)
         error = job.exception()

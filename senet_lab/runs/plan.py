@@ -30,7 +30,7 @@ FORMAT = 1
 NOT_RESULTS = ("checkpoint",)
 """Fields of a run's config that its numbers do not depend on."""
 
-MANNER = ("name", "outputs", "plan", "fail_fast", "hydra")
+MANNER = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "hydra")
 """What a command line says about how to run, not what."""
 
 

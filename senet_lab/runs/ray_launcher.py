@@ -15,24 +15,25 @@ from senet_lab.runs.directory import State
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
+    Pack,
     drive,
     execute_in_worker,
     require_count,
     require_extra,
     side_by_side,
+    threads_of,
 )
-from senet_lab.runs.plan import PlannedRun
 from senet_lab.runs.signals import Stop
 
 
 @dataclass(frozen=True)
 class Ray:
-    """Ray's own tasks, one a run; Ray decides where, and gives each the GPU that it may use.
+    """Ray's own tasks, one a pack; Ray decides where, and gives each the GPU that it may use.
 
     Args:
         address: of a running cluster, or `auto`; None starts Ray on this machine for this sweep.
         num_cpus: cores that a Ray started here may use; None for all.
-        gpus_per_run: share of a GPU that a run asks for: 0.25 puts four runs on one.
+        gpus_per_run: share of a GPU that a task asks for: 0.25 puts four of them on one.
     """
 
     address: str | None = None
@@ -49,14 +50,19 @@ class Ray:
                 "hydra.launcher.num_cpus is for a Ray started here: leave it out with an address"
             )
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:
-        """See `Launcher`; for a cluster an estimate, since its size is known only to Ray."""
-        return side_by_side(runs, self.num_cpus or cpu_count())
-
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+    @property
+    def is_here(self) -> bool:
         """See `Launcher`."""
-        # All runs at once: what they ask for is what limits how many Ray starts.
-        return drive(_Tasks(self, sweep), sweep, runs, len(runs), stop)
+        return self.address is None
+
+    def workers(self, packs: Sequence[Pack]) -> int:
+        """See `Launcher`; for a cluster an estimate, since its size is known only to Ray."""
+        return side_by_side(packs, self.num_cpus or cpu_count())
+
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        # All at once: what they ask for is what limits how many Ray starts.
+        return drive(_Tasks(self, sweep), sweep, packs, len(packs), stop)
 
 
 class _Tasks:
@@ -82,21 +88,21 @@ class _Tasks:
     def __exit__(self, *_: object) -> None:
         self.ray.shutdown()
 
-    def submit(self, runs: Sequence[PlannedRun]) -> list[Any]:
+    def submit(self, packs: Sequence[Pack]) -> list[Any]:
         """See `Engine`."""
         task = self.ray.remote(max_retries=0)(execute_in_worker)
         return [
             task.options(
-                num_cpus=run.threads, num_gpus=self.launcher.gpus_per_run, name=run.directory
-            ).remote(self.sweep, run)
-            for run in runs
+                num_cpus=threads_of(pack), num_gpus=self.launcher.gpus_per_run, name=pack[0].directory
+            ).remote(self.sweep, pack)
+            for pack in packs
         ]
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
         """See `Engine`."""
         return self.ray.wait(list(jobs), num_returns=1, timeout=POLL_SECONDS)[0] if jobs else []
 
-    def state(self, job: Any) -> State:
+    def states(self, job: Any) -> list[State]:
         """See `Engine`."""
         try:
             return self.ray.get(job)

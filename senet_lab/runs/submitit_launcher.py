@@ -15,19 +15,19 @@ from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
+    Pack,
     drive,
     execute_in_worker,
     require_count,
     require_extra,
     side_by_side,
 )
-from senet_lab.runs.plan import PlannedRun
 from senet_lab.runs.signals import Stop
 
 
 @dataclass(frozen=True)
 class Submitit:
-    """Submitit's own executors, one job a run; logs lie in the sweep's folder `jobs`.
+    """Submitit's own executors, one job a pack; logs lie in the sweep's folder `jobs`.
 
     Args:
         cluster: `slurm`, or `local` for processes of this machine.
@@ -46,16 +46,22 @@ class Submitit:
         if self.cluster not in ("slurm", "local"):
             raise UsageError(f"hydra.launcher.cluster={self.cluster}: must be slurm or local")
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:
+    @property
+    def is_here(self) -> bool:
         """See `Launcher`."""
-        if self.cluster == "slurm":
-            return min(self.at_a_time or self.parameters.get("slurm_array_parallelism", len(runs)), len(runs))
-        return min(self.at_a_time or side_by_side(runs, cpu_count()), len(runs))
+        return self.cluster == "local"
 
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+    def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`."""
-        at_a_time = self.at_a_time or (len(runs) if self.cluster == "slurm" else self.workers(runs))
-        return drive(_Jobs(self, sweep), sweep, runs, at_a_time, stop)
+        jobs = len(packs)
+        if self.cluster == "slurm":
+            return min(self.at_a_time or self.parameters.get("slurm_array_parallelism", jobs), jobs)
+        return min(self.at_a_time or side_by_side(packs, cpu_count()), jobs)
+
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+        """See `Launcher`."""
+        at_a_time = self.at_a_time or (len(packs) if self.cluster == "slurm" else self.workers(packs))
+        return drive(_Jobs(self, sweep), sweep, packs, at_a_time, stop)
 
 
 @dataclass(frozen=True)
@@ -64,22 +70,25 @@ class Job:
 
     sweep: Path
 
-    def __call__(self, run: PlannedRun) -> State:
-        """Execute the run."""
-        return execute_in_worker(self.sweep, run)
+    def __call__(self, pack: Pack) -> list[State]:
+        """Execute the runs."""
+        return execute_in_worker(self.sweep, pack)
 
-    def checkpoint(self, run: PlannedRun) -> Any:
-        """The same again: the run goes on from its last epoch boundary that is down.
+    def checkpoint(self, pack: Pack) -> Any:
+        """The same again: each run goes on from its last epoch boundary that is down.
 
-        Called by the process that executes the run, and so holds its lock, in a signal handler.
+        Called by the process that executes the runs, and so holds their locks, in a signal handler.
         """
         from submitit.helpers import DelayedSubmission
 
-        directory = RunDirectory(self.sweep / run.directory)
-        directory.write_status(
-            {**directory.status(), "state": State.INTERRUPTED, "error": "preempted, and queued again"}
-        )
-        return DelayedSubmission(self, run)
+        for run in pack:
+            directory = RunDirectory(self.sweep / run.directory)
+            status = directory.status()
+            if status["state"] is State.RUNNING:
+                directory.write_status(
+                    {**status, "state": State.INTERRUPTED, "error": "preempted, and queued again"}
+                )
+        return DelayedSubmission(self, pack)
 
 
 class _Jobs:
@@ -108,9 +117,9 @@ class _Jobs:
             if not job.done():
                 job.cancel(check=False)
 
-    def submit(self, runs: Sequence[PlannedRun]) -> list[Any]:
+    def submit(self, packs: Sequence[Pack]) -> list[Any]:
         """See `Engine`."""
-        jobs = self.executor.map_array(Job(self.sweep), runs) if runs else []
+        jobs = self.executor.map_array(Job(self.sweep), packs) if packs else []
         self.jobs += jobs
         return jobs
 
@@ -119,7 +128,7 @@ class _Jobs:
         time.sleep(POLL_SECONDS)
         return [job for job in jobs if job.done()]
 
-    def state(self, job: Any) -> State:
+    def states(self, job: Any) -> list[State]:
         """See `Engine`."""
         try:
             return job.result()

@@ -5,9 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from senet_lab.errors import UsageError
 from senet_lab.runs.directory import State
+from senet_lab.runs.launchers import Pack
 from senet_lab.runs.plan import PlannedRun
 from senet_lab.runs.signals import Stop
 
@@ -23,11 +25,21 @@ class Torchrun:
                 "-m senet_lab train …"
             )
 
-    def workers(self, runs: Sequence[PlannedRun]) -> int:  # noqa: ARG002
-        """See `Launcher`."""
+    is_here: ClassVar[bool] = True
+
+    def workers(self, packs: Sequence[Pack]) -> int:
+        """See `Launcher`.
+
+        Raises:
+            UsageError: runs that share a process, which these share a run.
+        """
+        if any(len(pack) > 1 for pack in packs):
+            raise UsageError(
+                "pack: hydra/launcher=torchrun has processes share a run, not runs a process; use pack=1"
+            )
         return 1
 
-    def launch(self, sweep: Path, runs: Sequence[PlannedRun], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`. Ends at the first run that fails, because the processes are then out of step."""
         with stop.at_once():
             import torch
@@ -40,11 +52,11 @@ class Torchrun:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         group = current_group()
         try:
-            for run in runs:
+            for (run,) in packs:
                 if group.any(stop()):
                     return
                 mine = replace(run, threads=max(1, run.threads // group.size))
-                state = execute(sweep, mine, stop) if group.rank == 0 else follow(mine, stop)
+                state = execute(sweep, [mine], stop)[0] if group.rank == 0 else follow(mine, stop)
                 yield state
                 if state not in (State.FINISHED, State.DIVERGED):
                     return
@@ -58,15 +70,15 @@ def follow(run: PlannedRun, stop: Stop) -> State:
     from senet_lab.training.engine import choose_engine
     from senet_lab.training.loop import Training
     from senet_lab.training.seeding import seed_global
+    from senet_lab.training.turns import finish
 
-    trainer = run.config["trainer"]
-    engine = choose_engine(trainer["device"], trainer["precision"], trainer["deterministic"])
+    engine = choose_engine(**run.config["trainer"])
     with engine.settings(run.threads):
         seed_global(run.config["seed"])
         training = Training(run.config, engine)
         training.agree()
         while training.epochs_done < run.config["epochs"]:
-            metrics = training.epoch(stop)
+            metrics = finish(training.epoch(stop))
             if metrics is None:
                 return State.INTERRUPTED
             if not math.isfinite(metrics.train_loss + metrics.test_loss):

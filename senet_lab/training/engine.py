@@ -1,5 +1,6 @@
 """Where and in which number format the steps run: device, memory layout, precision, threads."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ class Engine:
     device: torch.device
     precision: str
     deterministic: bool
+    compiled: bool = False
+    """Forward pass and loss go through `torch.compile`."""
+    cuda_graph: bool = False
+    """Training steps are captured where they can be; see `training/steps.py`."""
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move the network to the device, in channels_last, which the batches have too."""
@@ -29,7 +34,8 @@ class Engine:
     def autocast(self) -> AbstractContextManager:
         """The context of every forward pass."""
         if self.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
+            # A cast of a weight that was kept from before a capture would be a graph's stale input.
+            return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=self.device.type == "cpu")
         return nullcontext()
 
     @contextmanager
@@ -62,11 +68,18 @@ class Engine:
             torch.cuda.synchronize(self.device)
 
 
-def choose_engine(device: str, precision: str, deterministic: bool) -> Engine:
-    """Resolve `auto` against this machine.
+def choose_engine(
+    device: str,
+    precision: str,
+    deterministic: bool,
+    compile: bool | str = "auto",  # noqa: A002
+    cuda_graph: bool = True,
+) -> Engine:
+    """Resolve `auto` against this machine; the arguments are the fields of `TrainerConfig`.
 
     Raises:
-        UsageError: a device that is unknown or not there: asked for a GPU, nobody gets a CPU.
+        UsageError: a device that is unknown or not there (asked for a GPU, nobody gets a CPU), or
+            `compile=true` without what it compiles with.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -84,7 +97,39 @@ def choose_engine(device: str, precision: str, deterministic: bool) -> Engine:
             )
     if precision == "auto":
         precision = "bfloat16" if _fast_bfloat16(chosen) else "float32"
-    return Engine(chosen, precision, deterministic)
+    if deterministic and chosen.type == "cuda":
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # which cuBLAS asks for, before its first use
+    if compile is True:
+        _require_compiler(chosen)
+    # auto: on a CPU it costs more than it gains (docs/performance.md); on CUDA nobody has measured it.
+    return Engine(chosen, precision, deterministic, compile is True, cuda_graph and chosen.type == "cuda")
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Refuse `trainer.compile=true` where `torch.compile` cannot make code for the device.
+
+    Raises:
+        UsageError: with what is missing.
+    """
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        if not has_triton():
+            raise UsageError(
+                "trainer.compile=true: needs Triton and a GPU that it supports; use auto or false"
+            )
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UsageError(
+            "trainer.compile=true: needs a C++ compiler such as g++; use auto or false"
+        ) from error
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

@@ -1,14 +1,13 @@
 """One run: a network trained and tested epoch by epoch."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from senet_lab.build import (
     build_augment,
@@ -21,6 +20,8 @@ from senet_lab.networks.activations import LearnableActivation
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
 from senet_lab.training.seeding import Stream, generator, global_state, set_global_state
+from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
+from senet_lab.training.turns import Turns, in_turns
 
 
 @dataclass(frozen=True)
@@ -53,40 +54,68 @@ class Training:
         self.accumulate: int = config["accumulate"]
         self.group = current_group()
         self.group.check(dataset.train_images, self.batch_size, self.accumulate)
-        self.batches = dataset.batches(build_augment(config["augment"]), config["batch_size"], engine.device)
-        self.batches.share = self.group.share
-        self.network = engine.place(build_network(config, dataset.num_classes))
-        self.parallel = self.group.wrap(self.network)
-        self.optimizer = build_optimizer(config["optimizer"], self.network, config["lr"])
-        self.schedule = build_schedule(config["schedule"], self.optimizer)
+        # Work of several runs on one GPU overlaps where each has a stream, and only there it is captured.
+        alone = engine.device.type == "cuda" and self.group.size == 1
+        self.stream = torch.cuda.Stream(engine.device) if alone else None
+        with self.on_stream():
+            self.batches = dataset.batches(
+                build_augment(config["augment"]), config["batch_size"], engine.device
+            )
+            self.batches.share = self.group.share
+            self.network = engine.place(build_network(config, dataset.num_classes))
+            self.parallel = self.group.wrap(self.network)
+            self.optimizer = build_optimizer(config["optimizer"], self.network, config["lr"])
+            self.schedule = build_schedule(config["schedule"], self.optimizer)
+            self._make_steps()
         self.epochs_done = 0
         self.images_done = 0
         """Trained on and tested so far; grows with every step."""
+
+    def _make_steps(self) -> None:
+        """The steps, on the tensors that network and optimizer have now."""
+        self.train_step = TrainStep(
+            self.parallel, self.optimizer, self.engine, self.batch_size, self.accumulate, self.group.size
+        )
+        self.test_step = TestStep(self.network, self.engine)
+        self.take: TrainStep | CapturedStep = self.train_step
+        if can_capture(self.engine, self.optimizer, self.group.size):
+            self.take = CapturedStep(self.train_step, CudaCapture())
+
+    @contextmanager
+    def on_stream(self) -> Iterator[None]:
+        """Inside, work goes to this run's own stream of the GPU, after all that was given to it before."""
+        if self.stream is None:
+            yield
+            return
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))
+        with torch.cuda.stream(self.stream):
+            yield
 
     @property
     def images_per_epoch(self) -> int:
         """Images trained on and tested in one epoch."""
         return self.batches.train_images + self.batches.test_images
 
-    def epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
-        """Train and test one epoch; None where `should_stop` turned true, between two steps."""
+    def epoch(self, should_stop: Callable[[], bool]) -> Turns[EpochMetrics | None]:
+        """Train and test one epoch, a step a turn; None where `should_stop` turned true between two."""
         started = time.perf_counter()
-        lr = self.optimizer.param_groups[0]["lr"]
-        train = self.train(lambda: self.group.any(should_stop()))
-        # Processes that test different numbers of batches cannot agree between them.
-        test = None if train is None else self.test(should_stop if self.group.size == 1 else lambda: False)
-        if train is None or test is None:
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        train = yield from self.train(lambda: self.group.any(should_stop()))
+        if train is None:
             return None
-        # The one copy of an epoch from the device.
-        train_loss, train_top1, _ = (train.double().cpu() / self.batches.train_images).tolist()
-        test_loss, test_top1, test_top5 = (test.double().cpu() / self.batches.test_images).tolist()
+        # Processes that test different numbers of batches cannot agree between them.
+        test = yield from self.test(should_stop if self.group.size == 1 else lambda: False)
+        if test is None:
+            return None
+        with self.on_stream():
+            # The one copy of an epoch from the device.
+            train_loss, train_top1, _ = (train.double().cpu() / self.batches.train_images).tolist()
+            test_loss, test_top1, test_top5 = (test.double().cpu() / self.batches.test_images).tolist()
         self.schedule.step()
         epoch = self.epochs_done
         self.epochs_done += 1
         seconds = time.perf_counter() - started
-        return EpochMetrics(
-            epoch, float(lr), train_loss, train_top1, test_loss, test_top1, test_top5, seconds
-        )
+        return EpochMetrics(epoch, lr, train_loss, train_top1, test_loss, test_top1, test_top5, seconds)
 
     def coefficients(self) -> Iterator[tuple[str, float, float]]:
         """Site, α and β of each learned activation, or of each of its channels."""
@@ -115,54 +144,53 @@ class Training:
             self.load_state_dict(self.group.first(self.state_dict() if self.group.rank == 0 else None))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to where `state_dict` was taken."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        """Go back to where `state_dict` was taken, on whatever device that was."""
+        with self.on_stream():
+            self.network.load_state_dict(state["network"])
+            self._load_optimizer(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            self._make_steps()  # the optimizer's state lies elsewhere now
         set_global_state(state["rng"], self.engine.device)
         self.epochs_done = state["epochs_done"]
         self.images_done = self.epochs_done * self.images_per_epoch
 
-    def train(self, should_stop: Callable[[], bool]) -> Tensor | None:
+    def _load_optimizer(self, state: Mapping[str, Any]) -> None:
+        """Load all but how the step is computed, which follows from this process's device."""
+        groups = [
+            {**saved, **{key: own[key] for key in ("fused", "foreach", "capturable") if key in own}}
+            for saved, own in zip(state["param_groups"], self.optimizer.param_groups, strict=True)
+        ]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
+
+    def train(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
         """One pass over the training images: sums of loss, top-1 and top-5 hits, on the device."""
+        return in_turns(self._train(should_stop), self.on_stream)
+
+    def test(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
+        """One pass over the test images: sums of loss, top-1 and top-5 hits, on the device."""
+        return in_turns(self._test(should_stop), self.on_stream)
+
+    def _train(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
         self.network.train()
-        sums = torch.zeros(3, device=self.engine.device)
+        self.train_step.begin()
         batches = self.batches.train(generator(self.seed, Stream.EPOCH, self.epochs_done))
         for step, (images, labels) in enumerate(batches):
             if should_stop():
                 return None
             # Of all processes together; the last batch is smaller.
             count = min(self.batch_size, self.batches.train_images - step * self.batch_size)
-            parts = math.ceil(count * self.accumulate / self.batch_size)
-            self.optimizer.zero_grad(set_to_none=True)
-            for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-                with self.engine.autocast():
-                    logits = self.parallel(part)
-                loss = F.cross_entropy(logits.float(), part_labels)
-                # The processes' gradients are averaged; a batch's loss is the mean over its images.
-                (loss * (len(part) * self.group.size / count)).backward()
-                sums += batch_sums(loss.detach(), logits.detach(), part_labels)
-            self.optimizer.step()
+            self.take(images, labels, count)
             self.images_done += count
-        return self.group.add(sums)
+            yield
+        return self.group.add(self.train_step.sums)
 
-    @torch.inference_mode()
-    def test(self, should_stop: Callable[[], bool]) -> Tensor | None:
-        """One pass over the test images: sums of loss, top-1 and top-5 hits, on the device."""
+    def _test(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
         self.network.eval()
-        sums = torch.zeros(3, device=self.engine.device)
+        self.test_step.begin()
         for images, labels in self.batches.test():
             if should_stop():
                 return None
-            with self.engine.autocast():
-                logits = self.network(images).float()
-            sums += batch_sums(F.cross_entropy(logits, labels), logits, labels)
+            self.test_step(images, labels)
             self.images_done += len(labels) * self.group.size
-        return self.group.add(sums)
-
-
-def batch_sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss (a mean) times images, top-1 hits and top-5 hits of a batch, as a float32 vector of 3."""
-    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-    hits = best == labels[:, None]
-    return torch.stack([loss.float() * len(labels), hits[:, 0].sum(), hits.sum()])
+            yield
+        return self.group.add(self.test_step.sums)

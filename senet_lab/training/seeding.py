@@ -5,7 +5,8 @@ one draws.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -44,13 +45,9 @@ def seed_global(seed: int) -> None:
 
 def global_state(device: torch.device) -> dict[str, Any]:
     """Where the generators of Python, NumPy and torch stand, as plain values and tensors."""
-    name, words, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, np.asarray(words).tolist(), *rest),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
+    state = _read_generators(device)
+    name, words, *rest = state["numpy"]
+    return {**state, "numpy": (name, np.asarray(words).tolist(), *rest)}
 
 
 def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
@@ -60,3 +57,31 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+class OwnGenerators:
+    """The global generators as one of several runs in a process has them, whatever the others draw."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.state = _read_generators(device)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside, the run's own state is the global one; afterwards, what was there before."""
+        before = _read_generators(self.device)
+        set_global_state(self.state, self.device)
+        try:
+            yield
+        finally:
+            self.state = _read_generators(self.device)
+            set_global_state(before, self.device)
+
+
+def _read_generators(device: torch.device) -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }

@@ -12,8 +12,10 @@ from senet_lab.build import build_augment, build_dataset, build_network, build_o
 from senet_lab.compose import compose_command
 from senet_lab.networks.activations import LearnableActivation
 from senet_lab.training.engine import Engine, choose_engine
-from senet_lab.training.loop import Training, batch_sums
+from senet_lab.training.loop import Training
 from senet_lab.training.seeding import Stream, generator, stream_seed
+from senet_lab.training.steps import batch_sums
+from senet_lab.training.turns import finish
 
 PLAIN = Engine(torch.device("cpu"), "float32", deterministic=False)
 
@@ -47,7 +49,7 @@ def test_an_epoch_equals_a_plain_loop(activation: str, tmp_path: Path) -> None:
     """Same images, same order, eager NCHW float32, unfused Adam: the same losses and weights."""
     config = tiny_config(tmp_path, f"activation={activation}")
     training = Training(config, PLAIN)
-    ours = [training.epoch(never) for _ in range(2)]
+    ours = [finish(training.epoch(never)) for _ in range(2)]
 
     dataset = build_dataset(config["dataset"])
     batches = dataset.batches(build_augment(config["augment"]), config["batch_size"], torch.device("cpu"))
@@ -93,7 +95,7 @@ def test_fused_adam_takes_the_step_of_the_plain_one(tmp_path: Path) -> None:
 def test_a_stopped_epoch_leaves_the_epoch_undone(tmp_path: Path) -> None:
     training = Training(tiny_config(tmp_path), PLAIN)
     steps = iter([False, True])
-    assert training.epoch(lambda: next(steps)) is None
+    assert finish(training.epoch(lambda: next(steps))) is None
     assert training.epochs_done == 0
 
 
@@ -102,13 +104,13 @@ def test_going_on_from_a_state_equals_never_having_stopped(precision: str, tmp_p
     config = tiny_config(tmp_path, "activation=mtact", "schedule=step", "schedule.step_size=1")
     engine = Engine(torch.device("cpu"), precision, deterministic=False)
     undisturbed = Training(config, engine)
-    undisturbed.epoch(never)
+    finish(undisturbed.epoch(never))
     file = tmp_path / "state.pt"
     torch.save(undisturbed.state_dict(), file)
     continued = Training(config, engine)
     continued.load_state_dict(torch.load(file, weights_only=True))
     for _ in range(2):
-        one, other = undisturbed.epoch(never), continued.epoch(never)
+        one, other = finish(undisturbed.epoch(never)), finish(continued.epoch(never))
         assert one is not None
         assert other is not None
         assert {**vars(one), "seconds": 0} == {**vars(other), "seconds": 0}
@@ -119,7 +121,7 @@ def test_going_on_from_a_state_equals_never_having_stopped(precision: str, tmp_p
 def test_the_schedule_divides_the_rate(tmp_path: Path) -> None:
     config = tiny_config(tmp_path, "schedule=step", "schedule.step_size=2", "lr=0.5")
     training = Training(config, PLAIN)
-    rates = [training.epoch(never).lr for _ in range(5)]  # type: ignore[union-attr]
+    rates = [finish(training.epoch(never)).lr for _ in range(5)]  # type: ignore[union-attr]
     assert rates == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005])
 
 
@@ -160,14 +162,14 @@ def test_how_the_coefficients_start_is_config(
     assert sum(site.partition("[")[0] == first_site for site in before) == rows_a_site
     if "activation.alpha=0.25" in overrides:
         assert list(before.values()) == [pytest.approx([0.25, 0.1])] * len(before)
-    training.epoch(never)
+    finish(training.epoch(never))
     after = {site: pair for site, *pair in training.coefficients()}
     assert (before != after) is learned
 
 
 def test_each_site_learns_its_own_coefficients(tmp_path: Path) -> None:
     training = Training(tiny_config(tmp_path, "activation=mtact", "lr=0.05"), PLAIN)
-    training.epoch(never)
+    finish(training.epoch(never))
     sites = [module for module in training.network.modules() if isinstance(module, LearnableActivation)]
     assert len({site.alpha.item() for site in sites}) == len(sites) > 1
 
@@ -189,9 +191,9 @@ def test_the_host_reads_nothing_between_steps(activation: str, tmp_path: Path) -
     for batch_size in (32, 8):
         words = (f"activation={activation}", f"batch_size={batch_size}")
         training = Training(tiny_config(tmp_path, *words), PLAIN)
-        training.epoch(never)
+        finish(training.epoch(never))
         with ReadsByHost() as host:
-            training.epoch(never)
+            finish(training.epoch(never))
             torch.ones(()).item()
         reads.append(host.count)
     assert reads[0] == reads[1] >= 1  # the one that proves that we count

@@ -1,0 +1,54 @@
+"""What this machine brings to the runs of a sweep: told, and checked, before they start."""
+
+import json
+from collections.abc import Sequence
+
+from senet_lab.errors import UsageError
+from senet_lab.runs.execute import device_name
+from senet_lab.runs.launchers import Pack
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.training.engine import choose_engine
+from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
+
+
+def ways(runs: Sequence[PlannedRun]) -> list[str]:
+    """Device, precision and threads of the runs, a line for each different way.
+
+    Raises:
+        UsageError: a device that this machine does not have.
+    """
+    lines = []
+    for run in runs:
+        engine = choose_engine(**run.config["trainer"])
+        threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} a run"
+        lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {threads}")
+    return list(dict.fromkeys(lines))
+
+
+def check_memory(packs: Sequence[Pack], workers: int) -> None:
+    """Refuse packs that memory does not hold, by an estimate.
+
+    Args:
+        packs: of several runs each.
+        workers: how many packs run at a time.
+
+    Raises:
+        UsageError: with the number of runs that fit.
+    """
+    known: dict[str, int] = {}
+    for pack in packs:
+        engine = choose_engine(**pack[0].config["trainer"])
+        sizes = []
+        for run in pack:
+            parts = {key: value for key, value in run.config.items() if key not in ("seed", "lr")}
+            text = json.dumps(parts, sort_keys=True)
+            if text not in known:
+                known[text] = run_bytes(run.config, run.checkpoint_bytes, engine)
+            sizes.append(known[text])
+        room = free_bytes(engine.device) // workers - PROCESS_BYTES
+        if sum(sizes) > room:
+            raise UsageError(
+                f"pack={len(pack)}: a run like {pack[0].directory} takes about {max(sizes) / 1e9:.2g} GB of "
+                f"memory on {engine.device}, and each of {workers} processes can have "
+                f"{max(0, room) / 1e9:.2g} GB; {max(0, room) // max(sizes)} fit"
+            )

@@ -1,0 +1,74 @@
+"""What a run takes of a device's memory, estimated before it starts, and what is free."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from senet_lab.build import build_augment, build_dataset, build_network
+from senet_lab.training.engine import Engine
+from senet_lab.training.steps import plain_forward
+
+PROCESS_BYTES = 2**30
+"""What a process takes beside its runs: libraries, a CUDA context, a small data set."""
+
+BETWEEN = 1.25
+"""What a step holds for a moment (gradients of feature maps, workspaces), on top of what it keeps."""
+
+
+def run_bytes(config: Mapping[str, Any], state_bytes: int, engine: Engine) -> int:
+    """About what a run holds while it trains.
+
+    Args:
+        config: the fields of `RunConfig`, plain values.
+        state_bytes: of weights and optimizer state, which a checkpoint holds, too.
+        engine: where and in which precision.
+    """
+    dataset = build_dataset(config["dataset"])
+    size = build_augment(config["augment"]).output_size(dataset.image_size)
+    images = config["batch_size"] // config["accumulate"]
+    with torch.device("meta"):
+        network = build_network(config, dataset.num_classes)
+        batch = torch.empty(images, 3, size, size)
+        labels = torch.zeros(images, dtype=torch.int64)
+    weights = sum(parameter.nbytes for parameter in network.parameters())
+    kept = kept_bytes(network, batch, labels)
+    if engine.precision == "bfloat16":
+        kept, weights = (
+            kept // 2,
+            weights * 3 // 2,
+        )  # maps of half the size; weights are cast beside themselves
+    return state_bytes + weights + int(BETWEEN * (kept + batch.nbytes))  # as many gradients as weights
+
+
+def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """What a float32 forward pass keeps for the backward pass, weights left out.
+
+    Args:
+        network: on the device `meta`.
+        images: float32 (B, 3, H, H) on `meta`.
+        labels: int64 (B,) on `meta`.
+    """
+    own = {tensor.untyped_storage()._cdata for tensor in [*network.parameters(), *network.buffers()]}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor  # which also keeps the storage's number from being used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        plain_forward(network.train(), images, labels)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def free_bytes(device: torch.device) -> int:
+    """What is free of the GPU's memory, or of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    (available,) = (line for line in lines if line.startswith("MemAvailable:"))
+    return int(available.split()[1]) * 1024  # which Linux counts in KiB

@@ -1,0 +1,138 @@
+"""Several runs in one process: each ends as it does alone, whatever happens to the others."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import tiny
+from sweeps import records, statuses, sweep
+
+from senet_lab.cli import main
+from senet_lab.runs import machine
+from senet_lab.training.loop import Training
+
+DROPOUT = [
+    "activation._target_=torch.nn.Dropout", "~activation.alpha", "~activation.beta",
+    "~activation.learnable", "~activation.per_channel", "+activation.p=0.3",
+]  # fmt: skip
+
+
+def test_packed_runs_equal_the_same_runs_alone(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    assert main(sweep(tmp_path, "epochs=4", "pack=2")) == 0
+    assert records(tmp_path) == undisturbed
+
+
+def test_runs_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = []
+    original = Training.epoch
+
+    def logged(self: Training, stop: Any) -> Any:
+        log.append((self.epochs_done, self.seed))
+        return original(self, stop)
+
+    monkeypatch.setattr(Training, "epoch", logged)
+    assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
+    # Two at a time; the third one starts when both have ended.
+    assert log == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (1, 2)]
+
+
+def test_networks_that_draw_at_random_do_not_draw_from_each_other(tmp_path: Path) -> None:
+    assert main(sweep(tmp_path / "alone", *DROPOUT)) == 0
+    assert main(sweep(tmp_path / "packed", *DROPOUT, "pack=2")) == 0
+    assert records(tmp_path / "alone") == records(tmp_path / "packed")
+
+
+def test_runs_with_other_settings_share_a_process(tmp_path: Path) -> None:
+    words = ["trainer.precision=float32,bfloat16", "seed=0", "activation=relu"]
+    assert main(sweep(tmp_path / "alone", *words)) == 0
+    assert main(sweep(tmp_path / "packed", *words, "pack=2")) == 0
+    for precision in ("float32", "bfloat16"):
+        alone, packed = (
+            [records(path) for path in sorted((tmp_path / where).rglob(f"*precision={precision}"))]
+            for where in ("alone", "packed")
+        )
+        assert alone == packed != [{}]
+
+
+def test_a_failure_in_a_pack_costs_its_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any]
+) -> None:
+    original = Training.epoch
+
+    def failing(self: Training, stop: Any) -> Any:
+        if self.seed == 0 and self.epochs_done == 2:
+            raise MemoryError
+        return original(self, stop)
+
+    monkeypatch.setattr(Training, "epoch", failing)
+    assert main(sweep(tmp_path, "epochs=4", "pack=2")) == 1
+    states = {seed: status["state"] for seed, status in statuses(tmp_path).items()}
+    assert states == {"seed=0": "failed", "seed=1": "finished"}
+    assert records(tmp_path)["seed=1"] == undisturbed["seed=1"]
+    monkeypatch.undo()
+    assert main(sweep(tmp_path, "epochs=4", "pack=2")) == 0
+    assert records(tmp_path) == undisturbed
+
+
+def test_a_pack_is_interrupted_at_any_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any]
+) -> None:
+    original = Training.epoch
+    seen = set()
+    for limit in range(1, 40, 7):
+        steps = iter(range(limit))
+        monkeypatch.setattr(
+            Training,
+            "epoch",
+            lambda self, stop, s=steps: original(self, lambda: stop() or next(s, None) is None),
+        )
+        code = main(sweep(tmp_path, "epochs=4", "pack=2"))
+        seen |= {status["state"] for status in statuses(tmp_path).values()}
+        if code == 0:
+            break
+    assert code == 0
+    assert seen == {"interrupted", "finished"}
+    assert records(tmp_path) == undisturbed
+
+
+def test_worker_processes_take_packs(tmp_path: Path) -> None:
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert main(sweep(tmp_path / "alone", "seed=0,1,2")) == 0
+    assert main(sweep(tmp_path / "packed", "seed=0,1,2", "pack=2", *joblib)) == 0
+    assert records(tmp_path / "packed") == records(tmp_path / "alone")
+    pids = [statuses(tmp_path / "packed")[f"seed={seed}"]["pid"] for seed in range(3)]
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_a_pack_that_memory_does_not_hold_is_refused_with_the_number_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sizes = iter([300, 300, 300])
+    monkeypatch.setattr(machine, "run_bytes", lambda *_: next(sizes))
+    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + 899)
+    assert main(sweep(tmp_path, "seed=0,1,2", "pack=3")) == 2
+    error = capfd.readouterr().err
+    assert "pack=3: a run like runs/resnet18/tact/lr=0.001/seed=0 takes about 3e-07 GB" in error
+    assert error.endswith("; 2 fit\n")
+    assert statuses(tmp_path) == {}
+    assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
+    assert next(sizes) == 300  # seeds share an estimate
+
+
+def test_what_the_runs_compute_with_is_said_before_they_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny(tmp_path), "trainer.device=cpu", "hydra/launcher=serial"]
+    assert main(["train", *words, "trainer.precision=bfloat16"]) == 0
+    first, second, *_ = capfd.readouterr().out.splitlines()
+    assert first.startswith("cpu ")
+    assert first.endswith(", bfloat16, 1 thread a run")
+    assert second.startswith("1 runs, 1 at a time")
+
+
+def test_processes_that_share_a_run_take_no_packs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert main(sweep(tmp_path, "pack=2", "hydra/launcher=torchrun")) == 2
+    assert "use pack=1" in capfd.readouterr().err

@@ -1,0 +1,164 @@
+"""Captured and compiled steps against plain ones, where that can be seen without a GPU."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import tiny
+from torch import Tensor, nn
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
+
+from senet_lab.cli import main
+from senet_lab.compose import compose_command
+from senet_lab.training.engine import Engine
+from senet_lab.training.loop import EpochMetrics, Training
+from senet_lab.training.steps import CapturedStep, TrainStep, compiled_forward
+from senet_lab.training.turns import finish
+
+PLAIN = Engine(torch.device("cpu"), "float32", deterministic=False)
+
+
+def never() -> bool:
+    return False
+
+
+def tiny_config(folder: Path, *overrides: str) -> dict[str, Any]:
+    return compose_command("train", [*tiny(folder), *overrides]).points[0].config
+
+
+class Recorder:
+    """Takes work as a CUDA graph does: does nothing now, and the same on the same tensors at each replay."""
+
+    def __init__(self) -> None:
+        self.works: list[Callable[[], None]] = []
+
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.works.append(work)
+        return work
+
+
+def capture(training: Training) -> Recorder:
+    """Have `training` replay its steps, with learning rates that lie in tensors."""
+    recorder = Recorder()
+    training.train_step.rates = [torch.zeros(()) for _ in training.optimizer.param_groups]
+    training.take = CapturedStep(training.train_step, recorder)
+    return recorder
+
+
+def epochs(training: Training, count: int) -> list[dict[str, Any]]:
+    rows = [finish(training.epoch(never)) for _ in range(count)]
+    return [{**vars(row), "seconds": 0} for row in rows if isinstance(row, EpochMetrics)]
+
+
+def weights(training: Training) -> Tensor:
+    return torch.cat([value.flatten().double() for value in training.network.state_dict().values()])
+
+
+def scheduled(folder: Path) -> dict[str, Any]:
+    """Batches of 40, 40 and 16 images in two parts, and rates that float32 holds exactly: powers of two."""
+    words = ["schedule=exponential", "schedule.gamma=0.5", "lr=0.125", "optimizer=sgd"]
+    return tiny_config(folder, "activation=tact", *words, "batch_size=40", "accumulate=2")
+
+
+def test_replayed_steps_equal_plain_ones(tmp_path: Path) -> None:
+    config = scheduled(tmp_path)
+    plain, captured = Training(config, PLAIN), Training(config, PLAIN)
+    recorder = capture(captured)
+    assert epochs(captured, 6) == epochs(plain, 6)
+    assert torch.equal(weights(captured), weights(plain))
+    assert len(recorder.works) == 2  # the full batch and the last one
+
+
+def test_captured_steps_go_on_from_plain_ones_and_back(tmp_path: Path) -> None:
+    config = scheduled(tmp_path)
+    whole = Training(config, PLAIN)
+    expected = epochs(whole, 6)
+    rows = []
+    state: dict[str, Any] | None = None
+    for is_captured in (True, False, True):
+        part = Training(config, PLAIN)
+        if is_captured:
+            capture(part)
+            epochs(part, 4)  # what is captured then must not outlive the loading of a state
+        if state is not None:
+            part.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+        else:
+            part = Training(config, PLAIN)
+        if is_captured:
+            capture(part)
+        rows += epochs(part, 2)
+        state = part.state_dict()
+        assert isinstance(state["optimizer"]["param_groups"][0]["lr"], float)
+        torch.save(state, tmp_path / "state.pt")
+    assert rows == expected
+    assert torch.equal(weights(part), weights(whole))
+
+
+def test_a_state_is_loaded_whatever_device_its_optimizer_stepped_on(tmp_path: Path) -> None:
+    """Adadelta on CUDA is capturable, which its CPU step refuses to be."""
+    config = tiny_config(tmp_path, "optimizer=adadelta")
+    whole, part = Training(config, PLAIN), Training(config, PLAIN)
+    first = epochs(whole, 1)
+    torch.save(whole.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    for group in state["optimizer"]["param_groups"]:
+        group["capturable"] = True
+    part.load_state_dict(state)
+    assert epochs(part, 1) == epochs(whole, 1) != first
+
+
+def test_one_copy_of_the_data_feeds_all_runs(tmp_path: Path) -> None:
+    one, other = (Training(tiny_config(tmp_path, f"seed={seed}"), PLAIN).batches for seed in (0, 1))
+    assert one.x_train is other.x_train  # type: ignore[attr-defined]
+
+
+def has_compiler() -> bool:
+    try:
+        cpp_builder.get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_is_as_exact_as_a_plain_one() -> None:
+    """Both differ from float64 by rounding alone, and the next network runs the code that is there."""
+
+    def distances(steps: int, seed: int) -> tuple[float, float]:
+        results = []
+        for dtype, compiled in ((torch.float64, False), (torch.float32, False), (torch.float32, True)):
+            torch.manual_seed(seed)
+            layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()]
+            network = nn.Sequential(*layers, nn.Linear(4 * 4 * 4, 5)).to(dtype)
+            engine = Engine(torch.device("cpu"), "float32", deterministic=False, compiled=compiled)
+            step = TrainStep(network, torch.optim.SGD(network.parameters(), lr=0.1), engine, 8, 1)
+            for _ in range(steps):
+                step(torch.randn(8, 3, 4, 4).to(dtype), torch.randint(5, (8,)), 8)
+            results.append(torch.cat([weight.detach().double().flatten() for weight in network.parameters()]))
+        exact, plain, fast = results
+        return (plain - exact).norm().item(), (fast - exact).norm().item()
+
+    # Two roundings of the same numbers differ from float64 alike, up to a factor that chance gives.
+    for steps, seed, factor in ((1, 0, 2), (10, 1, 4)):
+        plain, compiled = distances(steps, seed)
+        assert 0 < compiled <= factor * plain
+    stats = torch._dynamo.utils.counters["stats"]
+    assert stats["unique_graphs"] == 1
+    assert compiled_forward() is compiled_forward()
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", missing)
+    assert main(["train", *tiny(tmp_path), "trainer.device=cpu", "trainer.compile=true"]) == 2
+    error = capfd.readouterr().err
+    assert "trainer.compile=true: needs a C++ compiler" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("plan.json"))
