@@ -65,7 +65,7 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     write_atomic(page, _page(config, figures, others, tables))
     print(page)
     _print(finals)
-    _print_epochs(tables["epochs"])
+    _print_epochs(tables["epochs"], tell=not others)
     return 0
 
 
@@ -122,10 +122,12 @@ def _print(finals: pd.DataFrame) -> None:
         Console().print(grid)
 
 
-def _print_epochs(epochs: pd.DataFrame) -> None:
-    """How many epochs are near the others', and which are not."""
+def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
+    """How many epochs are near the others', and with `tell`, which are not."""
     near = epochs["inside"]
     print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
+    if not tell:
+        return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):
         print(f"not near: {figure}, {line}, epochs {_spans(rows['epoch'])}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,44 @@ p, li {{ max-width: 80ch; overflow-wrap: anywhere; }}
 """Of the parts that are text: a page's own style does not reach into them."""
 
 
+def has_epochs(figure: Figure) -> bool:
+    """Whether there is anything to draw."""
+    return any(not run.metrics.empty for line in figure.lines for run in line.runs)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a figure shows at one version: worked out once, for all viewers."""
+
+    figure: Figure
+    band: Band
+
+    @cached_property
+    def heading(self) -> str:
+        """Title and notes, as HTML."""
+        sentences = notes(self.figure) if has_epochs(self.figure) else ["No run has finished an epoch yet."]
+        return TEMPLATES.get_template("heading.html.jinja").render(title=self.figure.title, notes=sentences)
+
+    @cached_property
+    def values(self) -> str:
+        """The same for those who cannot see it: the last epoch of each line, as an HTML table."""
+        values = table(f"{self.figure.title}: values at the last epoch", finals([self.figure]), VALUES)
+        return TEMPLATES.get_template("values.html.jinja").render(table=values)
+
+    @cached_property
+    def model(self) -> Plot | None:
+        """A plot whose data viewers copy into their own; None before the first epoch."""
+        return self.plot()
+
+    def plot(self) -> Plot | None:
+        """A new plot, which one viewer's document can take; None before the first epoch."""
+        if not has_epochs(self.figure):
+            return None
+        chart = draw(self.figure, self.band, reference=False, notes=())
+        make_interactive(chart)
+        return chart.figure
+
+
 class LiveSweep:
     """The state of a sweep, read again on `poll`; all viewers look at this one."""
 
@@ -79,7 +118,8 @@ class LiveSweep:
         self.sweep, self.templates, self.band = sweep, templates, band
         self.version = 0
         """Grows with each change that a viewer should see."""
-        self.figures: dict[str, Figure] = {}
+        self.contents: dict[str, Content] = {}
+        """Of each figure, by name."""
         self.versions: dict[str, int] = {}
         """Of each figure, the version that changed it last."""
         self._planned_at = 0
@@ -100,7 +140,7 @@ class LiveSweep:
         if changed:
             self.version += 1
         for name in {self._figure_of[directory] for directory in changed}:
-            self.figures[name] = with_runs(self.figures[name], self._records)
+            self.contents[name] = Content(with_runs(self.contents[name].figure, self._records), self.band)
             self.versions[name] = self.version
 
     def _plan(self, plan: Plan) -> None:
@@ -108,10 +148,10 @@ class LiveSweep:
         self.survey = Survey(self.sweep, plan.runs)
         self._refresh()
         figures = group([self._records[run.directory] for run in plan.runs], self.templates)
-        self.figures = {figure.name: figure for figure in figures}
+        self.contents = {figure.name: Content(figure, self.band) for figure in figures}
         self._figure_of = {run.directory: f.name for f in figures for line in f.lines for run in line.runs}
         self.version += 1
-        self.versions = dict.fromkeys(self.figures, self.version)
+        self.versions = dict.fromkeys(self.contents, self.version)
 
     def _refresh(self) -> list[str]:
         """Read the records that are another than before; their directories."""
@@ -167,33 +207,6 @@ class LiveSweep:
             troubles=troubles[:MOST_TROUBLES],
             more=len(troubles[MOST_TROUBLES:]),
         )
-
-    def heading(self, name: str) -> str:
-        """Title and notes of a figure, as HTML."""
-        figure = self.figures[name]
-        drawn = has_epochs(figure)
-        sentences = notes(figure) if drawn else ["No run has finished an epoch yet."]
-        return TEMPLATES.get_template("heading.html.jinja").render(title=figure.title, notes=sentences)
-
-    def values(self, name: str) -> str:
-        """What a figure shows, for those who cannot see it: the last epoch of each line, as an HTML table."""
-        figure = self.figures[name]
-        values = table(f"{figure.title}: values at the last epoch", finals([figure]), VALUES)
-        return TEMPLATES.get_template("values.html.jinja").render(table=values)
-
-    def plot(self, name: str) -> Plot | None:
-        """A new plot of a figure; None before its first epoch."""
-        figure = self.figures[name]
-        if not has_epochs(figure):
-            return None
-        chart = draw(figure, self.band, reference=False, notes=())
-        make_interactive(chart)
-        return chart.figure
-
-
-def has_epochs(figure: Figure) -> bool:
-    """Whether there is anything to draw."""
-    return any(not run.metrics.empty for line in figure.lines for run in line.runs)
 
 
 @dataclass
@@ -253,9 +266,9 @@ class Viewer:
     def _update_figure(self, name: str) -> None:
         panel = self.panels.setdefault(name, _Panel(_text(), None, _text(), -1))
         panel.version = self.live.versions[name]
-        panel.heading.text = self.live.heading(name)
-        panel.plot = _merged(panel.plot, self.live.plot(name))
-        panel.values.text = self.live.values(name)
+        content = self.live.contents[name]
+        panel.heading.text, panel.values.text = content.heading, content.values
+        panel.plot = _grown(panel.plot, content)
         panels = [self.panels[name] for name in self.live.versions if name in self.panels]
         parts = [part for panel in panels for part in (panel.heading, panel.plot, panel.values) if part]
         if parts != self.figures.children:
@@ -287,14 +300,14 @@ def _text() -> Div:
     return Div(disable_math=True, sizing_mode="stretch_width", stylesheets=[InlineStyleSheet(css=TEXT_STYLE)])
 
 
-def _merged(shown: Plot | None, fresh: Plot | None) -> Plot | None:
-    """The plot that is shown, with the data of the fresh one where both are made of the same parts.
+def _grown(shown: Plot | None, content: Content) -> Plot | None:
+    """The plot that is shown, with the data of `content` where both are made of the same parts.
 
-    So curves grow under the reader's zoom; else the fresh plot, in which the lines that were hidden stay so.
+    So curves grow under the reader's zoom; else a new plot, in which the lines that were hidden stay so.
     """
-    if shown is None or fresh is None:
-        return fresh
-    before, after = _parts(shown), _parts(fresh)
+    if shown is None or content.model is None:
+        return content.plot()
+    before, after = _parts(shown), _parts(content.model)
     if list(before.values()) == list(after.values()):
         for old, new in zip(before, after, strict=True):
             data = {key: list(values) for key, values in new.data_source.data.items()}
@@ -302,7 +315,8 @@ def _merged(shown: Plot | None, fresh: Plot | None) -> Plot | None:
                 old.data_source.data = data
         return shown
     hidden = {label for renderer, (_, _, label) in before.items() if not renderer.visible}
-    for renderer, (_, _, label) in after.items():
+    fresh = content.plot()
+    for renderer, (_, _, label) in _parts(fresh).items():
         renderer.visible = label not in hidden
     return fresh
 

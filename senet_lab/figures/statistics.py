@@ -54,8 +54,9 @@ def with_statistics(
     Returns:
         New columns: `sem`, std/√n; `t_low` and `t_high`, the t interval of the mean at `CONFIDENCE`;
         `best_epoch` and `best_mean`, the lowest mean error; `target_error`, and `target_epoch`, the first
-        epoch whose mean is at or below it; `area` under the curve of the means (trapezoids, error × epochs).
-        The last five are over the epochs that most runs reached, and NaN where a line has none.
+        epoch whose mean is at or below it; `area` under the curve of the means (trapezoids, error × epochs)
+        up to `area_epoch`. The last six are over the epochs that most runs reached, and NaN where a line has
+        none.
     """
     rows: list[dict[str, Any]] = []
     for figure in figures:
@@ -65,19 +66,23 @@ def with_statistics(
         rows += [_course(means, target) for means in full]
     sem = table["std"] / np.sqrt(table["n"])
     half = stats.t.ppf((1 + CONFIDENCE) / 2, table["n"] - 1) * sem
-    course = pd.DataFrame(rows, index=table.index).astype({"best_epoch": "Int64", "target_epoch": "Int64"})
+    course = pd.DataFrame(rows, index=table.index).astype(
+        dict.fromkeys(("best_epoch", "target_epoch", "area_epoch"), "Int64")
+    )
     return table.assign(sem=sem, t_low=table["mean"] - half, t_high=table["mean"] + half).join(course)
 
 
 def _course(means: pd.Series, target: float) -> dict[str, Any]:
     """The values of `with_statistics` that a mean curve, by epoch, has."""
     if means.empty:
-        values = (None, np.nan, target, None, np.nan)
+        values = (None, np.nan, target, None, np.nan, None)
     else:
         reached = means.index[means <= target]
         first = reached[0] if len(reached) else None
-        values = (means.idxmin(), means.min(), target, first, trapezoid(means, means.index))
-    return dict(zip(("best_epoch", "best_mean", "target_error", "target_epoch", "area"), values, strict=True))
+        area = trapezoid(means, means.index)
+        values = (means.idxmin(), means.min(), target, first, area, means.index[-1])
+    names = ("best_epoch", "best_mean", "target_error", "target_epoch", "area", "area_epoch")
+    return dict(zip(names, values, strict=True))
 
 
 def pairwise(figures: Iterable[Figure]) -> pd.DataFrame:

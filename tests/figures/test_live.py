@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from bokeh.document import Document
@@ -11,6 +12,7 @@ from records import TEMPLATES, directory_of, run_config, write_plan, write_run
 
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
+from senet_lab.figures import live as live_module
 from senet_lab.figures.live import VALUES, LiveSweep, Viewer
 from senet_lab.runs.directory import RunDirectory
 
@@ -52,7 +54,7 @@ def open_view(sweep):
 
 
 def settle(viewer):
-    for _ in range(len(viewer.live.figures) + 1):
+    for _ in range(len(viewer.live.contents) + 1):
         viewer.update()
 
 
@@ -95,6 +97,24 @@ def test_a_table_tells_what_a_figure_shows_and_follows_it(sweep):
         **{"line": "ReLU", "n": "1", "epoch": "2", "mean error": "0.2500", "std": "–"},
         **{"runs": "2", "finished": "1", "missing": "0"},
     }
+
+
+def test_a_new_epoch_is_drawn_once_for_all_viewers(sweep, monkeypatch):
+    live, viewer = open_view(sweep)
+    others = [Viewer(live, Document()) for _ in range(3)]
+    drawings = []
+    draw = live_module.draw
+    for one in others:
+        settle(one)
+    monkeypatch.setattr(
+        live_module, "draw", lambda *args, **named: drawings.append(1) or draw(*args, **named)
+    )
+    add_epoch(running(sweep), 0.75)
+    live.poll()
+    for one in (viewer, *others):
+        settle(one)
+        assert drawn(one, "senet18_lr0.001") == [0, 1, 2]
+    assert counted.call_count == 1
 
 
 def test_nothing_new_changes_nothing(sweep):

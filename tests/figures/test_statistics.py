@@ -48,7 +48,9 @@ def test_best_epoch_target_and_area(tmp_path):
 
 def test_epochs_that_fewer_runs_reached_do_not_count_for_the_best(tmp_path):
     figures = figures_of(tmp_path, {("relu", 0): [0.5, 0.6], ("relu", 1): [0.5, 0.6, 0.9]})
-    assert table_of(figures).loc["ReLU", "best_epoch"] == 1
+    row = table_of(figures).loc["ReLU"]
+    assert row["best_epoch"] == 1
+    assert (row["area"], row["area_epoch"]) == pytest.approx((0.45, 1))
 
 
 def test_a_line_without_an_epoch_has_no_statistics(tmp_path):
