@@ -5,6 +5,7 @@ Exit codes: 0 all well, 1 some runs failed, 2 bad usage, 130 or 143 interrupted.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,6 +16,7 @@ import senet_lab
 from senet_lab.compose import Command, compose_command, config_folder, register_resolvers
 from senet_lab.config import SCHEMAS, register_schemas
 from senet_lab.errors import UsageError
+from senet_lab.runs.signals import raise_on_sigterm
 
 HYDRA_FLAGS = (
     "-h", "--help", "--hydra-help", "-c", "--cfg", "-p", "--package", "--resolve",
@@ -35,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
     try:
-        return _run(arguments)
+        with raise_on_sigterm():
+            return _run(arguments)
     except UsageError as error:
         print(f"senet-lab: {error}", file=sys.stderr)
         return 2
@@ -43,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing is wrong, and nobody listens.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        print("senet-lab: interrupted", file=sys.stderr)
+        return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
 
 def _run(arguments: list[str]) -> int:

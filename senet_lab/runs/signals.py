@@ -43,6 +43,20 @@ class Stop:
 
 
 @contextmanager
+def raise_on_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the body as Ctrl-C does: by KeyboardInterrupt, which carries the signal's number."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def stop_on_signal() -> Iterator[Stop]:
     """Ctrl-C and SIGTERM ask the work to end after the current step; the second one ends it at once."""
     stop = Stop()

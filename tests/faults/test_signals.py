@@ -19,7 +19,7 @@ from sweeps import (
     wait_until,
 )
 
-from senet_lab import files
+from senet_lab import cli, files
 from senet_lab.cli import main
 from senet_lab.runs import plan
 from senet_lab.runs.directory import RunDirectory
@@ -137,3 +137,19 @@ def signal_in_plan(number: int) -> None:
         os.kill(os.getpid(), number)
 
     plan._freeze = freeze  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_before_the_sweep_is_planned(tmp_path: Path, number: int, code: int) -> None:
+    process = start(sweep(tmp_path), tmp_path / "log.txt", partial(signal_in_compose, number))
+    process.join()
+    assert process.exitcode == code
+    assert (tmp_path / "log.txt").read_text() == "senet-lab: interrupted\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+def signal_in_compose(number: int) -> None:
+    def compose_command(*_: object, **__: object) -> None:
+        signal.raise_signal(number)
+
+    cli.compose_command = compose_command  # type: ignore[assignment]
