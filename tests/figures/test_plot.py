@@ -44,7 +44,8 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     assert final.columns.tolist() == [
         *("figure", "line", "n", "epoch", "mean", "std"),
         *("runs", "finished", "running", "interrupted", "failed", "diverged", "missing"),
-        *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch", "area", "area_epoch"),
+        *("sem", "t_low", "t_high", "best_epoch", "best_mean", "target_error", "target_epoch"),
+        *("area", "area_epoch"),
     ]
     assert final["missing"].tolist() == [1] * 5 + [0] * 5
     output = capsys.readouterr().out
