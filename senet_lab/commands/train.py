@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from senet_lab.compose import Command
+from senet_lab.config import TrainConfig
 from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.launchers import Launcher, build_launcher
 from senet_lab.runs.plan import PlannedRun, Request, request_runs
@@ -35,7 +36,7 @@ def train(command: Command, arguments: Sequence[str]) -> int:
         if not stop():
             for note in request.notes:
                 print(note)
-            _run(launcher, request, survey, stop, command.config.fail_fast, console)
+            _run(launcher, request, survey, stop, command.config, console)
     if stop.signal_number is not None:
         print(f"interrupted; go on with: {_command_line(arguments)}")
         return 128 + stop.signal_number
@@ -45,7 +46,7 @@ def train(command: Command, arguments: Sequence[str]) -> int:
 
 
 def _run(
-    launcher: Launcher, request: Request, survey: Survey, stop: Stop, fail_fast: bool, console: Console
+    launcher: Launcher, request: Request, survey: Survey, stop: Stop, config: TrainConfig, console: Console
 ) -> None:
     """Execute the runs that are not at their end."""
     pending = survey.without_state(*FINAL)
@@ -53,21 +54,30 @@ def _run(
         print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
     if not pending:
         return
-    workers = launcher.workers(pending)
-    print(_space(request, pending, workers), flush=True)
-    with SweepProgress(survey, workers, console):
-        for state in launcher.launch(request.plan.sweep, pending, stop):
-            if state is State.FAILED and fail_fast:
+    packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
+    workers = launcher.workers(packs)
+    at_a_time = workers * len(packs[0])
+    if launcher.is_here:
+        with stop.at_once():
+            from senet_lab.runs.machine import check_memory, ways  # imports torch
+
+            if config.pack > 1:
+                check_memory(packs, workers)
+            print("\n".join(ways(pending)))
+    print(_space(request, pending, at_a_time), flush=True)
+    with SweepProgress(survey, at_a_time, console):
+        for state in launcher.launch(request.plan.sweep, packs, stop):
+            if state is State.FAILED and config.fail_fast:
                 stop.ask()
 
 
-def _space(request: Request, pending: Sequence[PlannedRun], workers: int) -> str:
+def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> str:
     """What checkpoints will take on disk at most."""
     kept = sum(run.checkpoint_bytes for run in request.runs if run.config["checkpoint"]["keep"])
     # The one before stays until the next is down.
-    passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:workers])
+    passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
     free = shutil.disk_usage(request.plan.sweep).free
-    text = f"{len(pending)} runs, {workers} at a time; checkpoints take up to {_size(kept + passing)}"
+    text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {_size(kept + passing)}"
     return f"{text} of {_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
 
 
