@@ -4,28 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from senet_lab.build import build_network
-from senet_lab.compose import compose_command, options
+from senet_lab.compose import Point, compose_command, options
 from senet_lab.networks.summary import Summary, summarise
 
 FILE = Path(__file__).parent.parent / "docs" / "networks.md"
 CIFAR = {"num_classes": 10, "image_size": 32}
 TIMM = ("seresnet50", "seresnext50_32x4d", "seresnext101_32x4d")
 
-# Hu et al., arXiv 1709.01507: millions of parameters of SE-ResNet-50 at 1000 classes.
+# Hu et al., arXiv 1709.01507, section 6: millions of parameters of SE-ResNet-50 at 1000 classes.
 ABLATIONS = {
-    "se=none": "25.6",
-    "se=reduction/2": "45.7",
-    "se=reduction/4": "35.7",
-    "se=reduction/8": "30.7",
-    "se=standard": "28.1",
-    "se=reduction/32": "26.9",
-    "se=standard se.stages=[2]": "25.6",
-    "se=standard se.stages=[3]": "25.7",
-    "se=standard se.stages=[4]": "26.4",
-    "se=none model.stride_at=1": "",
-    "se=standard model.stride_at=1": "",
+    ("se=none,reduction/2,reduction/4,reduction/8,standard,reduction/32",): (
+        25.6,
+        45.7,
+        35.7,
+        30.7,
+        28.1,
+        26.9,
+    ),
+    ("se=standard", "se.stages=[2],[3],[4]"): (25.6, 25.7, 26.4),
+    ("se=none,standard", "model.stride_at=1"): ("", ""),
 }
 
 TEXT = """# Networks
@@ -65,11 +65,16 @@ with the activation under test at every site, 1000 classes at 224 pixels.
 """
 
 
-def count(*overrides: str, num_classes: int, image_size: int) -> Summary:
-    """Parameters and MACs of the network that `overrides` compose."""
-    config = compose_command("train", overrides).points[0].config
+def compose(*overrides: str) -> list[Point]:
+    """The points of a sweep; those that share a composition cost one."""
+    return compose_command("train", overrides, multirun=True).points
+
+
+def count(config: dict[str, Any], num_classes: int, image_size: int) -> Summary:
+    """Parameters and MACs of a network with ReLU."""
     with torch.device("meta"):
-        return summarise(build_network(config, num_classes), image_size)
+        network = build_network(config, num_classes, act_layer=lambda _: nn.ReLU())
+    return summarise(network, image_size)
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -78,15 +83,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def network_row(model: str) -> list[str]:
+def network_row(config: dict[str, Any]) -> list[str]:
     """The counts of one network beside the published ones."""
-    config = compose_command("train", [f"model={model}"]).points[0].config
     reference: dict[str, Any] = config["model"].get("reference") or {}
-    small = count(f"model={model}", **CIFAR)
-    row = [f"`{model}`", f"{small.parameters:,}", f"{small.macs:,}"]
+    small = count(config, **CIFAR)
+    row = [f"`{config['model']['name']}`", f"{small.parameters:,}", f"{small.macs:,}"]
     if "image_size" in reference:
-        place = {key: reference[key] for key in ("num_classes", "image_size")}
-        there = count(f"model={model}", **place)
+        there = count(config, reference["num_classes"], reference["image_size"])
         row += [f"{there.parameters:,}", f"{there.macs:,}"]
     else:
         row += ["", ""]
@@ -96,17 +99,24 @@ def network_row(model: str) -> list[str]:
     return [*row, reference.get("source", "")]
 
 
+def imagenet_row(label: str, config: dict[str, Any]) -> list[str]:
+    """The counts of one network at ImageNet's classes and size."""
+    ours = count(config, num_classes=1000, image_size=224)
+    return [f"`{label}`", f"{ours.parameters:,}", f"{ours.macs:,}"]
+
+
 def document() -> str:
     """The whole page."""
-    networks = [network_row(model) for model in options("model") if model != "timm"]
+    models = [model for model in options("model") if model != "timm"]
+    networks = [network_row(point.config) for point in compose(f"model={','.join(models)}")]
     ablations = []
     for overrides, published in ABLATIONS.items():
-        ours = count("model=resnet50", *overrides.split(), num_classes=1000, image_size=224)
-        ablations.append([f"`{overrides}`", f"{ours.parameters:,}", f"{ours.macs:,}", published])
-    timm = []
-    for name in TIMM:
-        ours = count("model=timm", f"model.name={name}", num_classes=1000, image_size=224)
-        timm.append([f"`{name}`", f"{ours.parameters:,}", f"{ours.macs:,}"])
+        for point, millions in zip(compose("model=resnet50", *overrides), published, strict=True):
+            ablations.append([*imagenet_row(" ".join(point.overrides[1:]), point.config), str(millions)])
+    timm = [
+        imagenet_row(point.config["model"]["name"], point.config)
+        for point in compose("model=timm", f"model.name={','.join(TIMM)}")
+    ]
     header = ["", "parameters, small", "MACs, small", "parameters, as published", "MACs, as published"]
     return TEXT.format(
         networks=table([*header, "published parameters", "published MACs", "source"], networks),
