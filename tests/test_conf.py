@@ -20,7 +20,7 @@ from senet_lab.compose import compose_command, config_folder, options
 SMALL = ["dataset=digits", "batch_size=8", "trainer.device=cpu"]
 GROUPS = ("activation", "augment", "figure", "model", "optimizer", "schedule", "se")
 # Options that are no part of a run, or need data that is not here: composed, and built as far as that goes.
-OTHERS = ("dataset", "experiment", "hydra/launcher")
+OTHERS = ("dataset", "experiment", "hydra/launcher", "tracker")
 VERBS = sorted(file.stem for file in config_folder().glob("*.yaml") if file.stem != "base")
 ON_CPU = ("activation", "augment", "optimizer", "schedule")
 """Groups stepped with numbers; networks are, at 8 pixels, in tests/networks, and here with shapes alone."""

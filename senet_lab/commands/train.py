@@ -12,10 +12,12 @@ from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
 from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.launchers import Launcher, build_launcher
-from senet_lab.runs.plan import PlannedRun, Request, request_runs
+from senet_lab.runs.plan import PlannedRun, Request, request_runs, sweep_folder
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.runs.survey import FINAL, Survey
+from senet_lab.trackers.mirror import mirror
+from senet_lab.trackers.tracker import build_tracker
 
 
 def train(command: Command, arguments: Sequence[str]) -> int:
@@ -31,12 +33,14 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     with stop_on_signal() as stop:
         with stop.at_once():
             launcher = build_launcher(command.launcher)
+            tracker = build_tracker(command.config.tracker, sweep_folder(command.config))
             request = request_runs(command.config, command.points, command.is_sweep, arguments)
             survey = Survey(request.plan.sweep, request.runs).refresh()
         if not stop():
             for note in request.notes:
                 print(note)
-            _run(launcher, request, survey, stop, command.config, console)
+            with mirror(tracker, survey, command):
+                _run(launcher, request, survey, stop, command.config, console)
     if stop.signal_number is not None:
         print(f"interrupted; go on with: {_command_line(arguments)}")
         return 128 + stop.signal_number

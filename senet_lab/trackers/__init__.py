@@ -1,0 +1,1 @@
+"""Runs in the trackers that people already use: a mirror of the run directories, and a class a library."""

@@ -1,0 +1,165 @@
+"""A tracker as a mirror of the run directories: what they hold and the tracker lacks is sent to it.
+
+The launching process does it, in a thread beside the training: it sees the runs of all workers, whatever
+the launcher; the library is needed on one host alone; and what a crash or a tracker out of reach kept back,
+the next command sends. Training knows nothing of it, and the run directories stay the only state.
+"""
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from senet_lab.compose import Command
+from senet_lab.files import write_atomic
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.plan import NOT_RESULTS, PlannedRun
+from senet_lab.runs.survey import FINAL, Survey
+from senet_lab.trackers.pictures import Pictures
+from senet_lab.trackers.tracker import Curve, TrackedRun, Tracker
+
+ROUND_SECONDS = 0.5
+"""How soon an epoch that has landed is sent."""
+
+
+def mirror(tracker: Tracker | None, survey: Survey, command: Command) -> AbstractContextManager[object]:
+    """While the context lasts, keep `tracker` up with the runs of `survey`; when it ends, complete it."""
+    return Mirror(tracker, survey, Pictures(survey.sweep, command)) if tracker else nullcontext()
+
+
+@dataclass
+class _Open:
+    """A curve that is being sent; the lock keeps a second command from sending it, too."""
+
+    curve: Curve
+    epochs: int
+    lock: FileLock
+
+
+class Mirror:
+    """Sends epochs as they land, and ends the curve of a run that has ended.
+
+    Live, it looks at runs that run or are at their end; when the context ends, at all that have begun. A
+    tracker that fails costs itself alone: one line says so, and the runs go on.
+
+    Args:
+        tracker: where to.
+        survey: the runs; somebody else refreshes it while the context lasts.
+        pictures: what is drawn of a run at its end.
+    """
+
+    def __init__(self, tracker: Tracker, survey: Survey, pictures: Pictures) -> None:
+        self.tracker = tracker
+        self.survey = survey
+        self.pictures = pictures
+        self._open: dict[str, _Open] = {}
+        self._complete: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._mirror, daemon=True)
+
+    def __enter__(self) -> "Mirror":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _mirror(self) -> None:
+        try:
+            with self.pictures:
+                while not self._ended.wait(ROUND_SECONDS):
+                    self._round(State.RUNNING, *FINAL)
+                self.survey.refresh()
+                self._round(*set(State) - {State.PLANNED})
+        except Exception as error:  # whatever it is, it must not cost the runs
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            print(
+                f"tracker={self.tracker.folder.name} failed, and nothing more is sent to it: {reason}; "
+                "the runs are not touched by this, and the same command sends what is missing",
+                file=sys.stderr,
+                flush=True,
+            )
+        finally:
+            for opened in self._open.values():
+                opened.lock.release()
+
+    def _round(self, *states: State) -> None:
+        for run in self.survey.runs:
+            state = self.survey.statuses[run.directory]["state"]
+            if run.directory in self._open or (state in states and run.directory not in self._complete):
+                self._send(run, self.survey.statuses[run.directory])
+
+    def _send(self, run: PlannedRun, status: Mapping[str, Any]) -> None:
+        if run.directory not in self._open and not self._begin(run, status):
+            return
+        opened = self._open[run.directory]
+        record = RunDirectory(self.survey.sweep / run.directory)
+        if status["epochs_done"] > opened.epochs or status["state"] is not State.RUNNING:
+            for row in record.metrics().to_dict("records"):
+                epoch = int(row.pop("epoch"))
+                if epoch >= opened.epochs:
+                    opened.curve.log(epoch, {str(key): value for key, value in row.items()})
+                    opened.epochs = epoch + 1
+        if status["state"] is not State.RUNNING:
+            self._end(run, status)
+
+    def _begin(self, run: PlannedRun, status: Mapping[str, Any]) -> bool:
+        """Open the curve, unless all of it was sent earlier, or another command is sending it."""
+        folder = self.tracker.folder / run.directory
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        if status["state"] in FINAL and _read(folder / "sent.json") == _receipt(status):
+            lock.release()
+            self._complete.add(run.directory)
+            return False
+        config = {key: value for key, value in run.config.items() if key not in NOT_RESULTS}
+        identity = f"{self.survey.sweep.name}/{run.directory}/{run.hash}"
+        tracked = TrackedRun(
+            self.survey.sweep.name,
+            run.directory,
+            folder,
+            config,
+            hashlib.sha256(identity.encode()).hexdigest()[:16],
+        )
+        try:
+            curve = self.tracker.open(tracked)
+        except BaseException:
+            lock.release()
+            raise
+        self._open[run.directory] = _Open(curve, curve.epochs, lock)
+        return True
+
+    def _end(self, run: PlannedRun, status: Mapping[str, Any]) -> None:
+        opened = self._open[run.directory]
+        final = status["state"] in FINAL
+        opened.curve.end(status["state"], self.pictures.of(run, status["state"]) if final else {})
+        if final:
+            text = json.dumps(_receipt(status)) + "\n"
+            write_atomic(self.tracker.folder / run.directory / "sent.json", text)
+            self._complete.add(run.directory)
+        del self._open[run.directory]
+        opened.lock.release()
+
+
+def _receipt(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one end of a run from another."""
+    return {key: status.get(key) for key in ("state", "epochs_done", "finished")}
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text("utf-8")) if file.exists() else None

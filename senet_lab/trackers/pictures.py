@@ -1,0 +1,75 @@
+"""What a tracker is given to look at when a run is at its end: the figure that `plot` makes of it alone."""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from senet_lab.compose import Command
+from senet_lab.config import Band
+from senet_lab.errors import UsageError
+from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.runs.plan import PlannedRun
+
+if TYPE_CHECKING:
+    from senet_lab.figures.export import Render
+
+
+class Pictures:
+    """Draws figures through one headless Chromium, which starts with the first and ends with the context.
+
+    Without a browser, or once one has failed, there are none; one line says so.
+    """
+
+    def __init__(self, sweep: Path, command: Command) -> None:
+        self.sweep = sweep
+        self.command = command
+        self._missing = False
+
+    def __enter__(self) -> "Pictures":
+        self._browser = ExitStack()
+        self._render: Render | None = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._browser.close()
+
+    def of(self, run: PlannedRun, state: State) -> dict[str, bytes]:
+        """PNG images by name: `error`, the test error over the epochs of a run that has any."""
+        if self._missing:
+            return {}
+        # Here, because they take a second to import.
+        import numpy as np
+
+        from senet_lab.figures.charts import draw
+        from senet_lab.figures.curves import notes
+        from senet_lab.figures.export import BrowserError, compile_chart, find_chromium, headless_chromium
+        from senet_lab.figures.grouping import group, read_run
+        from senet_lab.figures.sweep import templates_of
+        from senet_lab.figures.write import INSTALL
+
+        found = find_chromium()
+        if found is None:
+            return self._none(INSTALL)
+        try:
+            record = RunDirectory(self.sweep / run.directory)
+            seen = read_run(run.directory, record, run.config, state)
+            if not np.isfinite(seen.metrics["test_top1"]).any():
+                return {}
+            (figure,) = group([seen], templates_of(self.command))
+            remarks = notes(figure)
+            chart = draw(figure, Band.none, reference=False, notes=remarks)
+            drawing = compile_chart(chart, remarks, seen.metrics)
+            if self._render is None:
+                self._render = self._browser.enter_context(headless_chromium(*found))
+            return {"error": self._render(drawing)[1]}
+        except (BrowserError, UsageError) as error:
+            return self._none(str(error))
+
+    def _none(self, reason: str) -> dict[str, bytes]:
+        self._missing = True
+        print(f"the tracker gets no figures: {reason}", file=sys.stderr, flush=True)
+        return {}
