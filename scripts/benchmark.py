@@ -4,6 +4,7 @@
     .venv/bin/python scripts/benchmark.py                       nine cases, CPU, and GPU where there is one
     .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
     .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
+    .venv/bin/python scripts/benchmark.py --pack 2 4 8          several runs in one process, too
 
 The rival is written for the purpose in the style that people use: float32, NCHW, eager, a DataLoader with two
 workers and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights,
@@ -34,6 +35,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._triton import has_triton
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -45,6 +47,7 @@ from senet_lab.runs.execute import device_name, git_state
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.seeding import seed_global
+from senet_lab.training.turns import interleave
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("published/densenet121", "published/mobilenetv2", "published/senet18")
@@ -155,41 +158,40 @@ class Rival:
 
 
 class Ours:
-    """This project's loop, as a run executes it."""
+    """This project's loop, as a run executes it, or several runs that take turns."""
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
-        trainer = config["trainer"]
-        self.engine = choose_engine(str(device), trainer["precision"], trainer["deterministic"])
+    def __init__(self, config: dict[str, Any], pack: int) -> None:
+        self.engine = choose_engine(**config["trainer"])
         self.settings = self.engine.settings(torch.get_num_threads())
         self.settings.__enter__()  # for as long as this process lives
         seed_global(config["seed"])
-        self.training = Training(config, self.engine)
+        self.trainings = [Training({**config, "seed": seed}, self.engine) for seed in range(pack)]
 
     def train(self, on_step: Callable[[], object]) -> int:
         """See `Rival`."""
-        self.training.train(lambda: bool(on_step()))
+        asked = [lambda: bool(on_step()), *[lambda: False] * (len(self.trainings) - 1)]
+        interleave([training.train(ask) for training, ask in zip(self.trainings, asked, strict=True)])
         self.engine.synchronize()
-        return self.training.batches.train_images
+        return sum(training.batches.train_images for training in self.trainings)
 
     def test(self) -> int:
         """See `Rival`."""
-        self.training.test(lambda: False)
+        interleave([training.test(lambda: False) for training in self.trainings])
         self.engine.synchronize()
-        return self.training.batches.test_images
-
-
-SIDES = {"ours": Ours, "rival": Rival}
+        return sum(training.batches.test_images for training in self.trainings)
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def serve(pipe: Connection, side: str, config: dict[str, Any], device: str, threads: int, clock: str) -> None:
+def serve(
+    pipe: Connection, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int
+) -> None:
     """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
     torch.set_num_threads(threads)
     now = CLOCKS[clock]
     started = now()
-    loop = SIDES[side](config, torch.device(device))
+    loop = Ours(config, pack) if side == "ours" else Rival(config, torch.device(device))
     built = now() - started
     while pipe.recv():
         steps: list[float] = []
@@ -215,11 +217,14 @@ def peak_memory(device: str) -> float:
 class Contestant:
     """A process that trains when told to."""
 
-    def __init__(self, side: str, config: dict[str, Any], device: str, threads: int, clock: str) -> None:
+    def __init__(
+        self, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int = 1
+    ) -> None:
         # Spawned: what this process has imported and allocated is nobody's advantage.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, side, config, device, threads, clock))
+        arguments = (theirs, side, config, device, threads, clock, pack)
+        self.process = context.Process(target=serve, args=arguments)
         self.process.start()
         theirs.close()
 
@@ -255,7 +260,7 @@ def rounds(contestants: Sequence[Contestant], count: int, together: bool = False
 
 def case(config: dict[str, Any], device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
     """One row of the table: medians of both sides, and the median of the ratios pair by pair."""
-    names = list(SIDES)
+    names = ("ours", "rival")
     ours, rival = rounds([Contestant(side, config, device, threads, clock) for side in names], count)
     row: dict[str, Any] = {}
     for name, (warm, *samples) in zip(names, (ours, rival), strict=True):
@@ -265,6 +270,26 @@ def case(config: dict[str, Any], device: str, threads: int, count: int, clock: s
         pairs = zip(ours[1:], rival[1:], strict=True)
         row[f"{key}_ratios"] = [one[key] / other[key] for one, other in pairs]
     return row
+
+
+def alone(
+    config: dict[str, Any], device: str, threads: int, count: int, clock: str, pack: int = 1
+) -> dict[str, float]:
+    """Medians of this project's side without the rival."""
+    ((warm, *samples),) = rounds([Contestant("ours", config, device, threads, clock, pack)], count)
+    medians = {key: statistics.median(sample[key] for sample in samples) for key in ("train", "test")}
+    return medians | {"first_step": warm["first_step"], "memory": samples[-1]["memory"]}
+
+
+def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, bool], int]]:
+    """Ways to run a case that are measured beside the default: trainer settings, and runs in a process."""
+    ways: dict[str, tuple[dict[str, bool], int]] = {f"pack={pack}": ({}, pack) for pack in packs}
+    if device != "cpu":
+        ways["trainer.cuda_graph=false"] = ({"cuda_graph": False}, 1)
+        ways["trainer.deterministic=true"] = ({"deterministic": True}, 1)
+        if has_triton():
+            ways["trainer.compile=true"] = ({"compile": True}, 1)
+    return ways
 
 
 def throughput(config: dict[str, Any], processes: int, threads: int, count: int) -> float:
@@ -376,9 +401,10 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         row |= case(config, device, threads, options.rounds, options.clock)
         epoch = EPOCH[0] / row["ours"]["train"] + EPOCH[1] / row["ours"]["test"]
         row |= {"epoch": epoch, "floor": floor(config, rate, bandwidth)}
-        if device != "cpu":
-            config["trainer"]["deterministic"] = True
-            row["deterministic"] = case(config, device, threads, options.rounds, options.clock)["ours"]
+        row["ways"] = {}
+        for name, (settings, pack) in other_ways(device, options.pack).items():
+            other = {**config, "trainer": {**config["trainer"], **settings}}
+            row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)
     if device == "cpu" and options.scaling:
@@ -446,13 +472,16 @@ def markdown(result: dict[str, Any]) -> str:
         for row in result["scaling"]:
             cells = [row["model"], *(f"{row[way]:.0f}" for way in ("1x1", "1x2", "2x1"))]
             lines.append(f"| {' | '.join(cells)} | {row['2x1'] / row['1x1']:.2f} |")
-    if result["cases"] and "deterministic" in result["cases"][0]:
-        lines += ["", "With `trainer.deterministic=true`:", ""]
-        lines += ["| model | activation | images/s | of the images/s without |", "|---|---|---|---|"]
+    if result["cases"] and result["cases"][0]["ways"]:
+        lines += ["", "In other ways; images/s are those of all runs of a process together:", ""]
+        lines += ["| model | activation | way | images/s | times those above | first step s | memory MiB |"]
+        lines += [f"|{'---|' * 7}"]
         for row in result["cases"]:
-            speed = row["deterministic"]["train"]
-            share = speed / row["ours"]["train"]
-            lines.append(f"| {row['model']} | {row['activation']} | {speed:.0f} | {share:.2f} |")
+            for name, way in row["ways"].items():
+                cells = [row["model"], row["activation"], name, f"{way['train']:.0f}"]
+                cells += [f"{way['train'] / row['ours']['train']:.2f}"]
+                cells += [f"{way['first_step']:.1f}", f"{way['memory']:.0f}"]
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -470,6 +499,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that is shared")
     parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--pack", type=int, nargs="+", default=[], help="runs in one process, K at a time")
     parser.add_argument("--no-scaling", dest="scaling", action="store_false")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

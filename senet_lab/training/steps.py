@@ -53,6 +53,8 @@ class TrainStep:
         on_device = engine.device.type == "cuda" and isinstance(optimizer, CAPTURABLE)
         self.rates = [torch.zeros((), device=engine.device) for _ in optimizer.param_groups if on_device]
         """Learning rates where a captured step reads them; the optimizer's own stay numbers."""
+        # Warm-up, and processes that share a run, step without a capture on purpose.
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
     def begin(self) -> None:
         """Before an epoch: sums of zero, and the rates that the schedule has set."""
@@ -132,7 +134,7 @@ def compiled_forward() -> Forward:
     rate of the same network runs the code that is there. Each network, activation and batch size is compiled
     once; there is no limit at which torch would go on uncompiled without a word.
     """
-    torch._dynamo.config.recompile_limit = 2**16
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 2**16
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     return torch.compile(plain_forward, fullgraph=True, dynamic=False)
 
@@ -195,8 +197,6 @@ class CudaCapture:
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
-        # Warm-up and processes that share a run step without a capture, on purpose.
-        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Capture`."""
