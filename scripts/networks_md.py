@@ -28,6 +28,8 @@ ABLATIONS = {
     ("se=none,standard", "model.stride_at=1"): ("", ""),
 }
 
+CONDCONV = ("model=condconv_mobilenetv2", "se=none,condconv", "model.experts=1,4")
+
 TEXT = """# Networks
 
 Written by `python scripts/networks_md.py`; a test writes it again and compares. Parameters and
@@ -44,17 +46,31 @@ Small: 10 classes at 32 pixels. As published: at the classes and the image size 
 - DenseNet-121, MobileNetV2 and SENet-18: the published figures are those of the ImageNet forms (SENet-18's is
   ResNet-50's); ours are the forms for small images.
 - EfficientNet: parameters and MACs equal torchvision's. The paper rounds; its FLOPs are up to 5 % off ours.
-- `condconv_mobilenetv2`: the published table counts 0 for the linear layer, so stem, units and head are
-  compared: 193,770,304 MACs, and 128,000 more with the linear layer.
 
 ## SE in ResNet-50, 1000 classes at 224 pixels
 
-Published: Hu et al., arXiv 1709.01507, sections 5 and 6. The paper's form has the stride in the first 1×1
+Published: Hu et al., arXiv 1709.01507v4, sections 5 and 6. In section 6 SE's layers have no bias; ours have
+one, as most code has: 16,048 parameters at r = 16. The paper's form has the stride in the first 1×1
 convolution of a unit (`model.stride_at=0`); most code today has it in the 3×3 (`model.stride_at=1`). Three
 published counts are 0.1 more than ours rounded: r = 4, 8 and 32. The published 3.87 GFLOPs with SE are 3.86
 of ours, which count layers with weights alone.
 
 {ablations}
+
+## SE and CondConv, 100 classes at 56 pixels
+
+The networks of `experiment=se_condconv`; `senet-lab summary model=condconv_mobilenetv2 num_classes=100
+image_size=56 operations=true` prints the rows of one, unit by unit.
+
+{condconv}
+
+- The published total without SE, 193,770,304 MACs, is ours of stem, units and head. The published table
+  counts 0 for the linear layer, we count its 1280 · 100 = 128,000.
+- Coefficients in our rows include scale and shift of the norms.
+- Four experts hold four sets of weights for every convolution of a unit. Their MACs add one for each
+  coefficient of all sets (mixing them for an image) and one for each weight of the routing (Yang et al.,
+  arXiv 1904.04971).
+- SE adds its two layers. Pools, gates, norms and activations count nothing anywhere.
 
 ## Through timm
 
@@ -87,21 +103,21 @@ def network_row(config: dict[str, Any]) -> list[str]:
     """The counts of one network beside the published ones."""
     reference: dict[str, Any] = config["model"].get("reference") or {}
     small = count(config, **CIFAR)
-    row = [f"`{config['model']['name']}`", f"{small.parameters:,}", f"{small.macs:,}"]
+    cells = [f"`{config['model']['name']}`", f"{small.parameters:,}", f"{small.macs:,}"]
     if "image_size" in reference:
         there = count(config, reference["num_classes"], reference["image_size"])
-        row += [f"{there.parameters:,}", f"{there.macs:,}"]
+        cells += [f"{there.parameters:,}", f"{there.macs:,}"]
     else:
-        row += ["", ""]
+        cells += ["", ""]
     parameters, macs = reference.get("parameters"), reference.get("macs")
-    row.append(f"{parameters / 1e6:.1f} M" if parameters else "")
-    row.append("" if not macs else f"{macs:,}" if macs % 1_000_000 else f"{macs / 1e9:.2f} G")
-    return [*row, reference.get("source", "")]
+    cells.append(f"{parameters / 1e6:.1f} M" if parameters else "")
+    cells.append("" if not macs else f"{macs:,}" if macs % 1_000_000 else f"{macs / 1e9:.2f} G")
+    return [*cells, reference.get("source", "")]
 
 
-def imagenet_row(label: str, config: dict[str, Any]) -> list[str]:
-    """The counts of one network at ImageNet's classes and size."""
-    ours = count(config, num_classes=1000, image_size=224)
+def row(label: str, config: dict[str, Any], num_classes: int = 1000, image_size: int = 224) -> list[str]:
+    """The counts of one network."""
+    ours = count(config, num_classes, image_size)
     return [f"`{label}`", f"{ours.parameters:,}", f"{ours.macs:,}"]
 
 
@@ -112,15 +128,20 @@ def document() -> str:
     ablations = []
     for overrides, published in ABLATIONS.items():
         for point, millions in zip(compose("model=resnet50", *overrides), published, strict=True):
-            ablations.append([*imagenet_row(" ".join(point.overrides[1:]), point.config), str(millions)])
+            ablations.append([*row(" ".join(point.overrides[1:]), point.config), str(millions)])
+    condconv = [
+        row(" ".join(point.overrides[1:]), point.config, num_classes=100, image_size=56)
+        for point in compose(*CONDCONV)
+    ]
     timm = [
-        imagenet_row(point.config["model"]["name"], point.config)
+        row(point.config["model"]["name"], point.config)
         for point in compose("model=timm", f"model.name={','.join(TIMM)}")
     ]
     header = ["", "parameters, small", "MACs, small", "parameters, as published", "MACs, as published"]
     return TEXT.format(
         networks=table([*header, "published parameters", "published MACs", "source"], networks),
         ablations=table(["", "parameters", "MACs", "published, M"], ablations),
+        condconv=table(["", "parameters", "MACs"], condconv),
         timm=table(["", "parameters", "MACs"], timm),
     )
 

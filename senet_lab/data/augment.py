@@ -128,7 +128,7 @@ class RandomResizedCrop(Augment):
 
     Training images are what torchvision's `RandomResizedCrop` (bilinear, without antialiasing) and
     `RandomHorizontalFlip` make of float images, drawn by the same rule. Test images are resized to 256/224 of
-    `size` and cut at the centre (He et al., arXiv 1512.03385, section 3.4).
+    `size` and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
 
     Args:
         size: pixels a side of what comes out.

@@ -22,7 +22,7 @@ class ImageFolder:
     """Image files in `root/train/<class>/` and `root/test/<class>/` (or `val`), decoded by worker processes.
 
     Training images are cut with torchvision's RandomResizedCrop; test images are resized to 256/224 of
-    `image_size` on their short side and cut at the centre (He et al., arXiv 1512.03385, section 3.4).
+    `image_size` on their short side and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
 
     Args:
         root: the folder.

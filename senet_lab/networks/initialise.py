@@ -7,7 +7,10 @@ from torch import nn
 
 
 def he(network: nn.Module) -> None:
-    """Draw convolutions from a normal of variance 2 / (out · kernel²). He et al., arXiv 1502.01852."""
+    """Draw convolutions from a normal of variance 2 / (out · kernel²).
+
+    He et al., ICCV 2015, arXiv 1502.01852, section 2.2, the backward case.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.out_channels * math.prod(module.kernel_size)

@@ -36,7 +36,7 @@ def excitations(
 ) -> dict[str, Tensor]:
     """Mean gate of each SE block over the images of each class: block name to (classes, C).
 
-    Hu et al., arXiv 1709.01507, section 6.4. A class without an image has NaN.
+    Hu et al., arXiv 1709.01507v4, section 7.2: the role of excitation. A class without an image has NaN.
     """
     gates = {
         name: module.gate for name, module in network.named_modules() if isinstance(module, SqueezeExcite)

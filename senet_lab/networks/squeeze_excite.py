@@ -90,8 +90,8 @@ class Placement:
     Args:
         stages: the stages that carry SE, in the paper's numbering: conv2_x is 2. No SE is ``[]``.
         position: slot of the residual unit: "standard" after the branch, "pre" before it, "identity" on the
-            shortcut, "post" after sum and activation (figure 5); "depthwise" inside an inverted residual,
-            after its depthwise convolution.
+            shortcut, "post" after sum and activation (arXiv 1709.01507v4, figure 5); "depthwise" inside an
+            inverted residual, after its depthwise convolution.
         reduction, hidden, squeeze, gate, kernel: see ``SqueezeExcite``.
         activation: of the hidden layers: "relu", or "trunk" for the activation under test.
         base: C of C/r: "slot", the channels that are gated, or "input", the channels that enter the unit.

@@ -92,7 +92,7 @@ class ResidualUnit(nn.Module):
         shortcut: the way around them.
         combine: joins (branch, shortcut): ``torch.add``, ``concat`` or ``branch_alone``.
         act: the activation after the sum, where there is one.
-        slots: what stands at "pre", "standard", "identity", "post" (Hu et al., arXiv 1709.01507, figure 5).
+        slots: what stands at "pre", "standard", "identity", "post" (Hu et al., arXiv 1709.01507v4, figure 5).
     """
 
     def __init__(

@@ -60,7 +60,7 @@ def test_hidden_width_is_at_least_one() -> None:
 
 
 def by_hand(unit: ResidualUnit, se: nn.Module, position: str, x: Tensor) -> Tensor:
-    """Hu et al., figure 5, with x the unit's input, F its branch, A its activation."""
+    """Hu et al., version 4, figure 5, with x the unit's input, F its branch, A its activation."""
     if position == "standard":
         return unit.act(se(unit.branch(x)) + unit.shortcut(x))
     if position == "pre":
