@@ -47,7 +47,7 @@ class ResidentBatches:
     """A data set that lives on the device as uint8 and is augmented there.
 
     All random numbers of an epoch are drawn at its start and copied to the device at once; after that,
-    nothing waits for the device. `draw` and `train_batch` are the halves of `train`, for a captured step.
+    nothing waits for the device. `draw` and `train_batch` are the halves of `train`.
 
     Args:
         x_train, x_test: uint8 (N, H, H, 3) on the device.
