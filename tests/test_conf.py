@@ -1,5 +1,7 @@
 """Every YAML in conf/ is composed, built and stepped once: a new file is tested without touching a test."""
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,10 @@ def test_every_experiment_says_source_cost_and_command(name: str) -> None:
     assert "Cost:" in comment
     assert f"senet-lab train experiment={name}" in comment
     assert "arXiv" in text or "GSPuniani" in text or "six plots" in comment
+    for verb, words in re.findall(
+        r"^#   (?:senet-lab|torchrun .*-m senet_lab) (\w+) (.*)", comment, re.MULTILINE
+    ):
+        compose_command(verb, shlex.split(words), with_points=False)
 
 
 @pytest.mark.parametrize("name", options("dataset"))
