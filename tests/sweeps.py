@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -99,8 +99,11 @@ def held_in(folder: Path, epoch: int, *runs: str) -> Callable[[], bool]:
     return lambda: all(statuses(folder).get(run, {}).get("epochs_done") == epoch for run in runs)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 300) -> None:
-    """Look again and again. The limit only ends what hangs: for what a test waits stays so once it is."""
+def wait_until(holds: Callable[[], bool], seconds: float = 900) -> None:
+    """Look again and again. The limit only ends what hangs: for what a test waits stays so once it is.
+
+    It is long because torch and Ray can take minutes to start where many processes share two cores.
+    """
     end = monotonic() + seconds
     while not holds():
         assert monotonic() < end, f"waited for {seconds} s"
@@ -136,6 +139,15 @@ def leftovers(folder: Path) -> list[Path]:
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has as many threads alone as in a sweep, so that one can stand for the other."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays() -> Iterator[None]:
+    """A test that fails leaves no sweep behind, which would hold the session up."""
+    yield
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-from sweeps import one_thread, outputs, undisturbed  # noqa: F401
+from sweeps import no_process_stays, one_thread, outputs, undisturbed  # noqa: F401
