@@ -1,9 +1,11 @@
 """Layers that go around what is slow in PyTorch's own on a CPU, with the same parameters and results."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FEW_PIXELS = 8192
@@ -52,12 +54,43 @@ class QuickConv2d(nn.Conv2d):
             # The bfloat16 gradient of its input takes many times as long as the float32 one.
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.to(self.weight.dtype)).to(x.dtype)
-        bottom, right = 3 - x.shape[2], 3 - x.shape[3]
-        if self.kernel_size == (3, 3) and self.padding == (1, 1) and bottom > 0 and right > 0:
-            # The gradient of the weights takes many times as long as that of a 3×3 map. What is added is as
-            # black as the padding; what comes out of it is cut off.
-            return F.pad(super().forward(F.pad(x, (0, right, 0, bottom))), (0, -right, 0, -bottom))
+        if self.kernel_size == (3, 3) and self.padding == (1, 1) and x.shape[2] == x.shape[3] <= 2:
+            return self._whole_map_depthwise(x)
         return super().forward(x)
+
+    def _whole_map_depthwise(self, x: Tensor) -> Tensor:
+        """A 3×3 depthwise convolution of a map so small that each output sees all of it."""
+        batch, channels, size, _ = x.shape
+        kernel = self.weight.flatten(1).index_select(1, _taps(size, 1, 1))  # (C, outputs · inputs)
+        pixels = x.permute(0, 2, 3, 1).reshape(batch, -1, channels)
+        out = _WeightedSums.apply(pixels, kernel.T.contiguous().view(size**2, size**2, channels))
+        if self.bias is not None:
+            out = out + self.bias.to(out.dtype)
+        return _to_map(out.view(batch, size, size, channels))
+
+
+class _WeightedSums(torch.autograd.Function):
+    """x (N, I, C) and weights (O, I, C) to (N, O, C): sums over I, computed in the weights' format."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights)
+        return _weighted_sums(x.to(weights.dtype), weights).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weights = ctx.saved_tensors
+        wide, wide_grad = x.to(weights.dtype), grad.to(weights.dtype)
+        grad_weights = [(wide * wide_grad[:, o : o + 1]).sum(0) for o in range(len(weights))]
+        return _weighted_sums(wide_grad, weights.transpose(0, 1)).to(x.dtype), torch.stack(grad_weights)
+
+
+def _weighted_sums(x: Tensor, weights: Tensor) -> Tensor:
+    total = x[:, :1] * weights[:, 0]
+    for i in range(1, x.shape[1]):
+        total.addcmul_(x[:, i : i + 1], weights[:, i])
+    return total
 
 
 class QuickAvgPool2d(nn.AdaptiveAvgPool2d):
