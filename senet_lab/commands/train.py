@@ -100,8 +100,8 @@ def _print_outcome(console: Console, request: Request, survey: Survey, arguments
     for run in unfinished:
         status = survey.statuses[run.directory]
         trace = RunDirectory(request.plan.sweep / run.directory).error_file
-        held = f"held by process {status.get('pid')} on {status.get('host')}"
-        error = held if status["state"] is State.RUNNING else status.get("error") or ""
+        holder = f"held by process {status.get('pid')} on {status.get('host')}"
+        error = holder if status["state"] is State.RUNNING else status.get("error") or ""
         where = str(trace) if trace.exists() else ""
         table.add_row(Text(run.directory), status["state"], Text(error), Text(where))
     console.print(table)
