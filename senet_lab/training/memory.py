@@ -36,10 +36,8 @@ def run_bytes(config: Mapping[str, Any], state_bytes: int, engine: Engine) -> in
     weights = sum(parameter.nbytes for parameter in network.parameters())
     kept = kept_bytes(network, batch, labels)
     if engine.precision == "bfloat16":
-        kept, weights = (
-            kept // 2,
-            weights * 3 // 2,
-        )  # maps of half the size; weights are cast beside themselves
+        kept //= 2  # maps of half the size
+        weights += weights // 2  # cast beside themselves
     return state_bytes + weights + int(BETWEEN * (kept + batch.nbytes))  # as many gradients as weights
 
 
