@@ -6,7 +6,7 @@ Hydra composes each point; nothing here builds an object or writes a file.
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.config import RunConfig, check_name, register_schemas
+from senet_lab.config import RunConfig, TrainConfig, check_name, register_schemas
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 
@@ -101,6 +101,7 @@ def compose_command(
             given = [f"{key}={value}" for key, value in (params or {}).items()]
             sweep = _parse(given)
             axes = _axes([*sweep, *parsed])
+            _check_axes(axes)
             # An experiment's axis names its runs' directories, also where a command fixes its value.
             named = [key for key in axes if len(axes[key]) > 1 or key in _axes(sweep)]
             points = list(_points(verb, search, axes, named, config_dir))
@@ -153,6 +154,14 @@ def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
         else:
             axes[key] = [override.input_line or f"{key}={override.get_value_element_as_str()}"]
     return axes
+
+
+def _check_axes(axes: Mapping[str, Sequence[str]]) -> None:
+    """Refuse to sweep over what no run is told: the same run would come twice."""
+    manner = {field.name for field in fields(TrainConfig)} - {field.name for field in fields(RunConfig)}
+    for key, values in axes.items():
+        if len(values) > 1 and re.split(r"[./]", key.lstrip("+"))[0] in {*manner, "hydra"}:
+            raise UsageError(f"{key} says how to run, not what: give it one value instead of {len(values)}")
 
 
 def _points(

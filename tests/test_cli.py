@@ -12,6 +12,8 @@ from senet_lab.cli import main
 from senet_lab.compose import compose_command
 
 BAD_INPUT = {
+    "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
+    "train -m hydra/launcher=serial,joblib": "hydra/launcher says how to run, not what: give it one value",
     "bogus": "unknown verb 'bogus'",
     "train model=senet81": "did you mean senet18?",
     "train model=published/senet19": "did you mean published/senet18?",
