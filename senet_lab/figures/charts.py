@@ -123,11 +123,16 @@ def _draw_line(chart: chartify.Chart, line: Line, table: pd.DataFrame) -> None:
 
 
 def _draw_published(chart: chartify.Chart, line: Line) -> None:
+    """The published curve as far as the line's own runs are to go: more would squash a short sweep."""
     known = published(line)
     if known is None:
         return
-    table = known.curve.assign(line=line.label)
-    chart.plot.line(table, "epoch", "mean", "line", [line.label], line_dash="dotted", line_width=2, alpha=0.8)
+    table = known.curve[known.curve["epoch"] < line.config["epochs"]].assign(line=line.label)
+    if len(table) == 1:
+        chart.plot.scatter(table, "epoch", "mean", color_column="line", color_order=[line.label], alpha=0.4)
+    else:
+        dotted = {"line_dash": "dotted", "line_width": 2, "alpha": 0.8}
+        chart.plot.line(table, "epoch", "mean", "line", [line.label], **dotted)
     chart.figure.renderers[-1].name = "published"
 
 

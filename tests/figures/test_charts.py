@@ -129,6 +129,14 @@ def test_the_published_curve_is_dotted_and_in_the_activations_colour(tmp_path):
     assert drawn(chart_of(tmp_path), "published") == []
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_published_curve_goes_as_far_as_the_runs(tmp_path, epochs):
+    config = run_config("published/senet18", dataset="cifar10") | {"epochs": epochs}
+    write_run(tmp_path, config, [0.5])
+    (line,) = drawn(chart_of(tmp_path, reference=True), "published")
+    assert list(line.data_source.data["epoch"]) == list(range(epochs))
+
+
 def test_notes_stand_under_the_subtitle_and_take_their_own_room(tmp_path):
     write_run(tmp_path, run_config(), [0.5, 0.6])
     bare, noted = chart_of(tmp_path), chart_of(tmp_path, notes=["Missing: ReLU seed 1.", "word " * 60])
