@@ -1,8 +1,6 @@
 """Progress of a sweep as a whole: a live line on a terminal, plain lines elsewhere."""
 
-import threading
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
@@ -10,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from senet_lab.background import Background
 from senet_lab.runs.directory import State
 from senet_lab.runs.survey import Survey
 
@@ -21,7 +20,7 @@ PLAIN_LINE_SECONDS = 15.0
 SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
 
 
-class SweepProgress:
+class SweepProgress(Background):
     """Reads the run directories in a thread of its own while launchers do the work.
 
     Args:
@@ -31,24 +30,13 @@ class SweepProgress:
     """
 
     def __init__(self, survey: Survey, workers: int, console: Console) -> None:
+        super().__init__()
         self.survey = survey.refresh()
         self.workers = workers
         self.console = console
         self.started = time.monotonic()
         self.images_before = survey.images()
         self._seconds = 0.0  # that the last refresh took
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True)
-
-    def __enter__(self) -> "SweepProgress":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def line(self) -> str:
         """Runs, epochs, images/s and time left, as one line."""
@@ -63,7 +51,8 @@ class SweepProgress:
         parts.append("time left unknown" if left is None else f"about {_clock(left)} left")
         return " · ".join(parts)
 
-    def _show(self) -> None:
+    def work(self) -> None:
+        """See `Background`."""
         if self.console.is_terminal:
             with Live(console=self.console, transient=True, refresh_per_second=4) as live:
                 while self._wait_and_refresh():
@@ -78,7 +67,7 @@ class SweepProgress:
 
     def _wait_and_refresh(self) -> bool:
         """False once the sweep has ended."""
-        if self._ended.wait(max(REFRESH_SECONDS, self._seconds / REFRESH_SHARE)):
+        if self.ended.wait(max(REFRESH_SECONDS, self._seconds / REFRESH_SHARE)):
             return False
         started = time.monotonic()
         self.survey.refresh()

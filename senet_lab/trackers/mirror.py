@@ -8,16 +8,15 @@ the next command sends. Training knows nothing of it, and the run directories st
 import hashlib
 import json
 import sys
-import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from senet_lab.background import Background
 from senet_lab.compose import Command
 from senet_lab.files import write_atomic
 from senet_lab.runs.directory import RunDirectory, State
@@ -44,7 +43,7 @@ class _Open:
     lock: FileLock
 
 
-class Mirror:
+class Mirror(Background):
     """Sends epochs as they land, and ends the curve of a run that has ended.
 
     Live, it looks at runs that run or are at their end; when the context ends, at all that have begun. A
@@ -57,28 +56,18 @@ class Mirror:
     """
 
     def __init__(self, tracker: Tracker, survey: Survey, pictures: Pictures) -> None:
+        super().__init__()
         self.tracker = tracker
         self.survey = survey
         self.pictures = pictures
         self._open: dict[str, _Open] = {}
         self._complete: set[str] = set()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._mirror, daemon=True)
 
-    def __enter__(self) -> "Mirror":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _mirror(self) -> None:
+    def work(self) -> None:
+        """See `Background`."""
         try:
             with self.pictures:
-                while not self._ended.wait(ROUND_SECONDS):
+                while not self.ended.wait(ROUND_SECONDS):
                     self._round(State.RUNNING, *FINAL)
                 self.survey.refresh()
                 self._round(*set(State) - {State.PLANNED})
