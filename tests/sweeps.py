@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -50,6 +51,8 @@ def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) 
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["LOKY_MAX_CPU_COUNT"] = "1"
+    # Where the tests run in the background, a shell has told them to ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if before is not None:
         before()
     sys.exit(main(arguments))

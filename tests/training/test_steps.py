@@ -141,11 +141,13 @@ def test_a_compiled_step_is_as_exact_as_a_plain_one() -> None:
         exact, plain, fast = results
         return (plain - exact).norm().item(), (fast - exact).norm().item()
 
+    torch._dynamo.reset()  # what other tests compiled in this process
+    stats = torch._dynamo.utils.counters["stats"]
+    stats.clear()
     # Two roundings of the same numbers differ from float64 alike, up to a factor that chance gives.
     for steps, seed, factor in ((1, 0, 2), (10, 1, 4)):
         plain, compiled = distances(steps, seed)
         assert 0 < compiled <= factor * plain
-    stats = torch._dynamo.utils.counters["stats"]
     assert stats["unique_graphs"] == 1
     assert compiled_forward() is compiled_forward()
 
