@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Runs an hour of one sweep on one core and on two, and what of that time is not training and testing.
 
-    .venv/bin/python scripts/cores.py                         needs a quiet machine; about six minutes
-    .venv/bin/python scripts/cores.py activation=relu         further overrides go to every sweep
+    .venv/bin/python scripts/cores.py                         needs a quiet machine; about five minutes
+    .venv/bin/python scripts/cores.py activation=relu         overrides in the place of the sweep's own
 
-The sweep is the six plots' on `digits`, one seed. Each way has an output folder of its own. The table goes
-to `docs/results/cores_cpu.md`.
+The sweep is one of the six plots on `digits`, 15 runs; each way has an output folder of its own. The table
+goes to `docs/results/cores_cpu.md`.
 """
 
 import json
@@ -21,7 +21,7 @@ from benchmark import ROOT, machine
 WAYS = {"1 × 1": (1, 1), "1 × 2": (2, 1), "2 × 1": (2, 2)}
 """Processes × threads: cores that the sweep may use, and processes that share them."""
 
-SWEEP = ["experiment=six_plots", "dataset=digits", "epochs=5", "seed=0", "activation=relu,tact"]
+SWEEP = ["experiment=six_plots", "dataset=digits", "epochs=5", "figure=senet18_lr0.001"]
 
 
 def measure(outputs: Path, cores: int, processes: int, overrides: list[str]) -> tuple[float, list[float]]:
@@ -42,7 +42,8 @@ def measure(outputs: Path, cores: int, processes: int, overrides: list[str]) -> 
 def main() -> None:
     """Run the sweep each way and write the table."""
     overrides = sys.argv[1:]
-    hardware = machine("cpu", 1)
+    about = machine("cpu", 1)
+    commit = about["commit"]["commit"][:10] if about["commit"] else "unknown"
     rows, hourly = [], {}
     for way, (cores, processes) in WAYS.items():
         with tempfile.TemporaryDirectory(prefix="cores_") as folder:
@@ -54,10 +55,9 @@ def main() -> None:
     lines = [
         "# Runs an hour by processes and threads, CPU",
         "",
-        f"`python scripts/cores.py{''.join(f' {word}' for word in overrides)}` ran",
+        f"Made by `scripts/cores.py` on {about['date']}: {about['device']}, torch {about['torch']}, "
+        f"commit {commit}.",
         f"`senet-lab train {' '.join([*SWEEP, *overrides])}`, {len(runs)} runs, each way once.",
-        "",
-        *(f"- {key}: {value}" for key, value in hardware.items()),
         "",
         "| processes × threads | cores | seconds | runs an hour | not in training and test steps |",
         "|---|---|---|---|---|",
