@@ -228,12 +228,9 @@ class Contestant:
         self.process.start()
         theirs.close()
 
-    def begin(self) -> None:
-        """Ask for an epoch."""
-        self.pipe.send(True)
-
     def sample(self) -> dict[str, float]:
-        """What the epoch gave."""
+        """Let it train and test an epoch: what that gave."""
+        self.pipe.send(True)
         return self.pipe.recv()
 
     def end(self) -> None:
@@ -242,16 +239,11 @@ class Contestant:
         self.process.join()
 
 
-def rounds(contestants: Sequence[Contestant], count: int, together: bool = False) -> list[list[dict]]:
-    """Samples, a list for each contestant, after one epoch that warms up; side by side if `together`."""
+def rounds(contestants: Sequence[Contestant], count: int) -> list[list[dict]]:
+    """Samples, a list for each contestant, in turn, after one epoch that warms up."""
     samples: list[list[dict]] = [[] for _ in contestants]
     for _ in range(1 + count):
-        if together:
-            for contestant in contestants:
-                contestant.begin()
         for contestant, own in zip(contestants, samples, strict=True):
-            if not together:
-                contestant.begin()
             own.append(contestant.sample())
     for contestant in contestants:
         contestant.end()
@@ -284,19 +276,12 @@ def alone(
 def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, bool], int]]:
     """Ways to run a case that are measured beside the default: trainer settings, and runs in a process."""
     ways: dict[str, tuple[dict[str, bool], int]] = {f"pack={pack}": ({}, pack) for pack in packs}
+    ways["trainer.deterministic=true"] = ({"deterministic": True}, 1)
     if device != "cpu":
         ways["trainer.cuda_graph=false"] = ({"cuda_graph": False}, 1)
-        ways["trainer.deterministic=true"] = ({"deterministic": True}, 1)
         if has_triton():
             ways["trainer.compile=true"] = ({"compile": True}, 1)
     return ways
-
-
-def throughput(config: dict[str, Any], processes: int, threads: int, count: int) -> float:
-    """Images/s of so many runs side by side on the CPU, all together."""
-    contestants = [Contestant("ours", config, "cpu", threads, "wall") for _ in range(processes)]
-    samples = rounds(contestants, count, together=True)
-    return sum(statistics.median(sample["train"] for sample in own[1:]) for own in samples)
 
 
 def matrix_rate(device: str) -> float:
@@ -394,7 +379,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         "rounds": options.rounds,
         "clock": options.clock,
     }
-    result |= {"matrix_rate": rate, "copy_bandwidth": bandwidth, "cases": [], "scaling": []}
+    result |= {"matrix_rate": rate, "copy_bandwidth": bandwidth, "cases": []}
     for model, activation in itertools.product(options.models, options.activations):
         config = compose_case(model, activation, data, device)
         row = {"model": model, "activation": activation}
@@ -407,13 +392,6 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
             row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)
-    if device == "cpu" and options.scaling:
-        for model in options.models:
-            config = compose_case(model, options.activations[0], data, device)
-            ways = {(p, t): throughput(config, p, t, options.rounds) for p, t in ((1, 1), (1, 2), (2, 1))}
-            row = {"model": model} | {f"{p}x{t}": value for (p, t), value in ways.items()}
-            result["scaling"].append(row)
-            print(row, flush=True)
     return result
 
 
@@ -466,12 +444,6 @@ def markdown(result: dict[str, Any]) -> str:
         f"|{'---|' * len(COLUMNS)}",
         *map(markdown_row, result["cases"]),
     ]
-    if result["scaling"]:
-        lines += ["", "Images/s of all runs together, processes × threads:", ""]
-        lines += ["| model | 1×1 | 1×2 | 2×1 | 2×1 / 1×1 |", "|---|---|---|---|---|"]
-        for row in result["scaling"]:
-            cells = [row["model"], *(f"{row[way]:.0f}" for way in ("1x1", "1x2", "2x1"))]
-            lines.append(f"| {' | '.join(cells)} | {row['2x1'] / row['1x1']:.2f} |")
     if result["cases"] and result["cases"][0]["ways"]:
         lines += ["", "In other ways; images/s are those of all runs of a process together:", ""]
         lines += ["| model | activation | way | images/s | times those above | first step s | memory MiB |"]
@@ -500,7 +472,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--pack", type=int, nargs="+", default=[], help="runs in one process, K at a time")
-    parser.add_argument("--no-scaling", dest="scaling", action="store_false")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:

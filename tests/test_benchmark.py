@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     short = ["--models", "cnn3", "--activations", "tact", "--steps", "2", "--rounds", "1"]
-    command = [sys.executable, str(SCRIPT), *short, "--test-images", "64", "--threads", "1", "--no-scaling"]
+    command = [sys.executable, str(SCRIPT), *short, "--test-images", "64", "--threads", "1"]
     subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
     return folder
 

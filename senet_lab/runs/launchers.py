@@ -13,7 +13,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -69,16 +68,6 @@ def build_launcher(node: Mapping[str, Any]) -> Launcher:
         return getattr(import_module(module), name)(**arguments)
     except TypeError as error:
         raise UsageError(f"hydra/launcher: {error}") from error
-
-
-def require_extra(package: str, extra: str, user: str = "this launcher") -> None:
-    """Refuse a launcher or tracker whose library is not installed, without importing it.
-
-    Raises:
-        UsageError: with the line that installs it.
-    """
-    if find_spec(package) is None:
-        raise UsageError(f"{user} needs {package}, which is not installed: pip install 'senet-lab[{extra}]'")
 
 
 def require_count(key: str, value: object) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from joblib import cpu_count
 
 from senet_lab.errors import UsageError
+from senet_lab.extras import require_extra
 from senet_lab.runs.directory import RunDirectory, State
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
@@ -19,7 +20,6 @@ from senet_lab.runs.launchers import (
     drive,
     execute_in_worker,
     require_count,
-    require_extra,
     side_by_side,
 )
 from senet_lab.runs.signals import Stop

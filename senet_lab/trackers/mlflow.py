@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from senet_lab.extras import require_extra
 from senet_lab.runs.directory import State
-from senet_lab.runs.launchers import require_extra
 from senet_lab.trackers.tracker import TrackedRun
 
 TAG = "senet_lab.run"

@@ -5,8 +5,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
+from senet_lab.extras import require_extra
 from senet_lab.runs.directory import METRICS_COLUMNS, State
-from senet_lab.runs.launchers import require_extra
 from senet_lab.trackers.tracker import TrackedRun
 
 

@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from senet_lab.extras import require_extra
 from senet_lab.runs.directory import State
-from senet_lab.runs.launchers import require_extra
 from senet_lab.trackers.tracker import TrackedRun
 
 
