@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from senet_lab.networks.pieces import dense, pieces
+
 
 class LearnableActivation(nn.Module):
     """An activation with two coefficients, α and β: scalars, or one pair per channel.
@@ -47,9 +49,11 @@ class TAct(LearnableActivation):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation to every element; shape and dtype stay those of ``x``."""
-        broadcast = (-1,) + (1,) * (x.ndim - 2)  # α, β: (1, 1, 1) or (C, 1, 1) against (N, C, H, W)
         alpha, beta = self.effective()
-        return _TActFunction.apply(x, alpha.view(broadcast), beta.view(broadcast))
+        if alpha.ndim:
+            broadcast = (-1,) + (1,) * (x.ndim - 2)  # (C, 1, 1) against (N, C, H, W)
+            alpha, beta = alpha.view(broadcast), beta.view(broadcast)
+        return _TActFunction.apply(x, alpha, beta)
 
 
 class MTAct(TAct):
@@ -69,11 +73,13 @@ class _TActFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+        x = dense(x)
         out = torch.empty_like(x)
-        for piece, result in zip(pieces(x), pieces(out), strict=True):
+        slope, offset = 1 + beta, 1 - alpha
+        for result, piece in pieces(out, x, whole_images=alpha.ndim > 0):
             wide = piece.to(wide_dtype(x))
-            gate = (wide * (1 + beta)).sigmoid_()
-            result.copy_(gate.mul_(wide.mul(alpha).add_(1 - alpha)))
+            gate = (wide * slope).sigmoid_()
+            result.copy_(gate.mul_(wide.mul(alpha).add_(offset)))
         return out
 
     @staticmethod
@@ -82,35 +88,24 @@ class _TActFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, alpha, beta = ctx.saved_tensors
+        x = dense(x)
         grad_x, grad_alpha, grad_beta = torch.empty_like(x), torch.zeros_like(alpha), torch.zeros_like(beta)
-        for piece, piece_grad, result in zip(pieces(x), pieces(grad), pieces(grad_x), strict=True):
+        slope, offset = 1 + beta, 1 - alpha
+        for result, piece, piece_grad in pieces(grad_x, x, grad, whole_images=alpha.ndim > 0):
             wide = piece.to(wide_dtype(x))
-            gate = (wide * (1 + beta)).sigmoid_()
-            wide_grad = piece_grad.to(wide_dtype(x))
-            # Gradients of the gate's argument …
-            line = wide.mul(alpha).add_(1 - alpha)
-            through_gate = torch.ops.aten.sigmoid_backward(wide_grad, gate).mul_(line)
-            # … and of the other factor, the line αx + 1 − α.
-            through_line = gate.mul_(wide_grad)
-            if ctx.needs_input_grad[1]:
-                grad_alpha += (through_line * wide).sub_(through_line).sum_to_size(alpha.shape)
-            if ctx.needs_input_grad[2]:
-                grad_beta += (wide * through_gate).sum_to_size(beta.shape)
-            result.copy_(through_line.mul_(alpha).add_(through_gate.mul_(1 + beta)))
+            gate = (wide * slope).sigmoid_()
+            # Gradients of the factor αx + 1 − α …
+            through_line = piece_grad.to(wide_dtype(x)) * gate
+            # … and of the gate's argument.
+            through_gate = wide.mul(alpha).add_(offset).mul_(through_line)
+            through_gate.addcmul_(through_gate, gate, value=-1)
+            grad_alpha += (through_line * wide).sum_to_size(alpha.shape)
+            grad_alpha -= through_line.sum_to_size(alpha.shape)
+            grad_beta += (through_gate * wide).sum_to_size(beta.shape)
+            result.copy_(through_line.mul_(alpha).add_(through_gate.mul_(slope)))
         return grad_x, grad_alpha, grad_beta
-
-
-PIECE = 1 << 16
-"""Elements of x that fit into a core's cache together with all that is computed from them."""
-
-
-def pieces(x: Tensor) -> tuple[Tensor, ...]:
-    """x in parts along its first dimension, one after the other in a CPU's cache; elsewhere x itself."""
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() <= PIECE:
-        return (x,)
-    return x.split(max(1, PIECE * len(x) // x.numel()))
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:

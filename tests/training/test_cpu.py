@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet_lab.networks import activations
 from senet_lab.networks.activations import TAct
+from senet_lab.networks.pieces import PIECE
 from senet_lab.training import cpu
 
 # In float64 both ways round at 1e-16; sums here have at most 2,000 terms of size 1.
@@ -115,7 +115,7 @@ def test_tact_in_pieces_is_tact(
     x = torch.randn(7, 4, 5, 5).to(dtype).requires_grad_()
     results = []
     for piece in (1 << 16, 2 * 4 * 5 * 5):  # all at once; two images at a time, and a last one
-        monkeypatch.setattr(activations, "PIECE", piece)
+        monkeypatch.setattr("senet_lab.networks.pieces.PIECE", piece)
         out = act(x)
         results.append((out, *torch.autograd.grad(out, (x, act.alpha, act.beta), grad)))
     (out, grad_x, *sums), (out_2, grad_x_2, *sums_2) = results
@@ -155,19 +155,22 @@ def test_the_quick_mish_is_mish(dtype: torch.dtype) -> None:
         lambda x: torch.stack((x, x), dim=-1)[..., 0],
     ],
 )
-def test_a_mish_in_pieces_is_mish(layout: Callable[[Tensor], Tensor]) -> None:
-    """However its input lies in memory, and whether or not its gradient lies alike."""
-    quick = nn.Mish()
+@pytest.mark.parametrize("kind", [nn.Mish, TAct])
+def test_pieces_of_any_layout(kind: type[nn.Module], layout: Callable[[Tensor], Tensor]) -> None:
+    """However the input lies in memory, and whether or not its gradient lies alike."""
+    act = nn.Mish() if kind is nn.Mish else TAct(8, 0.25, 0.5)
+    quick = nn.Sequential(act)
     cpu.quicken(quick)
-    x = layout(torch.randn(9, 8, 40, 40)).requires_grad_()  # more than one piece
-    assert x.numel() > activations.PIECE
-    grad = torch.randn(9, 8, 40, 40)
-    for one, other in zip(
-        (quick(x), *torch.autograd.grad(quick(x), x, grad)),
-        (F.mish(x), *torch.autograd.grad(F.mish(x), x, grad)),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    x = layout(torch.randn(9, 8, 50, 50)).requires_grad_()  # more than one piece
+    assert x.numel() > PIECE
+    grad = torch.randn(9, 8, 50, 50)
+    exact = x.detach().double().requires_grad_()
+    plain = F.mish(exact) if kind is nn.Mish else (0.25 * exact + 0.75) * (1.5 * exact).sigmoid()
+    out = quick(x)
+    torch.testing.assert_close(out.double(), plain, rtol=1e-5, atol=1e-5)
+    (got,) = torch.autograd.grad(out, x, grad)
+    (want,) = torch.autograd.grad(plain, exact, grad.double())
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])

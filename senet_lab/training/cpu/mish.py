@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from senet_lab.networks.activations import PIECE
+from senet_lab.networks.pieces import dense, pieces
 
 
 class QuickMish(nn.Mish):
@@ -62,12 +62,9 @@ def _table(function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _by_piece(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
-    """What `function` makes of all elements, by pieces that fit a core's cache; shaped and laid out as x."""
-    if not (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)):
-        x = x.contiguous()
+    """What `function` makes of all elements; shaped as x."""
+    x = dense(x)
     out = torch.empty_like(x)
-    alike = (one if one.stride() == x.stride() else torch.empty_like(x).copy_(one) for one in others)
-    in_memory_order = (tensor.as_strided((x.numel(),), (1,)).split(PIECE) for tensor in (out, x, *alike))
-    for result, *given in zip(*in_memory_order, strict=True):
+    for result, *given in pieces(out, x, *others):
         result.copy_(function(*given))
     return out

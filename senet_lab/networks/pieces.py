@@ -1,0 +1,39 @@
+"""Feature maps in pieces: what is computed from one stays in a CPU core's cache until it is done with."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+PIECE = 1 << 17
+"""Elements of a piece."""
+
+
+def dense(x: Tensor) -> Tensor:
+    """x, or a copy of it whose elements fill one block of memory."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return x.contiguous()
+
+
+def pieces(out: Tensor, *others: Tensor, whole_images: bool = False) -> Iterator[tuple[Tensor, ...]]:
+    """Views of ``out``, which is to be written, and of tensors of its shape, piece by piece.
+
+    Args:
+        out: `dense`, (N, C, …).
+        others: to be read; of one that does not lie in memory as ``out`` does, a copy.
+        whole_images: pieces are (n, C, …) instead of (n,) in the order of memory.
+    """
+    if torch.compiler.is_compiling():
+        yield (out, *others)
+        return
+    alike = (one if one.stride() == out.stride() else torch.empty_like(out).copy_(one) for one in others)
+    tensors, size = [out, *alike], PIECE
+    if whole_images:
+        size = max(1, PIECE * len(out) // max(1, out.numel()))
+    else:
+        tensors = [one.as_strided((out.numel(),), (1,)) for one in tensors]
+    if out.device.type == "cpu":
+        yield from zip(*(one.split(size) for one in tensors), strict=True)
+    else:
+        yield tuple(tensors)
