@@ -35,7 +35,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._triton import has_triton
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -44,6 +43,7 @@ from senet_lab.compose import compose_command
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.execute import device_name, git_state
+from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.seeding import seed_global
@@ -279,7 +279,7 @@ def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, b
     ways["trainer.deterministic=true"] = ({"deterministic": True}, 1)
     if device != "cpu":
         ways["trainer.cuda_graph=false"] = ({"cuda_graph": False}, 1)
-        if has_triton():
+        if cuda.triton_works():
             ways["trainer.compile=true"] = ({"compile": True}, 1)
     return ways
 

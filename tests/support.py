@@ -1,12 +1,15 @@
-"""What tests share: a data set and a network so small that an epoch takes a tenth of a second."""
+"""What tests share: a data set and a network so small that an epoch takes a tenth of a second, exact TAct."""
 
 import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from senet_lab.data.datasets import Digits, load
+from senet_lab.networks.activations import MTAct, TAct
 
 TINY_MODEL = ("model=resnet18", "model.depths=[1,1]", "model.widths=[8,16]")
 
@@ -44,3 +47,28 @@ def rows_without_seconds(metrics: Path) -> list[Sequence[str]]:
     """The rows of a `metrics.csv` as text, without the one column that differs from run to run."""
     with metrics.open(newline="") as file:
         return [row[:-1] for row in csv.reader(file)]
+
+
+def distances_of_tact(act: TAct, x: Tensor, grad: Tensor, once: float) -> list[float]:
+    """How far output and gradients of x, α and β lie from float64's, over what rounding may take.
+
+    Args:
+        act: TAct or mTAct with scalar coefficients up to 1.
+        x, grad: its input and the gradient of its output, up to some 20.
+        once: the relative error of rounding to x's format.
+    """
+    x = x.detach().requires_grad_()
+    exact_x, alpha, beta = (one.detach().double().requires_grad_() for one in (x, act.alpha, act.beta))
+    a, b = (alpha.square(), beta.square()) if isinstance(act, MTAct) else (alpha, beta)
+    exact = (a * exact_x + 1 - a) * ((1 + b) * exact_x).sigmoid()
+    out = act(x)
+    assert out.dtype == x.dtype
+    got = (out, *torch.autograd.grad(out, (x, act.alpha, act.beta), grad))
+    want = (exact, *torch.autograd.grad(exact, (exact_x, alpha, beta), grad.double()))
+    # Some ten operations in float32, then one rounding; sums of terms of up to 20.
+    terms = [20 * 2.0**-23 + once * one.abs() for one in want[:2]]
+    sums = [torch.tensor(20 * x.numel() ** 0.5 * 2.0**-23, device=x.device)] * 2
+    return [
+        ((one - other).abs() / bound).max().item()
+        for one, other, bound in zip(got, want, terms + sums, strict=True)
+    ]

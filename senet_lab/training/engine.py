@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from senet_lab.errors import UsageError
-from senet_lab.training import cpu
+from senet_lab.training import cpu, cuda
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Engine:
         if self.device.type == "cpu":
             cpu.keep_memory()
             cpu.quicken(network)
+        elif not self.compiled:  # which makes kernels of its own
+            cuda.quicken(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> AbstractContextManager:
@@ -114,11 +116,10 @@ def _require_compiler(device: torch.device) -> None:
         UsageError: with what is missing.
     """
     if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        if not has_triton():
+        if not cuda.triton_works():
             raise UsageError(
-                "trainer.compile=true: needs Triton and a GPU that it supports; use auto or false"
+                "trainer.compile=true: needs Triton, a GPU that it supports, a C compiler and Python's"
+                " headers; use auto or false"
             )
         return
     from torch._inductor.cpp_builder import get_cpp_compiler

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from support import tiny
+from support import distances_of_tact, tiny
 from sweeps import records, sweep
-from torch import Tensor
-from torch.utils._triton import has_triton
+from torch import Tensor, nn
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.networks.activations import MTAct, TAct
+from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import EpochMetrics, Training
 from senet_lab.training.seeding import seed_global
@@ -107,7 +108,7 @@ def test_going_on_from_a_state_equals_never_having_stopped(tmp_path: Path) -> No
         assert torch.equal(weights(part), weights(whole))
 
 
-@pytest.mark.skipif(not has_triton(), reason="torch.compile needs Triton")
+@pytest.mark.skipif(not cuda.triton_works(), reason="torch.compile needs Triton")
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_compiled_steps_are_near_plain_ones(tmp_path: Path, cuda_graph: bool) -> None:
@@ -118,6 +119,20 @@ def test_compiled_steps_are_near_plain_ones(tmp_path: Path, cuda_graph: bool) ->
     for ours, theirs in zip(epochs(compiled, LONG), epochs(plain, LONG), strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
     torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.skipif(not cuda.triton_works(), reason="the kernels are Triton's")
+@pytest.mark.parametrize("kind", [TAct, MTAct])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernels_of_tact_round_once(kind: type[TAct], dtype: torch.dtype) -> None:
+    act = kind(8, 0.25, 0.5).cuda()
+    network = nn.Sequential(act)
+    cuda.quicken(network)
+    assert type(act) is not kind
+    x, grad = (3 * torch.randn(64, 8, 33, 33, device="cuda").to(dtype) for _ in range(2))
+    once = {torch.float32: 0.0, torch.bfloat16: 2.0**-8}[dtype]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert max(distances_of_tact(act, x.contiguous(memory_format=layout), grad, once)) < 1
 
 
 def test_packed_runs_equal_the_same_runs_alone(tmp_path: Path) -> None:
