@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """Runs an hour of one sweep on one core and on two, and what of that time is not training and testing.
 
-    .venv/bin/python scripts/cores.py                         needs a quiet machine; about five minutes
-    .venv/bin/python scripts/cores.py activation=relu         overrides in the place of the sweep's own
+    .venv/bin/python scripts/cores.py                          needs a quiet machine; about 20 minutes
+    .venv/bin/python scripts/cores.py figure=senet18_lr0.001   five minutes: one plot in the place of three
 
-The sweep is one of the six plots on `digits`, 15 runs; each way has an output folder of its own. The table
-goes to `docs/results/cores_cpu.md`.
+The sweep is three of the six plots on `digits`, one for each network, 45 runs; each way has a folder of
+its own. The table goes to `docs/results/cores_cpu.md`.
 """
 
 import json
@@ -21,7 +21,8 @@ from benchmark import ROOT, machine
 WAYS = {"1 × 1": (1, 1), "1 × 2": (2, 1), "2 × 1": (2, 2)}
 """Processes × threads: cores that the sweep may use, and processes that share them."""
 
-SWEEP = ["experiment=six_plots", "dataset=digits", "epochs=5", "figure=senet18_lr0.001"]
+SWEEP = ["experiment=six_plots", "dataset=digits", "epochs=5"]
+PLOTS = ["figure=densenet121_lr0.01,mobilenetv2_lr0.001,senet18_lr0.001"]
 
 
 def measure(outputs: Path, cores: int, processes: int, overrides: list[str]) -> tuple[float, list[float]]:
@@ -41,7 +42,7 @@ def measure(outputs: Path, cores: int, processes: int, overrides: list[str]) -> 
 
 def main() -> None:
     """Run the sweep each way and write the table."""
-    overrides = sys.argv[1:]
+    overrides = sys.argv[1:] or PLOTS
     about = machine("cpu", 1)
     commit = about["commit"]["commit"][:10] if about["commit"] else "unknown"
     rows, hourly = [], {}
@@ -50,7 +51,8 @@ def main() -> None:
             wall, runs = measure(Path(folder), cores, processes, overrides)
         hourly[way] = 3600 * len(runs) / wall
         rest = 1 - sum(runs) / (wall * processes)
-        rows.append(f"| {way} | {cores} | {wall:.1f} | {hourly[way]:.0f} | {rest:.1%} |")
+        cells = [way, f"{cores}", f"{wall:.1f}", f"{hourly[way]:.0f}", f"{sum(runs) / len(runs):.2f}"]
+        rows.append(f"| {' | '.join([*cells, f'{rest:.1%}'])} |")
         print(rows[-1], flush=True)
     lines = [
         "# Runs an hour by processes and threads, CPU",
@@ -59,8 +61,8 @@ def main() -> None:
         f"commit {commit}.",
         f"`senet-lab train {' '.join([*SWEEP, *overrides])}`, {len(runs)} runs, each way once.",
         "",
-        "| processes × threads | cores | seconds | runs an hour | not in training and test steps |",
-        "|---|---|---|---|---|",
+        "| processes × threads | cores | seconds | runs an hour | seconds of a run's steps | not in steps |",
+        "|---|---|---|---|---|---|",
         *rows,
         "",
         f"Against one core: two processes {hourly['2 × 1'] / hourly['1 × 1']:.2f} times the runs an hour,",

@@ -116,8 +116,11 @@ def build_schedule(node: Node, optimizer: torch.optim.Optimizer) -> torch.optim.
     return _build("schedule", node, optimizer=optimizer)
 
 
-def check_run(config: Mapping[str, Any]) -> None:
+def check_run(config: Mapping[str, Any]) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Build everything that a run needs but its data, without memory for weights.
+
+    Returns:
+        Network and optimizer, on the meta device.
 
     Raises:
         UsageError: one line that names the node and what is wrong with it.
@@ -131,6 +134,7 @@ def check_run(config: Mapping[str, Any]) -> None:
         network = build_network(config, dataset.num_classes)
         optimizer = build_optimizer(config["optimizer"], network, config["lr"])
         build_schedule(config["schedule"], optimizer)
+    return network, optimizer
 
 
 def _uniform(bounds: list[float], draws: torch.Generator) -> float:

@@ -4,13 +4,12 @@ import io
 import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from senet_lab.build import build_dataset, build_network, build_optimizer
 from senet_lab.files import write_atomic
 
 FORMAT = 1
@@ -43,12 +42,8 @@ def save_checkpoint(file: Path, state: dict[str, Any], config_hash: str) -> None
     write_atomic(file, buffer.getbuffer())
 
 
-def checkpoint_bytes(config: Mapping[str, Any]) -> int:
-    """What a checkpoint of a run takes on disk, measured on weights and optimizer state without memory."""
-    dataset = build_dataset(config["dataset"])
-    with torch.device("meta"):
-        network = build_network(config, dataset.num_classes)
-        optimizer = build_optimizer(config["optimizer"], network, config["lr"])
+def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """What a checkpoint takes on disk, measured on weights and optimizer state on the meta device."""
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()  # which makes the optimizer's state

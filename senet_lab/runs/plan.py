@@ -255,8 +255,7 @@ def _freeze(points: Collection[Point], command: str, threads: int) -> list[Plann
         parts = {key: value for key, value in point.config.items() if key not in ("seed", "lr", *NOT_RESULTS)}
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
-            check_run(point.config)
-            sizes[text] = checkpoint_bytes(point.config)
+            sizes[text] = checkpoint_bytes(*check_run(point.config))
         runs.append(
             PlannedRun(
                 point.directory,

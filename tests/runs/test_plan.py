@@ -11,6 +11,7 @@ import pytest
 import yaml
 from sweeps import statuses, sweep
 
+from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
 from senet_lab.runs.checkpoint import checkpoint_bytes
@@ -162,7 +163,9 @@ def test_a_plan_that_is_not_ours_is_refused(
 
 def test_the_space_is_said_beforehand(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = sweep(tmp_path)
-    expected = checkpoint_bytes(compose_command("train", arguments[2:], multirun=True).points[0].config)
+    expected = checkpoint_bytes(
+        *check_run(compose_command("train", arguments[2:], multirun=True).points[0].config)
+    )
     assert main(arguments) == 0
     real = next(tmp_path.rglob("checkpoint.pt")).stat().st_size
     assert expected < real < expected + 60_000  # names and generators' states
