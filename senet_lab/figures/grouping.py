@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import MISSING as REQUIRED
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from senet_lab.compose import register_resolvers
-from senet_lab.config import check_name
+from senet_lab.config import RunConfig, check_name
 from senet_lab.errors import UsageError
 from senet_lab.runs.directory import METRICS_COLUMNS, RunDirectory, State, find_runs
 from senet_lab.runs.plan import NOT_RESULTS, read_plan
@@ -266,8 +267,19 @@ def _check_alike(figure: str, label: str, runs: Sequence[Run]) -> None:
 
 
 def _results_depend_on(run: Run) -> dict[str, Any]:
-    """What runs of one line must have in common: every value but the seed, by its dotted key."""
-    return dict(_leaves({key: run.config[key] for key in run.config if key not in ("seed", *NOT_RESULTS)}))
+    """What runs of one line must have in common: every value but the seed, by its dotted key.
+
+    A record of earlier code lacks the fields that came later, and is taken to have their defaults.
+    """
+    values = _defaults() | dict(_leaves(run.config))
+    return {key: value for key, value in values.items() if key.split(".")[0] not in ("seed", *NOT_RESULTS)}
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The fields of a run's config that have a default, by their dotted keys."""
+    schema = OmegaConf.to_container(OmegaConf.structured(RunConfig), enum_to_str=True)
+    return {key: value for key, value in _leaves(schema) if value != REQUIRED}
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -97,6 +97,16 @@ def test_what_no_number_depends_on_may_differ(tmp_path):
     assert len(figure.lines[0].runs) == 2
 
 
+def test_a_record_that_lacks_a_later_field_has_its_default(tmp_path):
+    older, newer = run_config(seed=0), run_config(seed=1)
+    older["trainer"], newer["trainer"] = {"device": "cpu"}, {"device": "cpu", "compile": "auto"}
+    (figure,) = group(read_runs(sweep_of(tmp_path / "default", older, newer)), TEMPLATES)
+    assert len(figure.lines[0].runs) == 2
+    newer["trainer"]["compile"] = True
+    with pytest.raises(UsageError, match=r"differ in trainer\.compile:"):
+        group(read_runs(sweep_of(tmp_path / "other", older, newer)), TEMPLATES)
+
+
 def test_the_same_run_twice_is_refused(tmp_path):
     config = run_config()
     write_run(tmp_path, config, [0.5])
