@@ -98,7 +98,7 @@ class TrainStep:
 
 
 class TestStep:
-    """Loss and hits of one batch of test images. Never captured or compiled: 1,000 images are work enough."""
+    """Loss and hits of one batch of test images. Never captured or compiled: hundreds are work enough."""
 
     __test__ = False  # this is not pytest's
 
