@@ -82,6 +82,7 @@ class _Attempt:
             "images_done": 0,
             "images_per_epoch": None,
             "seconds": 0.0,
+            "epoch_seconds": 0.0,
             "config_hash": run.hash,
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -125,6 +126,7 @@ class _Attempt:
     def _epochs(self, engine: Engine, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
         training = self._begin(engine)
         training.agree()
+        self.epoch_started = time.monotonic()
         self._progress(training)
         saved = time.monotonic()
         while training.epochs_done < self.epochs:
@@ -132,6 +134,7 @@ class _Attempt:
             if metrics is None:
                 return State.INTERRUPTED, None
             self._record(training, metrics)
+            self.epoch_started = time.monotonic()
             if not _is_finite(metrics):
                 return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
             if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
@@ -183,6 +186,7 @@ class _Attempt:
         self.status["epochs_done"] = training.epochs_done
         self.status["images_done"] = training.images_done
         self.status["images_per_epoch"] = training.images_per_epoch
+        self.status["epoch_seconds"] = time.monotonic() - self.epoch_started
         self._write_status(State.RUNNING)
         self.told = time.monotonic()
 

@@ -1,7 +1,7 @@
 """Where a sweep stands, read from its run directories alone: by whom it is run does not matter."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,7 @@ class Survey:
 
     def epochs(self) -> tuple[float, int]:
         """Epochs done, the parts of those under way counted in, and epochs asked for."""
-        done = 0.0
-        for status in self.statuses.values():
-            per_epoch = status.get("images_per_epoch")
-            done += status["images_done"] / per_epoch if per_epoch else status["epochs_done"]
+        done = sum(map(_epochs_done, self.statuses.values()))
         return done, sum(run.config["epochs"] for run in self.runs)
 
     def images(self) -> int:
@@ -54,23 +51,32 @@ class Survey:
         return sum(status.get("images_done", 0) for status in self.statuses.values())
 
     def seconds_left(self, workers: int) -> float | None:
-        """What the remaining epochs take `workers` at a time, from the epochs so far of each model."""
+        """What the remaining epochs take `workers` at a time, from the epochs so far of each model.
+
+        Parts of epochs count on both sides; None as long as there is not even such a part.
+        """
         seconds: Counter[str] = Counter()
-        epochs: Counter[str] = Counter()
+        epochs: dict[str, float] = defaultdict(float)
         for run in self.runs:
-            status = self.statuses[run.directory]
-            seconds[run.config["model"]["name"]] += status.get("seconds", 0.0)
-            epochs[run.config["model"]["name"]] += status["epochs_done"]
-        if not epochs.total():
+            model, status = run.config["model"]["name"], self.statuses[run.directory]
+            seconds[model] += status.get("seconds", 0.0) + status.get("epoch_seconds", 0.0)
+            epochs[model] += _epochs_done(status)
+        if not any(epochs.values()):
             return None
-        mean = seconds.total() / epochs.total()
+        mean = seconds.total() / sum(epochs.values())
         left = 0.0
         for run in self.runs:
             model, status = run.config["model"]["name"], self.statuses[run.directory]
             if status["state"] not in FINAL:
                 per_epoch = seconds[model] / epochs[model] if epochs[model] else mean
-                left += per_epoch * (run.config["epochs"] - status["epochs_done"])
+                left += per_epoch * (run.config["epochs"] - _epochs_done(status))
         return left / workers
+
+
+def _epochs_done(status: Mapping[str, Any]) -> float:
+    """Epochs of a run, the part of the one under way counted in."""
+    per_epoch = status.get("images_per_epoch")
+    return status["images_done"] / per_epoch if per_epoch else status["epochs_done"]
 
 
 def living_status(directory: RunDirectory) -> dict[str, Any]:

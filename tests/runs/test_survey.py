@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.survey import living_status
+from senet_lab.runs.plan import PlannedRun
+from senet_lab.runs.survey import Survey, living_status
 
 RUNNING = {"state": "running", "epochs_done": 3, "pid": 12, "host": "here", "error": None}
 
@@ -53,3 +54,39 @@ def test_a_lock_that_cannot_be_had_leaves_the_word_of_the_record(
 
     monkeypatch.setattr("filelock.FileLock.acquire", read_only)
     assert living_status(run)["state"] is State.RUNNING
+
+
+def survey_of(**statuses: dict[str, Any]) -> Survey:
+    """Of runs of ten epochs whose names begin with their models'."""
+    runs = [
+        PlannedRun(name, "", "", [], 1, 0, {"model": {"name": name.split("_")[0]}, "epochs": 10})
+        for name in statuses
+    ]
+    return Survey(Path(), runs, statuses)
+
+
+def under_way(epochs: float, seconds: float) -> dict[str, Any]:
+    return {
+        "state": State.RUNNING, "epochs_done": int(epochs), "images_done": round(100 * epochs),
+        "images_per_epoch": 100, "seconds": 0.5 * seconds, "epoch_seconds": 0.5 * seconds,
+    }  # fmt: skip
+
+
+PLANNED = {"state": State.PLANNED, "epochs_done": 0}
+
+
+def test_the_time_left_is_unknown_until_a_part_of_an_epoch_is_done() -> None:
+    assert survey_of(small_1=PLANNED, small_2=under_way(0, 3)).seconds_left(1) is None
+
+
+def test_the_time_left_counts_parts_of_epochs_on_both_sides() -> None:
+    """A quarter of an epoch took 5 seconds, so 9.75 epochs and another run's 10 take 20 seconds each."""
+    survey = survey_of(small_1=under_way(0.25, 5), small_2=PLANNED)
+    assert survey.seconds_left(1) == pytest.approx(19.75 * 20)
+    assert survey.seconds_left(2) == pytest.approx(19.75 * 20 / 2)
+
+
+def test_the_time_left_goes_by_model_and_by_the_mean_where_one_has_not_begun() -> None:
+    finished = {**under_way(10, 20), "state": State.FINISHED}
+    survey = survey_of(small_1=finished, small_2=PLANNED, large_1=under_way(5, 100), other_1=PLANNED)
+    assert survey.seconds_left(1) == pytest.approx(10 * 2 + 5 * 20 + 10 * (120 / 15))
