@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils import deterministic as determinism
 
 from senet_lab.errors import UsageError
 from senet_lab.training import cpu, cuda
@@ -49,14 +50,18 @@ class Engine:
             torch.backends.cudnn.allow_tf32,
             torch.backends.cudnn.benchmark,
             torch.are_deterministic_algorithms_enabled(),
+            determinism.fill_uninitialized_memory,  # type: ignore[attr-defined]
         )
         try:
             self._apply(threads, self.precision == "tf32", self.precision == "tf32", not self.deterministic)
             torch.use_deterministic_algorithms(self.deterministic)
+            # An aid in the search for reads of memory that nobody wrote; it takes up to half of a step.
+            determinism.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             yield
         finally:
             self._apply(*before[:4])
             torch.use_deterministic_algorithms(before[4])
+            determinism.fill_uninitialized_memory = before[5]  # type: ignore[attr-defined]
 
     def _apply(self, threads: int, matmul_tf32: bool, cudnn_tf32: bool, benchmark: bool) -> None:
         torch.set_num_threads(threads)

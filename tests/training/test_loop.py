@@ -6,6 +6,7 @@ import pytest
 import torch
 from support import tiny
 from torch.nn import functional as F
+from torch.utils import deterministic as determinism
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet_lab.build import build_augment, build_dataset, build_network, build_optimizer
@@ -217,5 +218,7 @@ def test_settings_are_put_back() -> None:
     with Engine(torch.device("cpu"), "float32", deterministic=True).settings(threads=before + 1):
         assert torch.get_num_threads() == before + 1
         assert torch.are_deterministic_algorithms_enabled()
+        assert not determinism.fill_uninitialized_memory  # which no result depends on
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
+    assert determinism.fill_uninitialized_memory
