@@ -11,7 +11,6 @@ from support import tiny
 from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
-from senet_lab.runs import launchers
 from senet_lab.runs.directory import RunDirectory
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
@@ -87,7 +86,7 @@ def test_a_missing_extra_is_one_line(
     overrides: str,
     message: str,
 ) -> None:
-    monkeypatch.setattr(launchers, "find_spec", lambda _: None)
+    monkeypatch.setattr("senet_lab.extras.find_spec", lambda _: None)
     assert main(["train", *tiny(tmp_path), overrides]) == 2
     error = capfd.readouterr().err
     assert message in error

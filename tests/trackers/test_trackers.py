@@ -18,7 +18,6 @@ from sweeps import start, statuses, sweep
 
 from senet_lab.cli import main
 from senet_lab.figures.export import find_chromium
-from senet_lab.runs import launchers
 from senet_lab.runs.directory import RunDirectory, find_runs
 from senet_lab.training.loop import Training
 
@@ -153,7 +152,7 @@ def test_a_tracker_that_fails_costs_itself_alone(
 def test_a_missing_library_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
 ) -> None:
-    monkeypatch.setattr(launchers, "find_spec", lambda _: None)
+    monkeypatch.setattr("senet_lab.extras.find_spec", lambda _: None)
     assert main(["train", *tiny(tmp_path), f"tracker={name}"]) == 2
     line = f"tracker={name} needs {name}, which is not installed: pip install 'senet-lab[{name}]'\n"
     assert capfd.readouterr().err == f"senet-lab: {line}"
