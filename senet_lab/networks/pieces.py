@@ -16,6 +16,11 @@ def dense(x: Tensor) -> Tensor:
     return x.contiguous()
 
 
+def laid_out_as(x: Tensor, other: Tensor) -> Tensor:
+    """``other``, or a copy of it, in the layout of ``x``, which has its shape and dtype."""
+    return other if other.stride() == x.stride() else torch.empty_like(x).copy_(other)
+
+
 def pieces(out: Tensor, *others: Tensor, whole_images: bool = False) -> Iterator[tuple[Tensor, ...]]:
     """Views of ``out``, which is to be written, and of tensors of its shape, piece by piece.
 
@@ -27,8 +32,7 @@ def pieces(out: Tensor, *others: Tensor, whole_images: bool = False) -> Iterator
     if torch.compiler.is_compiling():
         yield (out, *others)
         return
-    alike = (one if one.stride() == out.stride() else torch.empty_like(out).copy_(one) for one in others)
-    tensors, size = [out, *alike], PIECE
+    tensors, size = [out, *(laid_out_as(out, one) for one in others)], PIECE
     if whole_images:
         size = max(1, PIECE * len(out) // max(1, out.numel()))
     else:

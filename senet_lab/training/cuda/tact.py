@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from senet_lab.networks.activations import MTAct, TAct
-from senet_lab.networks.pieces import dense
+from senet_lab.networks.pieces import dense, laid_out_as
 
 BLOCK = 1024
 """Elements of one program: in half precision, a load of 16 bytes for each of its 128 threads."""
@@ -44,8 +44,7 @@ class _Function(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, alpha, beta = ctx.saved_tensors
-        if grad.stride() != x.stride():
-            grad = torch.empty_like(x).copy_(grad)
+        grad = laid_out_as(x, grad)
         grad_x = torch.empty_like(x)
         # A row for each program instead of atomic additions: the same sums each time.
         sums = alpha.new_empty(_programs(x), 2)
