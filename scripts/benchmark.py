@@ -46,7 +46,7 @@ from senet_lab.runs.execute import device_name, git_state
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.training.seeding import seed_global
+from senet_lab.seeding import seed_global
 from senet_lab.training.turns import interleave
 
 ROOT = Path(__file__).resolve().parent.parent

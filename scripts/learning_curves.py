@@ -17,7 +17,7 @@ from benchmark import BATCH, ROOT, Rival, compose_case, machine, write_data
 
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.training.seeding import seed_global
+from senet_lab.seeding import seed_global
 from senet_lab.training.turns import finish
 
 

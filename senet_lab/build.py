@@ -22,7 +22,7 @@ from senet_lab.errors import UsageError
 from senet_lab.networks.initialise import INITS
 from senet_lab.training import cpu
 from senet_lab.training.engine import choose_engine
-from senet_lab.training.seeding import Stream, generator, stream_seed
+from senet_lab.seeding import Stream, generator, stream_seed
 
 ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "torch.nn", "torch.optim")
 """Where a `_target_` may point; the variable SENET_LAB_PACKAGES adds the user's own, by commas."""

@@ -17,7 +17,7 @@ import torch
 from support import rows_without_seconds, tiny
 
 from senet_lab.cli import main
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.plan import PlannedRun
 from senet_lab.training.loop import Training
 
 Stop = Callable[[], bool]

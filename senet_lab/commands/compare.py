@@ -11,18 +11,19 @@ from rich.text import Text
 from senet_lab.compose import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.compare import (
+from senet_lab.analysis.comparison import (
     compare_epochs,
     compare_finals,
     published_baselines,
     rankings,
     sweep_baselines,
 )
-from senet_lab.figures.grouping import Figure
+from senet_lab.analysis.grouping import Figure
 from senet_lab.figures.sweep import figures_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
-from senet_lab.runs.plan import make_writable, sweep_folder
+from senet_lab.records.plan import sweep_folder
+from senet_lab.runs.planning import make_writable
 
 PUBLISHED = "published"
 SHOWN = {

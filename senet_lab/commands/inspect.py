@@ -11,9 +11,9 @@ import pandas as pd
 from senet_lab.compose import Command
 from senet_lab.config import InspectConfig, Inspection
 from senet_lab.errors import UsageError
-from senet_lab.figures.grouping import PALETTE
+from senet_lab.analysis.grouping import PALETTE
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.records.run import RunDirectory
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing

@@ -12,13 +12,14 @@ from rich.table import Table
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.curves import CURVES_COLUMNS, curves, finals, notes
-from senet_lab.figures.grouping import Figure, group, read_runs
-from senet_lab.figures.published import source_note, with_published
-from senet_lab.figures.references import with_references
-from senet_lab.figures.statistics import with_statistics
+from senet_lab.analysis.curves import CURVES_COLUMNS, curves, finals, notes
+from senet_lab.analysis.grouping import Figure, group, read_runs
+from senet_lab.analysis.baselines import source_note, with_published
+from senet_lab.analysis.references import with_references
+from senet_lab.analysis.statistics import with_statistics
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
-from senet_lab.runs.plan import make_writable, sweep_folder
+from senet_lab.records.plan import sweep_folder
+from senet_lab.runs.planning import make_writable
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import senet_lab
 from senet_lab.compose import Command
 from senet_lab.config import ReportConfig
-from senet_lab.figures.compare import compare_epochs, compare_finals, published_baselines, rankings
-from senet_lab.figures.curves import finals
-from senet_lab.figures.grouping import Figure, group, read_runs
-from senet_lab.figures.references import with_references
-from senet_lab.figures.statistics import pairwise, what_it_can_show, with_statistics
+from senet_lab.analysis.comparison import compare_epochs, compare_finals, published_baselines, rankings
+from senet_lab.analysis.curves import finals
+from senet_lab.analysis.grouping import Figure, group, read_runs
+from senet_lab.analysis.references import with_references
+from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.figures.sweep import templates_of
 from senet_lab.files import write_atomic
-from senet_lab.runs.plan import make_writable, read_plan, sweep_folder
+from senet_lab.records.plan import read_plan, sweep_folder
+from senet_lab.runs.planning import make_writable
 
 if TYPE_CHECKING:
     from senet_lab.figures.page import Section

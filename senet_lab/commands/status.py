@@ -11,9 +11,9 @@ from rich.text import Text
 from senet_lab.compose import Command
 from senet_lab.config import Format
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import State
-from senet_lab.runs.plan import PlannedRun, plan_file, read_plan, sweep_folder
-from senet_lab.runs.survey import FINAL, Survey
+from senet_lab.records.run import State
+from senet_lab.records.plan import PlannedRun, plan_file, read_plan, sweep_folder
+from senet_lab.records.survey import FINAL, Survey
 
 WATCH_SECONDS = 1.0
 

@@ -10,12 +10,13 @@ from rich.text import Text
 
 from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
-from senet_lab.runs.directory import RunDirectory, State
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.runs.launchers import Launcher, build_launcher
-from senet_lab.runs.plan import PlannedRun, Request, request_runs, sweep_folder
+from senet_lab.records.plan import PlannedRun, sweep_folder
+from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.signals import Stop, stop_on_signal
-from senet_lab.runs.survey import FINAL, Survey
+from senet_lab.records.survey import FINAL, Survey
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
 

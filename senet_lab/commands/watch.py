@@ -9,7 +9,7 @@ from senet_lab.compose import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.sweep import templates_of
-from senet_lab.runs.plan import sweep_folder
+from senet_lab.records.plan import sweep_folder
 
 POLL_MILLISECONDS = 1000
 """Between two looks at the records."""

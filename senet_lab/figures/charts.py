@@ -10,9 +10,9 @@ from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetToo
 from bokeh.models.annotations import Title
 
 from senet_lab.config import Band
-from senet_lab.figures.curves import curve
-from senet_lab.figures.grouping import Figure, Line
-from senet_lab.figures.published import published
+from senet_lab.analysis.curves import curve
+from senet_lab.analysis.grouping import Figure, Line
+from senet_lab.analysis.baselines import published
 
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.

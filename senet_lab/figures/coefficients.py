@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from senet_lab.figures.charts import chartify, make_interactive, style_axes
-from senet_lab.figures.grouping import Figure
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.analysis.grouping import Figure
+from senet_lab.records.run import RunDirectory
 
 SYMBOLS = {"alpha": ("α", "solid"), "beta": ("β", "dashed")}
 """Column of `activations.csv`: how it is written, and drawn."""

@@ -15,13 +15,13 @@ from bokeh.models.widgets.tables import DataTable, NumberFormatter, StringFormat
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.figures.curves import finals, notes
-from senet_lab.figures.grouping import Figure, Run, group, read_run, with_runs
+from senet_lab.analysis.curves import finals, notes
+from senet_lab.analysis.grouping import Figure, Run, group, read_run, with_runs
 from senet_lab.figures.page import TEMPLATES, table
 from senet_lab.figures.sweep import UNREADABLE
-from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.plan import Plan, PlannedRun, plan_file, read_plan
-from senet_lab.runs.survey import FINAL, Survey, living_status
+from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import Plan, PlannedRun, plan_file, read_plan
+from senet_lab.records.survey import FINAL, Survey, living_status
 
 TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, UNREADABLE)
 UPDATE_MILLISECONDS = 250

@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from senet_lab.compose import Command
-from senet_lab.figures.grouping import Figure, group, read_runs
+from senet_lab.analysis.grouping import Figure, group, read_runs
 
 UNREADABLE = "unreadable"
 """The state of a run whose record is damaged."""

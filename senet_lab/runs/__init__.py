@@ -1,1 +1,1 @@
-"""The plan of a sweep, the record of a run, and who executes it."""
+"""Execution of a plan: launchers, the epoch loop with its record, checkpoints."""

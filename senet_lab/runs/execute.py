@@ -23,12 +23,12 @@ import senet_lab
 from senet_lab.errors import UsageError
 from senet_lab.files import remove_temporaries, write_atomic
 from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from senet_lab.runs.directory import MissingRowsError, RunDirectory, State
-from senet_lab.runs.plan import PlannedRun, source_hash
-from senet_lab.runs.survey import FINAL
+from senet_lab.records.run import MissingRowsError, RunDirectory, State
+from senet_lab.records.plan import PlannedRun, source_hash
+from senet_lab.records.survey import FINAL
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import EpochMetrics, Training
-from senet_lab.training.seeding import OwnGenerators, seed_global
+from senet_lab.seeding import OwnGenerators, seed_global
 from senet_lab.training.turns import Turns, in_turns, interleave
 
 

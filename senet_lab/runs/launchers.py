@@ -21,10 +21,10 @@ from joblib import cpu_count
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import PlannedRun
 from senet_lab.runs.signals import Stop, stop_on_signal
-from senet_lab.runs.survey import FINAL
+from senet_lab.records.survey import FINAL
 
 POLL_SECONDS = 0.1
 """How soon a waiting launcher sees that it should stop, and a worker that its launcher is gone."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from senet_lab.errors import UsageError
 from senet_lab.runs.execute import device_name
 from senet_lab.runs.launchers import Pack
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.plan import PlannedRun
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from senet_lab.background import Background
-from senet_lab.runs.directory import State
-from senet_lab.runs.survey import Survey
+from senet_lab.records.run import State
+from senet_lab.records.survey import Survey
 
 REFRESH_SECONDS = 0.5
 REFRESH_SHARE = 0.05

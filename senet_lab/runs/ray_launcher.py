@@ -12,7 +12,7 @@ from joblib import cpu_count
 
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
-from senet_lab.runs.directory import State
+from senet_lab.records.run import State
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import State
+from senet_lab.records.run import State
 from senet_lab.runs.launchers import Pack
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.plan import PlannedRun
 from senet_lab.runs.signals import Stop
 
 
@@ -69,7 +69,7 @@ def follow(run: PlannedRun, stop: Stop) -> State:
     """Train a run along with the first process, without a record."""
     from senet_lab.training.engine import choose_engine
     from senet_lab.training.loop import Training
-    from senet_lab.training.seeding import seed_global
+    from senet_lab.seeding import seed_global
     from senet_lab.training.turns import finish
 
     engine = choose_engine(**run.config["trainer"])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from senet_lab.compose import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import PlannedRun
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Render
@@ -45,9 +45,9 @@ class Pictures:
         import numpy as np
 
         from senet_lab.figures.charts import draw
-        from senet_lab.figures.curves import notes
+        from senet_lab.analysis.curves import notes
         from senet_lab.figures.export import BrowserError, compile_chart, find_chromium, headless_chromium
-        from senet_lab.figures.grouping import group, read_run
+        from senet_lab.analysis.grouping import group, read_run
         from senet_lab.figures.sweep import templates_of
         from senet_lab.figures.write import INSTALL
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from senet_lab.extras import require_extra
-from senet_lab.runs.directory import METRICS_COLUMNS, State
+from senet_lab.records.run import METRICS_COLUMNS, State
 from senet_lab.trackers.tracker import TrackedRun
 
 

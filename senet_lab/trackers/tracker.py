@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import State
+from senet_lab.records.run import State
 
 PLAIN = (bool, int, float, str)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from senet_lab.extras import require_extra
-from senet_lab.runs.directory import State
+from senet_lab.records.run import State
 from senet_lab.trackers.tracker import TrackedRun
 
 

@@ -19,7 +19,7 @@ from senet_lab.build import (
 from senet_lab.networks.activations import LearnableActivation
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
-from senet_lab.training.seeding import Stream, generator, global_state, set_global_state
+from senet_lab.seeding import Stream, generator, global_state, set_global_state
 from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
 from senet_lab.training.turns import Turns, in_turns
 

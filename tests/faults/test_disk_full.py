@@ -12,7 +12,7 @@ from sweeps import leftovers, records, statuses, sweep
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
 from senet_lab.files import append_lines
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.records.run import RunDirectory
 
 
 @contextmanager

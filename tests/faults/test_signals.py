@@ -22,8 +22,8 @@ from sweeps import (
 from senet_lab import cli, files
 from senet_lab.cli import main
 from senet_lab.runs import plan
-from senet_lab.runs.directory import RunDirectory
-from senet_lab.runs.survey import living_status
+from senet_lab.records.run import RunDirectory
+from senet_lab.records.survey import living_status
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SWEEP = ("epochs=4",)

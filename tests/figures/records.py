@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from senet_lab.runs.plan import Plan, PlannedRun
+from senet_lab.records.plan import Plan, PlannedRun
 
 STYLES = {
     "relu": ("ReLU", 0, "#000000"),

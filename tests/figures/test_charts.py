@@ -8,7 +8,7 @@ from records import STYLES, TEMPLATES, run_config, write_run
 
 from senet_lab.config import Band
 from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.figures.grouping import group, read_runs
+from senet_lab.analysis.grouping import group, read_runs
 
 
 def chart_of(sweep, band=Band.std, reference=False, notes=()):

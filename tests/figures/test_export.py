@@ -26,7 +26,7 @@ from senet_lab.figures.export import (
     find_chromium,
     headless_chromium,
 )
-from senet_lab.figures.grouping import group, read_runs
+from senet_lab.analysis.grouping import group, read_runs
 
 NOTE = "Missing: nothing but <b>a note</b>."
 

@@ -14,7 +14,7 @@ from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures import live as live_module
 from senet_lab.figures.live import VALUES, LiveSweep, Viewer
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.records.run import RunDirectory
 
 
 def set_status(path: Path, **values):

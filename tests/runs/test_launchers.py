@@ -11,7 +11,7 @@ from support import tiny
 from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.records.run import RunDirectory
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=2")

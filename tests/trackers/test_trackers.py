@@ -18,7 +18,7 @@ from sweeps import start, statuses, sweep
 
 from senet_lab.cli import main
 from senet_lab.figures.export import find_chromium
-from senet_lab.runs.directory import RunDirectory, find_runs
+from senet_lab.records.run import RunDirectory, find_runs
 from senet_lab.training.loop import Training
 
 CURVES = {"tensorboard": "_Events", "mlflow": "_Run", "wandb": "_Run"}

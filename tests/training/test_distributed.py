@@ -10,7 +10,7 @@ import pytest
 
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import find_runs
+from senet_lab.records.run import find_runs
 from senet_lab.training.distributed import Group
 
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.

@@ -17,7 +17,7 @@ from senet_lab.networks.activations import MTAct, TAct
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import EpochMetrics, Training
-from senet_lab.training.seeding import seed_global
+from senet_lab.seeding import seed_global
 from senet_lab.training.steps import CapturedStep
 from senet_lab.training.turns import finish
 

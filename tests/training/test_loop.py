@@ -14,7 +14,7 @@ from senet_lab.compose import compose_command
 from senet_lab.networks.activations import LearnableActivation
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.training.seeding import Stream, generator, stream_seed
+from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.training.steps import batch_sums
 from senet_lab.training.turns import finish
 

@@ -1,4 +1,4 @@
-"""The published curves of GSPuniani/MBG-Activation-Functions; `reference/README.md` says what they are."""
+"""The published curves of GSPuniani/MBG-Activation-Functions; `published/README.md` says what they are."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from senet_lab.figures.grouping import Figure, Line
+from senet_lab.analysis.grouping import Figure, Line
 
-FOLDER = Path(__file__).parent / "reference"
+FOLDER = Path(__file__).parent / "published"
 FINAL_EPOCH = 99
 KEYS = ["model", "lr", "activation"]
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from senet_lab.config import ReferenceConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.grouping import Figure, Line
+from senet_lab.analysis.grouping import Figure, Line
 
 
 def with_references(

@@ -15,7 +15,7 @@ from scipy.integrate import trapezoid
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from senet_lab.figures.grouping import Figure, Line
+from senet_lab.analysis.grouping import Figure, Line
 
 CONFIDENCE = 0.95
 POWER = 0.8

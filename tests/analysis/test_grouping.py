@@ -5,7 +5,7 @@ import pytest
 from records import TEMPLATES, run_config, write_plan, write_run
 
 from senet_lab.errors import UsageError
-from senet_lab.figures.grouping import group, read_runs
+from senet_lab.analysis.grouping import group, read_runs
 
 
 def sweep_of(sweep: Path, *configs: dict, order: int = 1) -> Path:

@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 from records import STYLES, TEMPLATES, run_config, write_run
 
-from senet_lab.figures.curves import finals
-from senet_lab.figures.grouping import group, read_runs
-from senet_lab.figures.published import FINAL_EPOCH, published, source_note, with_published
+from senet_lab.analysis.curves import finals
+from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.analysis.baselines import FINAL_EPOCH, published, source_note, with_published
 
 SIX = [
     ("densenet121", 0.1),

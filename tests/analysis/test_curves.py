@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from records import TEMPLATES, run_config, write_plan, write_run
 
-from senet_lab.figures.curves import curve, curves, finals, notes
-from senet_lab.figures.grouping import group, read_runs
-from senet_lab.runs.directory import RunDirectory
+from senet_lab.analysis.curves import curve, curves, finals, notes
+from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.records.run import RunDirectory
 
 
 def figure_of(sweep):

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from senet_lab.figures.grouping import MISSING, Figure, Line, Run
-from senet_lab.runs.directory import State
+from senet_lab.analysis.grouping import MISSING, Figure, Line, Run
+from senet_lab.records.run import State
 
 CURVES_COLUMNS = ("figure", "line", "epoch", "n", "mean", "std")
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)

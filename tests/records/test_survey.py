@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.plan import PlannedRun
-from senet_lab.runs.survey import Survey, living_status
+from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import PlannedRun
+from senet_lab.records.survey import Survey, living_status
 
 RUNNING = {"state": "running", "epochs_done": 3, "pid": 12, "host": "here", "error": None}
 

@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.compose import register_resolvers
 from senet_lab.config import RunConfig, check_name
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import METRICS_COLUMNS, RunDirectory, State, find_runs
-from senet_lab.runs.plan import NOT_RESULTS, read_plan
-from senet_lab.runs.survey import living_status
+from senet_lab.records.run import METRICS_COLUMNS, RunDirectory, State, find_runs
+from senet_lab.records.plan import NOT_RESULTS, read_plan
+from senet_lab.records.survey import living_status
 
 MISSING = "missing"
 """The state of a run that is planned or expected but has not begun."""

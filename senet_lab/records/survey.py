@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from senet_lab.runs.directory import RunDirectory, State
-from senet_lab.runs.plan import PlannedRun
+from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import PlannedRun
 
 FINAL = (State.FINISHED, State.DIVERGED)
 """States that running again would not change."""

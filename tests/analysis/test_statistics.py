@@ -6,9 +6,9 @@ import pytest
 from records import TEMPLATES, run_config, write_run
 from scipy import stats
 
-from senet_lab.figures.curves import finals
-from senet_lab.figures.grouping import group, read_runs
-from senet_lab.figures.statistics import detectable, holm, pairwise, what_it_can_show, with_statistics
+from senet_lab.analysis.curves import finals
+from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.analysis.statistics import detectable, holm, pairwise, what_it_can_show, with_statistics
 
 
 def figures_of(sweep, runs):

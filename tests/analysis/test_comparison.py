@@ -9,15 +9,15 @@ from scipy import stats
 from senet_lab.commands.compare import compare
 from senet_lab.compose import compose_command
 from senet_lab.errors import UsageError
-from senet_lab.figures.compare import (
+from senet_lab.analysis.comparison import (
     compare_epochs,
     compare_finals,
     published_baselines,
     rankings,
     sweep_baselines,
 )
-from senet_lab.figures.grouping import group, read_runs
-from senet_lab.figures.published import FOLDER
+from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.analysis.baselines import FOLDER
 
 PUBLISHED = pd.read_csv(FOLDER / "published_curves_lr0.001.csv")
 RELU = PUBLISHED.query("model == 'mobilenetv2' and activation == 'relu'")

@@ -15,7 +15,7 @@ from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
 from senet_lab.runs.checkpoint import checkpoint_bytes
-from senet_lab.runs.directory import State
+from senet_lab.records.run import State
 
 
 def planned(folder: Path) -> list[str]:
@@ -93,7 +93,7 @@ def test_edited_code_is_told(
 ) -> None:
     main(sweep(tmp_path))
     assert "the code has changed" not in capfd.readouterr().out
-    monkeypatch.setattr("senet_lab.runs.plan.source_hash", lambda: "another")
+    monkeypatch.setattr("senet_lab.runs.planning.source_hash", lambda: "another")
     main(sweep(tmp_path))
     assert "the code has changed since this sweep was planned" in capfd.readouterr().out
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.directory import MissingRowsError, RunDirectory, State
-from senet_lab.runs.survey import living_status
+from senet_lab.records.run import MissingRowsError, RunDirectory, State
+from senet_lab.records.survey import living_status
 
 
 @pytest.fixture
