@@ -19,6 +19,7 @@ from torch import nn
 
 from senet_lab.data.batches import check_batch_size
 from senet_lab.errors import UsageError
+from senet_lab.networks.activations import as_site
 from senet_lab.networks.initialise import INITS
 from senet_lab.training import cpu
 from senet_lab.training.engine import choose_engine
@@ -90,7 +91,7 @@ def build_act_layer(node: Node, seed: int) -> ActLayer:
     takes_channels = "channels" in inspect.signature(_target("activation", node)).parameters
 
     def act_layer(channels: int) -> nn.Module:
-        return _build("activation", arguments, **({"channels": channels} if takes_channels else {}))
+        return as_site(_build("activation", arguments, **({"channels": channels} if takes_channels else {})))
 
     return act_layer
 

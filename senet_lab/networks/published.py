@@ -13,7 +13,7 @@ from torch import nn
 
 from senet_lab.errors import UsageError
 from senet_lab.networks import densenet
-from senet_lab.networks.activations import LearnableActivation
+from senet_lab.networks.activations import coefficients
 from senet_lab.networks.mobilenetv2 import inverted_residual
 from senet_lab.networks.resnet import projection
 from senet_lab.networks.squeeze_excite import SqueezeExcite
@@ -32,9 +32,10 @@ from senet_lab.networks.unit import (
 
 def shared(act: nn.Module) -> ActLayer:
     """Put the one instance ``act`` at several sites, which may differ in width."""
-    if isinstance(act, LearnableActivation) and act.alpha.ndim:
+    if any(value.ndim for value in coefficients(act).values()):
         raise UsageError(
-            "activation.per_channel must be false in a published/ network: its sites share a pair"
+            f"model=published/…: sites of several widths share one {type(act).__name__}, so it can have no"
+            " coefficients per channel: activation.per_channel=false where it takes that"
         )
     return lambda channels: act  # noqa: ARG005
 

@@ -16,7 +16,7 @@ from senet_lab.build import (
     build_optimizer,
     build_schedule,
 )
-from senet_lab.networks.activations import LearnableActivation
+from senet_lab.networks.activations import TAct, activation_sites
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
@@ -119,9 +119,9 @@ class Training:
 
     def coefficients(self) -> Iterator[tuple[str, float, float]]:
         """Site, α and β of each learned activation, or of each of its channels."""
-        for site, module in self.network.named_modules():
-            if isinstance(module, LearnableActivation):
-                values = module.coefficients().cpu()
+        for site, module in activation_sites(self.network):
+            if isinstance(module, TAct):
+                values = torch.stack((module.alpha, module.beta)).detach().cpu()
                 if values.dim() == 1:
                     yield site, *values.tolist()
                 else:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from senet_lab.build import build_act_layer
-from senet_lab.networks.activations import LearnableActivation, MTAct, TAct
+from senet_lab.networks.activations import MTAct, TAct
 
 ALPHA, BETA = 0.3, 0.2
 LEARNABLE = [TAct, MTAct]
@@ -172,15 +172,6 @@ def test_coefficients_that_do_not_learn_are_buffers() -> None:
     assert x.grad is not None
 
 
-@pytest.mark.parametrize(("per_channel", "shape"), [(False, (2,)), (True, (2, 4))])
-def test_coefficients_for_a_log(per_channel: bool, shape: tuple[int, ...]) -> None:
-    got = MTAct(4, ALPHA, BETA, per_channel=per_channel).coefficients()
-    assert not got.requires_grad
-    torch.testing.assert_close(
-        got, torch.tensor([ALPHA, BETA]).view(2, *(1,) * (len(shape) - 1)).expand(shape)
-    )
-
-
 @pytest.mark.parametrize("name", options("activation"))
 def test_yaml_opens_with_its_formula_and_names_itself(name: str) -> None:
     first = (CONF / "activation" / f"{name}.yaml").read_text().splitlines()[0]
@@ -200,8 +191,3 @@ def test_each_activation_has_its_own_place_and_colour() -> None:
 def test_the_five_stand_in_the_published_order() -> None:
     ordered = sorted(CLOSED_FORMS, key=lambda name: load(name).style.order)
     assert [load(name).label for name in ordered] == ["ReLU", "Swish", "Mish", "TAct", "mTAct"]
-
-
-@pytest.mark.parametrize("name", ["tact", "mtact"])
-def test_learnable_ones_share_one_base(name: str) -> None:
-    assert isinstance(activation(name), LearnableActivation)

@@ -10,7 +10,7 @@ from torchvision.ops import StochasticDepth
 
 from senet_lab.errors import UsageError
 from senet_lab.networks import published
-from senet_lab.networks.activations import LearnableActivation, TAct
+from senet_lab.networks.activations import TAct, activation_sites
 from senet_lab.networks.resnet import ResNet
 from senet_lab.networks.squeeze_excite import SqueezeExcite
 from senet_lab.networks.unit import ResidualUnit, branch_alone, concat
@@ -46,8 +46,8 @@ def count(network: nn.Module) -> int:
 
 
 def learnable(network: nn.Module) -> list[str]:
-    """Names of the distinct learnable activations."""
-    return [name for name, module in network.named_modules() if isinstance(module, LearnableActivation)]
+    """Names of the distinct activations under test."""
+    return [name for name, _ in activation_sites(network)]
 
 
 @pytest.mark.parametrize(("model", "activation"), COUNTS)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet_lab.build import build_augment, build_dataset, build_network, build_optimizer
 from senet_lab.compose import compose_command
-from senet_lab.networks.activations import LearnableActivation
+from senet_lab.networks.activations import activation_sites
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.seeding import Stream, generator, stream_seed
@@ -171,8 +171,8 @@ def test_how_the_coefficients_start_is_config(
 def test_each_site_learns_its_own_coefficients(tmp_path: Path) -> None:
     training = Training(tiny_config(tmp_path, "activation=mtact", "lr=0.05"), PLAIN)
     finish(training.epoch(never))
-    sites = [module for module in training.network.modules() if isinstance(module, LearnableActivation)]
-    assert len({site.alpha.item() for site in sites}) == len(sites) > 1
+    alphas = [site.alpha.item() for _, site in activation_sites(training.network)]
+    assert len(set(alphas)) == len(alphas) > 1
 
 
 class ReadsByHost(TorchDispatchMode):

@@ -1,7 +1,4 @@
-"""Activation functions with learnable coefficients: TAct and mTAct.
-
-Activations without coefficients need no class here: their YAML names ``torch.nn.ReLU`` and the like.
-"""
+"""TAct and mTAct, with two coefficients: α and β."""
 
 from typing import Any
 
@@ -12,8 +9,11 @@ from torch.autograd.function import once_differentiable
 from senet_lab.networks.pieces import dense, pieces
 
 
-class LearnableActivation(nn.Module):
-    """An activation with two coefficients, α and β: scalars, or one pair per channel.
+class TAct(nn.Module):
+    """TAct(x) = (αx + 1 − α)·σ((1 + β)x), for x of shape (N, C, …).
+
+    The same function as (A·x + B)(tanh(C·x) + 1) with A = α/2, B = (1 − α)/2, C = (1 + β)/2, in a form that
+    cannot overflow. Source: the public repository GSPuniani/MBG-Activation-Functions.
 
     Args:
         channels: width of the site, used when ``per_channel``.
@@ -31,20 +31,12 @@ class LearnableActivation(nn.Module):
         self.alpha = kind(torch.full(shape, float(alpha)))
         self.beta = kind(torch.full(shape, float(beta)))
 
-    def coefficients(self) -> Tensor:
-        """α and β as they stand, detached, for a log: (2,), or (2, C) per channel."""
-        return torch.stack((self.alpha, self.beta)).detach()
-
-
-class TAct(LearnableActivation):
-    """TAct(x) = (αx + 1 − α)·σ((1 + β)x), for x of shape (N, C, …).
-
-    The same function as (A·x + B)(tanh(C·x) + 1) with A = α/2, B = (1 − α)/2, C = (1 + β)/2, in a form that
-    cannot overflow. Source: the public repository GSPuniani/MBG-Activation-Functions.
-    """
+    def coefficients(self) -> dict[str, Tensor]:
+        """α and β, learned or not."""
+        return {"alpha": self.alpha, "beta": self.beta}
 
     def effective(self) -> tuple[Tensor, Tensor]:
-        """What stands for α and β in the formula."""
+        """α and β of the formula."""
         return self.alpha, self.beta
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +52,7 @@ class MTAct(TAct):
     """mTAct is TAct with α² for α and β² for β: (α²x + 1 − α²)·σ((1 + β²)x)."""
 
     def effective(self) -> tuple[Tensor, Tensor]:
-        """What stands for α and β in the formula: their squares."""
+        """α² and β², which the formula takes for α and β."""
         return self.alpha.square(), self.beta.square()
 
 
@@ -109,5 +101,5 @@ class _TActFunction(torch.autograd.Function):
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
-    """What an activation computes in: float32, or more where x has more."""
+    """The number format to compute in: float32, or that of x where it is wider."""
     return torch.promote_types(x.dtype, torch.float32)
