@@ -8,9 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from senet_lab.compose import Command
-from senet_lab.config import CompareConfig
-from senet_lab.errors import UsageError
 from senet_lab.analysis.comparison import (
     compare_epochs,
     compare_finals,
@@ -19,11 +16,15 @@ from senet_lab.analysis.comparison import (
     sweep_baselines,
 )
 from senet_lab.analysis.grouping import Figure
+from senet_lab.compose import Command
+from senet_lab.config import CompareConfig
+from senet_lab.errors import UsageError
 from senet_lab.figures.sweep import figures_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import sweep_folder
 from senet_lab.runs.planning import make_writable
+from senet_lab.text import number
 
 PUBLISHED = "published"
 SHOWN = {
@@ -119,7 +120,7 @@ def _print(finals: pd.DataFrame) -> None:
         for heading in SHOWN.values():
             grid.add_column(heading)
         for row in rows[list(SHOWN)].itertuples(index=False):
-            grid.add_row(*(Text(_text(value)) for value in row))
+            grid.add_row(*(Text(value if isinstance(value, str) else number(value)) for value in row))
         Console().print(grid)
 
 
@@ -137,9 +138,3 @@ def _spans(epochs: pd.Series) -> str:
     """Increasing numbers in short: 0, 3–5."""
     spans = epochs.groupby((epochs.diff() != 1).cumsum()).agg(["min", "max"])
     return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in spans.to_numpy())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:.4f}"
-    return str(value)

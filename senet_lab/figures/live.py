@@ -12,15 +12,15 @@ from bokeh.models import ColumnDataSource, InlineStyleSheet, Plot
 from bokeh.models.widgets.markups import Div
 from bokeh.models.widgets.tables import DataTable, NumberFormatter, StringFormatter, TableColumn
 
+from senet_lab.analysis.curves import finals, notes
+from senet_lab.analysis.grouping import Figure, Run, group, read_run, with_runs
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.analysis.curves import finals, notes
-from senet_lab.analysis.grouping import Figure, Run, group, read_run, with_runs
 from senet_lab.figures.page import TEMPLATES, table
 from senet_lab.figures.sweep import UNREADABLE
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import Plan, PlannedRun, plan_file, read_plan
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import FINAL, Survey, living_status
 
 TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, UNREADABLE)

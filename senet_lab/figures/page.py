@@ -11,6 +11,8 @@ from bokeh.models import Plot
 from bokeh.resources import INLINE
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from senet_lab.text import MISSING, number
+
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -56,6 +58,8 @@ class Table:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    is_folded: bool = False
+    """Shown on request."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,11 @@ class Section:
     """Where those who cannot see the plot find what it shows."""
 
 
-def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str]) -> Table:
+def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str], is_folded: bool = False) -> Table:
     """The columns of `frame` that `headings` names, under those names."""
     values = frame[list(headings)].itertuples(index=False)
-    return Table(caption, list(headings.values()), [[_cell(value) for value in row] for row in values])
+    rows = [[_cell(value) for value in row] for row in values]
+    return Table(caption, list(headings.values()), rows, is_folded)
 
 
 def _cell(value: Any) -> Cell:
@@ -92,11 +97,11 @@ def _cell(value: Any) -> Cell:
     if isinstance(value, str):
         return Cell(value, value)
     if pd.isna(value):
-        return Cell("–", 1e300)  # sorted last
+        return Cell(MISSING, 1e300)  # sorted last
     if isinstance(value, bool):
         text = "yes" if value else "no"
         return Cell(text, text)
-    return Cell(f"{value:.4f}" if isinstance(value, float) else str(value), float(value))
+    return Cell(number(value), float(value))
 
 
 def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
@@ -105,11 +110,12 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     Args:
         title: of the page.
         lead: sentences under the title.
-        sections: in reading order; their plots are made for a browser (`charts.make_interactive`).
+        sections: in reading order; their plots are made for a browser (`charts.make_interactive`). A lone
+            section shows no heading of its own: the page's title is enough.
     """
     plots = [section.plot for section in sections if section.plot is not None]
-    for number, plot in enumerate(plots):
-        plot.name = f"plot {number}"  # by which the template finds its place
+    for place, plot in enumerate(plots):
+        plot.name = f"plot {place}"  # by which the template finds its place
     template = TEMPLATES.get_template("page.html.jinja")
     text: dict[str, Any] = {"lead": lead, "sections": sections}
     if not plots:

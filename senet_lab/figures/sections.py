@@ -8,19 +8,19 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from senet_lab.analysis.baselines import source_note
+from senet_lab.analysis.comparison import DIGITISED_TOLERANCE, WIDENING
+from senet_lab.analysis.curves import notes
+from senet_lab.analysis.grouping import MISSING, Figure, Run
+from senet_lab.analysis.statistics import what_it_can_show
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
 from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
-from senet_lab.analysis.comparison import DIGITISED_TOLERANCE, WIDENING
-from senet_lab.analysis.curves import notes
-from senet_lab.analysis.grouping import MISSING, Figure, Run
 from senet_lab.figures.page import Link, Listing, Section, Table, table
-from senet_lab.analysis.baselines import source_note
-from senet_lab.analysis.statistics import what_it_can_show
 from senet_lab.figures.sweep import UNREADABLE
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import Plan
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import living_status
 
 FINAL_HEADINGS = {

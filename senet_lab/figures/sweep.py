@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from senet_lab.compose import Command
 from senet_lab.analysis.grouping import Figure, group, read_runs
+from senet_lab.compose import Command
 
 UNREADABLE = "unreadable"
 """The state of a run whose record is damaged."""

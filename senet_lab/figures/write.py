@@ -37,8 +37,8 @@ def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Seq
 
 
 def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
-    # Here, because bokeh and chartify take a second to import, and errors should not wait for it.
-    from senet_lab.figures.export import BrowserError, find_chromium, headless_chromium
+    # Here, because bokeh and selenium take a second to import, and errors should not wait for it.
+    from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
 
     if not formats:
         return True
@@ -49,10 +49,8 @@ def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[s
     try:
         with headless_chromium(*found) as render:
             for name, drawing in drawings.items():
-                svg, png = render(drawing)
-                for form, content in (("png", png), ("svg", svg)):
-                    if form in formats:
-                        _write(folder / f"{name}.{form}", content)
+                for form, content in render(drawing, formats).items():
+                    _write(folder / f"{name}.{form}", content)
     except BrowserError as error:
         print(f"Chromium failed, so PNG and SVG are not all written: {error}", file=sys.stderr)
         return False

@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from senet_lab.background import Background
 from senet_lab.compose import Command
 from senet_lab.files import write_atomic
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import NOT_RESULTS, PlannedRun
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import FINAL, Survey
 from senet_lab.trackers.pictures import Pictures
 from senet_lab.trackers.tracker import Curve, TrackedRun, Tracker

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from senet_lab.compose import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import RunDirectory, State
 
 if TYPE_CHECKING:
-    from senet_lab.figures.export import Render
+    from senet_lab.figures.browser import Render
 
 
 class Pictures:
@@ -44,10 +44,11 @@ class Pictures:
         # Here, because they take a second to import.
         import numpy as np
 
-        from senet_lab.figures.charts import draw
         from senet_lab.analysis.curves import notes
-        from senet_lab.figures.export import BrowserError, compile_chart, find_chromium, headless_chromium
         from senet_lab.analysis.grouping import group, read_run
+        from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
+        from senet_lab.figures.charts import draw
+        from senet_lab.figures.export import compile_chart
         from senet_lab.figures.sweep import templates_of
         from senet_lab.figures.write import INSTALL
 
@@ -65,7 +66,7 @@ class Pictures:
             drawing = compile_chart(chart, remarks, seen.metrics)
             if self._render is None:
                 self._render = self._browser.enter_context(headless_chromium(*found))
-            return {"error": self._render(drawing)[1]}
+            return {"error": self._render(drawing, ["png"])["png"]}
         except (BrowserError, UsageError) as error:
             return self._none(str(error))
 

@@ -11,7 +11,7 @@ from typing import Any
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.action_chains import ActionChains
 
-from senet_lab.figures.export import FLAGS, find_chromium
+from senet_lab.figures.browser import FLAGS, find_chromium
 
 
 @contextmanager

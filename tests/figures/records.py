@@ -25,6 +25,8 @@ TEMPLATES = {
     "line": "${activation.label}",
     "style": "${activation.style}",
 }
+NOTE = "Missing: nothing but <b>a note</b>."
+"""Stands under the tests' drawing."""
 HEADER = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
 
 

@@ -17,7 +17,7 @@ from support import tiny
 from sweeps import start, statuses, sweep
 
 from senet_lab.cli import main
-from senet_lab.figures.export import find_chromium
+from senet_lab.figures.browser import find_chromium
 from senet_lab.records.run import RunDirectory, find_runs
 from senet_lab.training.loop import Training
 

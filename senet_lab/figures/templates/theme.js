@@ -7,7 +7,7 @@
     const style = getComputedStyle(document.documentElement)
     const [paper, ink, faint, line] = ["paper", "ink", "faint", "line"].map((name) => style.getPropertyValue(`--${name}`).trim())
     for (const plot of figures()) {
-      plot.setv({background_fill_color: paper, border_fill_color: paper, outline_line_color: line, border_line_color: null}, local)
+      plot.setv({background_fill_color: paper, border_fill_color: paper, outline_line_color: line, border_line_color: paper}, local)
       for (const part of [...plot.left, ...plot.right, ...plot.above, ...plot.below, ...plot.center]) {
         if (part.type.endsWith("Axis")) part.setv({major_label_text_color: faint, axis_label_text_color: ink, axis_line_color: faint, major_tick_line_color: faint}, local)
         if (part.type === "Grid") part.setv({grid_line_color: part.dimension === 1 ? line : null}, local)

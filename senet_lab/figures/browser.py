@@ -1,0 +1,177 @@
+"""A headless Chromium that renders one drawing after another to PNG and SVG."""
+
+import base64
+import ctypes
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bokeh.resources import INLINE
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import ChromeOptions, ChromeService, Remote
+from selenium.webdriver.chrome.remote_connection import ChromeRemoteConnection
+from selenium.webdriver.common.proxy import Proxy, ProxyType
+from selenium.webdriver.remote.client_config import ClientConfig
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from senet_lab.figures.export import Drawing
+
+SCALE = 2
+"""PNG pixels for each CSS pixel: sharp in print."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # Chromium refuses to start as root otherwise; the one page it opens is ours
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+    "--remote-debugging-pipe",  # a pipe closes when chromedriver dies, and Chromium ends with it
+)
+LONGEST_FOLDER = 30
+"""Bytes of a temporary folder's name, so that what Chromium adds to its socket's stays within 108."""
+
+RENDER = """
+const [item, done] = arguments
+const nextFrame = () => new Promise(requestAnimationFrame)
+globalThis.previous?.clear()
+document.body.replaceChildren(document.createElement("div"))
+Bokeh.embed.embed_item(JSON.parse(item), document.body.firstChild).then(async (views) => {
+  globalThis.previous = views
+  const [view] = views
+  const drawing = view.model.document
+  if (!drawing.is_idle)
+    await new Promise((resolve) => drawing.idle.connect(resolve))
+  // Bokeh lays an SVG legend out before it has sized the swatches, so lay out again once they are painted.
+  await nextFrame()
+  await nextFrame()
+  view.invalidate_layout()
+  await nextFrame()
+  await nextFrame()
+  done({svg: view.export("svg").ctx.get_serialized_svg(true)})
+}).catch((error) => done({error: String(error)}))
+"""
+
+
+class BrowserError(Exception):
+    """The browser did not do its work: one line that says what happened."""
+
+
+Render = Callable[["Drawing", Collection[str]], dict[str, bytes]]
+"""From a drawing and formats (`png`, `svg`) to a file's content by format."""
+
+
+def find_chromium() -> tuple[str, str] | None:
+    """The paths of Chromium and of its driver; None where either is not installed."""
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    return (browser, driver) if browser and driver else None
+
+
+@contextmanager
+def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterator[Render]:
+    """A browser that renders drawings to SVG with real text and PNG at `SCALE`.
+
+    Whatever happens, its processes are gone afterwards: they are one process group, which is killed,
+    and the kernel ends them with this process should that be killed.
+
+    Args:
+        browser: path of Chromium, as `find_chromium` gives it.
+        driver: path of chromedriver.
+        limit: seconds after which starting, or one drawing, counts as hanging.
+
+    Raises:
+        BrowserError: the browser did not start, died, hung, or reported an error.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="senet-lab-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
+        options = ChromeOptions()
+        options.binary_location = browser
+        for flag in (*FLAGS, f"--user-data-dir={folder}/profile"):
+            options.add_argument(flag)
+        # Started here, so that selenium never looks for a driver to download.
+        service = ChromeService(
+            executable_path=driver,
+            env={**os.environ, "HOME": folder, "TMPDIR": folder},
+            popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent},
+        )
+        page = Path(folder, "page.html")
+        head = f'<!DOCTYPE html><meta charset="utf-8">{INLINE.render()}'
+        page.write_text(f'{head}<body style="margin: 0">', "utf-8")
+
+        def render(drawing: "Drawing", formats: Collection[str]) -> dict[str, bytes]:
+            size = {"width": drawing.width, "height": drawing.height, "deviceScaleFactor": SCALE}
+            with _limited(service, limit):
+                chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**size, "mobile": False})
+                result = chrome.execute_async_script(RENDER, drawing.item)
+                if "error" in result:
+                    raise BrowserError(result["error"])
+                files = {"svg": result["svg"].encode()}
+                if "png" in formats:
+                    shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+                    files["png"] = base64.b64decode(shot["data"])
+            return {form: files[form] for form in formats}
+
+        try:
+            with _limited(service, limit):
+                service.start()
+                direct = Proxy({"proxyType": ProxyType.DIRECT})  # the driver is on this machine
+                client = ClientConfig(service.service_url, proxy=direct)
+                connection = ChromeRemoteConnection(service.service_url, client_config=client)
+                chrome = Remote(connection, options=options)
+                chrome.set_script_timeout(limit)
+                chrome.get(page.as_uri())
+            yield render
+        finally:
+            _kill(service)
+
+
+def _short_folder() -> str:
+    """The folder for temporary files, unless its name is so long that Chromium could not open its socket."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
+
+
+@contextmanager
+def _limited(service: ChromeService, limit: float) -> Iterator[None]:
+    """Kill the browser when the body takes longer than `limit` seconds; its errors become `BrowserError`."""
+    deadline = time.monotonic() + limit
+    watchdog = threading.Timer(limit, _kill, [service])
+    watchdog.start()
+    try:
+        yield
+    except (WebDriverException, HTTPError, OSError) as error:
+        late = time.monotonic() >= deadline
+        reason = f"no answer in {limit:g} s" if late else str(error).partition("\n")[0]
+        raise BrowserError(reason) from error
+    finally:
+        watchdog.cancel()
+
+
+def _kill(service: ChromeService) -> None:
+    process = getattr(service, "process", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    """Linux: have the kernel kill this child when its parent dies, however it dies."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
