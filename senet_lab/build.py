@@ -108,7 +108,7 @@ def build_optimizer(node: Node, network: nn.Module, lr: float) -> torch.optim.Op
     ways = {key: True for key, holds in wanted.items() if holds and key in takes}
     optimizer = _build("optimizer", node, params=parameters, lr=lr, **ways)
     if device == "cpu":
-        cpu.quicken_optimizer(optimizer)
+        cpu.use_fast_optimizer(optimizer)
     return optimizer
 
 

@@ -17,21 +17,21 @@ CLOSE = {"rtol": 0, "atol": 1e-12}
 
 
 def assert_same(plain: nn.Module, image: tuple[int, int, int, int], kind: type[nn.Module]) -> None:
-    """Outputs and all gradients of `plain` and its quickened copy, in both layouts."""
+    """Outputs and all gradients of `plain` and its fast copy, in both layouts."""
     plain = plain.double()
-    quick = copy.deepcopy(plain).to(memory_format=torch.channels_last)
-    cpu.quicken(quick)
-    assert type(quick) is kind
+    fast = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    cpu.use_fast_layers(fast)
+    assert type(fast) is kind
     one = torch.randn(image, dtype=torch.float64, requires_grad=True)
     other = one.detach().clone(memory_format=torch.channels_last).requires_grad_()
-    out, quick_out = plain(one), quick(other)
-    torch.testing.assert_close(quick_out, out, **CLOSE)
+    out, fast_out = plain(one), fast(other)
+    torch.testing.assert_close(fast_out, out, **CLOSE)
     grad = torch.randn_like(out)
     out.backward(grad)
-    quick_out.backward(grad)
+    fast_out.backward(grad)
     assert one.grad is not None
     torch.testing.assert_close(other.grad, one.grad, **CLOSE)
-    for (name, parameter), twin in zip(plain.named_parameters(), quick.parameters(), strict=True):
+    for (name, parameter), twin in zip(plain.named_parameters(), fast.parameters(), strict=True):
         torch.testing.assert_close(twin.grad, parameter.grad, msg=name, **CLOSE)
 
 
@@ -50,12 +50,12 @@ def assert_same(plain: nn.Module, image: tuple[int, int, int, int], kind: type[n
         {"out_channels": 10, "kernel_size": 1, "padding": 1},
     ],
 )
-def test_a_quick_convolution_is_the_plain_one(
+def test_a_fast_convolution_is_the_plain_one(
     layer: dict[str, int], size: int, stride: int | tuple[int, int], bias: bool
 ) -> None:
     torch.manual_seed(0)
     plain = nn.Conv2d(6, stride=stride, bias=bias, **layer)
-    assert_same(plain, (5, 6, size, size), cpu.QuickConv2d)
+    assert_same(plain, (5, 6, size, size), cpu.FastConv2d)
 
 
 @pytest.mark.parametrize(
@@ -70,34 +70,34 @@ def test_other_kinds_of_convolution_are_left_alone(layer: nn.Conv2d) -> None:
 
 
 def test_padding_by_name_and_maps_that_are_not_square() -> None:
-    assert_same(nn.Conv2d(6, 4, 3, padding="same"), (2, 6, 2, 2), cpu.QuickConv2d)
-    assert_same(nn.Conv2d(6, 4, 3, padding=1), (2, 6, 1, 2), cpu.QuickConv2d)
-    assert_same(nn.Conv2d(6, 6, 3, padding=1, groups=6), (2, 6, 1, 2), cpu.QuickConv2d)
+    assert_same(nn.Conv2d(6, 4, 3, padding="same"), (2, 6, 2, 2), cpu.FastConv2d)
+    assert_same(nn.Conv2d(6, 4, 3, padding=1), (2, 6, 1, 2), cpu.FastConv2d)
+    assert_same(nn.Conv2d(6, 6, 3, padding=1, groups=6), (2, 6, 1, 2), cpu.FastConv2d)
 
 
-def test_the_quick_average_is_the_plain_one() -> None:
-    assert_same(nn.AdaptiveAvgPool2d(1), (3, 6, 4, 4), cpu.QuickAvgPool2d)
+def test_the_fast_average_is_the_plain_one() -> None:
+    assert_same(nn.AdaptiveAvgPool2d(1), (3, 6, 4, 4), cpu.FastAvgPool2d)
 
 
 def test_a_tiny_map_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ways around are taken: no convolution runs on these shapes."""
-    quick = nn.Conv2d(6, 4, 3, padding=1)
-    cpu.quicken(quick)
+    fast = nn.Conv2d(6, 4, 3, padding=1)
+    cpu.use_fast_layers(fast)
     monkeypatch.setattr(torch.nn.functional, "conv2d", None)
     for size in (1, 2):
-        assert quick(torch.randn(3, 6, size, size)).shape == (3, 4, size, size)
+        assert fast(torch.randn(3, 6, size, size)).shape == (3, 4, size, size)
 
 
 @pytest.mark.parametrize("last", [nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1, stride=2)])
 def test_gradients_stay_in_channels_last(last: nn.Module) -> None:
     """The backward passes of batch norm and activations are several times slower where they do not."""
     x = torch.randn(4, 6, 2, 2).contiguous(memory_format=torch.channels_last).requires_grad_()
-    quick = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), copy.deepcopy(last))
-    cpu.quicken(quick)
-    hidden = quick[0](x)
+    fast = nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), copy.deepcopy(last))
+    cpu.use_fast_layers(fast)
+    hidden = fast[0](x)
     seen = [hidden]
     hidden.register_hook(seen.append)
-    quick[1](hidden).square().sum().backward()
+    fast[1](hidden).square().sum().backward()
     assert len(seen) == 2
     for tensor in seen:
         assert tensor.is_contiguous(memory_format=torch.channels_last)
@@ -128,16 +128,16 @@ def test_tact_in_pieces_is_tact(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_quick_mish_is_mish(dtype: torch.dtype) -> None:
+def test_the_fast_mish_is_mish(dtype: torch.dtype) -> None:
     """Against float64 over all magnitudes, value and slope; bfloat16 rounds once, at the end."""
-    quick = nn.Mish()
-    cpu.quicken(quick)
-    assert type(quick) is cpu.QuickMish
+    fast = nn.Mish()
+    cpu.use_fast_layers(fast)
+    assert type(fast) is cpu.FastMish
     x = torch.cat([torch.linspace(-100, 100, 90_001), torch.tensor([-1e4, -0.0, 1e4])]).to(dtype)
     x.requires_grad_()
     exact = x.detach().double().requires_grad_()
     value = exact * torch.tanh(F.softplus(exact))
-    out = quick(x)
+    out = fast(x)
     (slope,) = torch.autograd.grad(out.sum(), x)
     (exact_slope,) = torch.autograd.grad(value.sum(), exact)
     # Some ten operations of half a rounding each.
@@ -159,14 +159,14 @@ def test_the_quick_mish_is_mish(dtype: torch.dtype) -> None:
 def test_pieces_of_any_layout(kind: type[nn.Module], layout: Callable[[Tensor], Tensor]) -> None:
     """However the input lies in memory, and whether or not its gradient lies alike."""
     act = nn.Mish() if kind is nn.Mish else TAct(8, 0.25, 0.5)
-    quick = nn.Sequential(act)
-    cpu.quicken(quick)
+    fast = nn.Sequential(act)
+    cpu.use_fast_layers(fast)
     x = layout(torch.randn(9, 8, 50, 50)).requires_grad_()  # more than one piece
     assert x.numel() > PIECE
     grad = torch.randn(9, 8, 50, 50)
     exact = x.detach().double().requires_grad_()
     plain = F.mish(exact) if kind is nn.Mish else (0.25 * exact + 0.75) * (1.5 * exact).sigmoid()
-    out = quick(x)
+    out = fast(x)
     torch.testing.assert_close(out.double(), plain, rtol=1e-5, atol=1e-5)
     (got,) = torch.autograd.grad(out, x, grad)
     (want,) = torch.autograd.grad(plain, exact, grad.double())
@@ -174,29 +174,29 @@ def test_pieces_of_any_layout(kind: type[nn.Module], layout: Callable[[Tensor], 
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
-def test_the_quick_adam_is_adam(amsgrad: bool) -> None:
+def test_the_fast_adam_is_adam(amsgrad: bool) -> None:
     """Weights and state bit by bit, also from a state that plain Adam saved, in whatever layout."""
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(32, 3))
     plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    quick = copy.deepcopy(plain)
+    fast = copy.deepcopy(plain)
     settings = {"lr": 0.01, "weight_decay": 0.1, "amsgrad": amsgrad, "fused": True}
     one = torch.optim.Adam(plain.parameters(), **settings)
-    other = torch.optim.Adam(quick.parameters(), **settings)
-    cpu.quicken_optimizer(other)
-    assert type(other) is cpu.QuickAdam
+    other = torch.optim.Adam(fast.parameters(), **settings)
+    cpu.use_fast_optimizer(other)
+    assert type(other) is cpu.FastAdam
     for step in range(4):
         if step == 2:
             saved = copy.deepcopy(one.state_dict())
             saved["state"][0]["exp_avg"] = saved["state"][0]["exp_avg"].contiguous()
             other.load_state_dict(saved)
         x = torch.randn(5, 6, 4, 4)
-        for network, optimizer in ((plain, one), (quick, other)):
+        for network, optimizer in ((plain, one), (fast, other)):
             optimizer.zero_grad()
             network(x).square().sum().backward()
             optimizer.step()
         for key, value in plain.state_dict().items():
-            assert torch.equal(quick.state_dict()[key], value)
+            assert torch.equal(fast.state_dict()[key], value)
         expected, found = one.state_dict(), other.state_dict()
         assert found["param_groups"] == expected["param_groups"]
         for index, state in expected["state"].items():
@@ -210,7 +210,7 @@ def test_adam_finds_its_tensors_in_the_order_of_memory() -> None:
     """Where a kernel would copy them, all of them are turned."""
     layer = nn.Conv2d(6, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
-    cpu.quicken_optimizer(optimizer)
+    cpu.use_fast_optimizer(optimizer)
     layer(torch.randn(2, 6, 4, 4)).sum().backward()
     lists: list[list[Tensor]] = [[] for _ in range(6)]
     optimizer._init_group(optimizer.param_groups[0], *lists)

@@ -22,9 +22,9 @@ LAYOUTS = {
 
 def distances(kind: str, dtype: torch.dtype, layout: str) -> list[float]:
     """Of output and gradients from the exact ones, over what rounding may take."""
-    from senet_lab.training.cuda.tact import BLOCK, QuickMTAct, QuickTAct
+    from senet_lab.training.cuda.tact import BLOCK, FastMTAct, FastTAct
 
-    act = {"tact": QuickTAct, "mtact": QuickMTAct}[kind](4, 0.25, 0.5)
+    act = {"tact": FastTAct, "mtact": FastMTAct}[kind](4, 0.25, 0.5)
     x = LAYOUTS[layout](3 * torch.randn(5, 4, 25, 20).to(dtype))
     assert x.numel() % BLOCK
     # The interpreter cuts bfloat16 off where a GPU rounds.
@@ -64,12 +64,12 @@ def test_the_kernels_compile(capability: int, dtype: str) -> None:
         assert ".local" not in compiled.asm["ptx"]  # nothing is spilled to memory
 
 
-def test_scalar_coefficients_are_quickened_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scalar_coefficients_are_made_fast_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "triton_works", lambda: True)
     network = nn.Sequential(TAct(4, 0.1, 0.2), MTAct(4, 0.1, 0.2), TAct(4, 0.1, 0.2, per_channel=True))
     before = network.state_dict()
-    cuda.quicken(network)
-    assert [type(module).__name__ for module in network] == ["QuickTAct", "QuickMTAct", "TAct"]
+    cuda.use_fast_layers(network)
+    assert [type(module).__name__ for module in network] == ["FastTAct", "FastMTAct", "TAct"]
     assert network[1].effective()[0].item() == pytest.approx(0.1**2)
     after = network.state_dict()
     assert before.keys() == after.keys()
@@ -82,5 +82,5 @@ def test_without_a_compiler_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", "")
     assert not cuda.triton_works()
     network = nn.Sequential(TAct(4, 0.1, 0.2))
-    cuda.quicken(network)
+    cuda.use_fast_layers(network)
     assert type(network[0]) is TAct

@@ -127,7 +127,7 @@ def test_compiled_steps_are_near_plain_ones(tmp_path: Path, cuda_graph: bool) ->
 def test_the_kernels_of_tact_round_once(kind: type[TAct], dtype: torch.dtype) -> None:
     act = kind(8, 0.25, 0.5).cuda()
     network = nn.Sequential(act)
-    cuda.quicken(network)
+    cuda.use_fast_layers(network)
     assert type(act) is not kind
     x, grad = (3 * torch.randn(64, 8, 33, 33, device="cuda").to(dtype) for _ in range(2))
     once = {torch.float32: 0.0, torch.bfloat16: 2.0**-8}[dtype]

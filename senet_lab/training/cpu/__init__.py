@@ -1,7 +1,4 @@
-"""What makes a step faster on a CPU and leaves what it computes as it is.
-
-`docs/performance.md` says what each of these gains.
-"""
+"""Drop-in CPU fast paths with the same values; `docs/performance.md` says what each gains."""
 
 import ctypes
 from functools import lru_cache
@@ -9,18 +6,18 @@ from functools import lru_cache
 import torch
 from torch import nn
 
-from senet_lab.training.cpu.layers import QuickAvgPool2d, QuickConv2d
-from senet_lab.training.cpu.mish import QuickMish
-from senet_lab.training.cpu.optimizer import QuickAdam
+from senet_lab.training.cpu.layers import FastAvgPool2d, FastConv2d
+from senet_lab.training.cpu.mish import FastMish
+from senet_lab.training.cpu.optimizer import FastAdam
 
 __all__ = [
-    "QuickAdam",
-    "QuickAvgPool2d",
-    "QuickConv2d",
-    "QuickMish",
+    "FastAdam",
+    "FastAvgPool2d",
+    "FastConv2d",
+    "FastMish",
     "keep_memory",
-    "quicken",
-    "quicken_optimizer",
+    "use_fast_layers",
+    "use_fast_optimizer",
 ]
 
 
@@ -38,18 +35,18 @@ def keep_memory() -> None:
         mallopt(m_mmap_max, 0)
 
 
-def quicken(network: nn.Module) -> None:
-    """Give the network's layers ways around what is slow on a CPU; their parameters stay what they are."""
+def use_fast_layers(network: nn.Module) -> None:
+    """Switch layers that PyTorch computes slowly to their fast classes, in place; parameters stay."""
     for module in network.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.dilation == (1, 1):
-            module.__class__ = QuickConv2d
+            module.__class__ = FastConv2d
         elif type(module) is nn.AdaptiveAvgPool2d and module.output_size == 1:
-            module.__class__ = QuickAvgPool2d
+            module.__class__ = FastAvgPool2d
         elif type(module) is nn.Mish and not module.inplace:
-            module.__class__ = QuickMish
+            module.__class__ = FastMish
 
 
-def quicken_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer a way around what is slow on a CPU; its state stays what it is."""
+def use_fast_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Switch Adam to `FastAdam`, in place; its state stays."""
     if type(optimizer) is torch.optim.Adam:
-        optimizer.__class__ = QuickAdam
+        optimizer.__class__ = FastAdam

@@ -1,4 +1,4 @@
-"""Layers that go around what is slow in PyTorch's own on a CPU, with the same parameters and results."""
+"""Layers that avoid slow CPU kernels of PyTorch, with the same parameters and results."""
 
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ FEW_PIXELS = 8192
 """Pixels of a batch up to which a 1×1 convolution is faster as a matrix product."""
 
 
-class QuickConv2d(nn.Conv2d):
+class FastConv2d(nn.Conv2d):
     """An `nn.Conv2d` that treats tiny maps and strided depthwise convolutions apart."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -93,7 +93,7 @@ def _weighted_sums(x: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-class QuickAvgPool2d(nn.AdaptiveAvgPool2d):
+class FastAvgPool2d(nn.AdaptiveAvgPool2d):
     """An average over all pixels whose gradient is in channels_last."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002

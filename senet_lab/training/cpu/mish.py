@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from senet_lab.networks.pieces import dense, pieces
 
 
-class QuickMish(nn.Mish):
+class FastMish(nn.Mish):
     """Mish looked up in bfloat16, whose 65,536 values fit into a table, and with one σ in wider formats."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class QuickAdam(torch.optim.Adam):
+class FastAdam(torch.optim.Adam):
     """Adam whose fused kernel gets channels_last tensors in the order of their memory.
 
     It works on contiguous tensors and copies all others forth and back: the weights of convolutions, their

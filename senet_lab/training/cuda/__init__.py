@@ -1,4 +1,4 @@
-"""What makes a step faster on CUDA and leaves what it computes as it is."""
+"""Drop-in CUDA fast paths with the same values."""
 
 import os
 import shutil
@@ -10,22 +10,22 @@ from torch.utils._triton import has_triton
 
 from senet_lab.networks.activations import MTAct, TAct
 
-__all__ = ["quicken", "triton_works"]
+__all__ = ["triton_works", "use_fast_layers"]
 
 
-def quicken(network: nn.Module) -> None:
-    """Give TAct and mTAct one kernel each way; their coefficients stay what they are.
+def use_fast_layers(network: nn.Module) -> None:
+    """Switch TAct and mTAct to one Triton kernel each way, in place; their coefficients stay.
 
-    Where Triton does not work, or with a pair of coefficients a channel, nothing happens.
+    Nothing happens where Triton does not work, or to those with coefficients per channel.
     """
     if not triton_works():
         return
-    from senet_lab.training.cuda.tact import QuickMTAct, QuickTAct
+    from senet_lab.training.cuda.tact import FastMTAct, FastTAct
 
     for module in network.modules():
-        for plain, quick in ((TAct, QuickTAct), (MTAct, QuickMTAct)):
+        for plain, fast in ((TAct, FastTAct), (MTAct, FastMTAct)):
             if type(module) is plain and not module.alpha.ndim:
-                module.__class__ = quick
+                module.__class__ = fast
 
 
 def triton_works() -> bool:

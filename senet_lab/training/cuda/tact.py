@@ -18,7 +18,7 @@ BLOCK = 1024
 """Elements of one program: in half precision, a load of 16 bytes for each of its 128 threads."""
 
 
-class QuickTAct(TAct):
+class FastTAct(TAct):
     """TAct of float32 or half-precision maps; computed in float32 and rounded once, as the plain one is."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class QuickTAct(TAct):
         return _Function.apply(x, *self.effective())
 
 
-class QuickMTAct(QuickTAct, MTAct):
+class FastMTAct(FastTAct, MTAct):
     """The same with squared coefficients."""
 
 
