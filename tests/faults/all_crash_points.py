@@ -1,0 +1,92 @@
+"""A fault at every point of a small sweep in turn, and the same command again after each.
+
+    python tests/faults/all_crash_points.py
+
+takes train, extend, plot and report of plain runs, then train and extend of runs that share a process. A
+trial is one fault in one command. It is wrong where the same command then does not give what nobody disturbed
+has, trains an epoch again that was safely down, or leaves a file behind; and where the disturbed one says 0
+without being done, or ends in a traceback. The folders of wrong ones stay.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from crash_points import Stage, Trial, faults_of, stages
+from shim import Server, build
+
+VARIANTS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
+    "plain": ((), 1, ("train", "extend", "plot", "report")),
+    "packed": (("pack=2", "checkpoint.keep=true"), 2, ("train", "extend")),
+}
+"""Overrides of the sweep, runs that share a process, commands."""
+
+
+def run(variant: str, folder: Path, servers: int, every: int) -> int:
+    """Take every trial of a variant and say how many went wrong."""
+    overrides, together, names = VARIANTS[variant]
+    folder.mkdir()
+    library = build(folder)
+    idle: SimpleQueue[tuple[Server, Path, dict[str, Stage]]] = SimpleQueue()
+
+    def one(name: str, trial: Trial) -> list[str]:
+        server, own, found = idle.get()
+        wrong = faults_of(server, found[name], own, trial, together)
+        for sentence in wrong:
+            print(f"{variant} {name}: {sentence}", flush=True)
+        if wrong:
+            shutil.copytree(own / "sweep" / "outputs", folder / "wrong" / f"{name} {trial}")
+        idle.put((server, own, found))
+        return wrong
+
+    with ExitStack() as stack:
+        for number in range(servers):
+            own = folder / str(number)
+            own.mkdir()
+            server = stack.enter_context(Server(library))
+            found = stages(server, own, *overrides)
+            idle.put((server, own, found))
+        pool = stack.enter_context(ThreadPoolExecutor(servers))
+        return sum(_trials(variant, name, found[name], every, partial(one, name), pool) for name in names)
+
+
+def _trials(
+    variant: str, name: str, stage: Stage, every: int, one: Callable[[Trial], list[str]], pool: Executor
+) -> int:
+    trials = list(stage.trials())[::every]
+    wrong = [trial for trial, told in zip(trials, pool.map(one, trials), strict=True) if told]
+    kinds = Counter(trial.kind for trial in trials)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    print(f"{variant} {name}: {len(stage.kinds)} points, {len(trials)} trials ({told}), {len(wrong)} wrong")
+    return len(wrong)
+
+
+def _run() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("variants", nargs="*", default=list(VARIANTS), help=", ".join(VARIANTS))
+    parser.add_argument("--servers", type=int, default=2, help="trials at a time")
+    parser.add_argument("--every", type=int, default=1, help="take each n-th trial alone")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="crash_points_"))
+    wrong = sum(
+        run(variant, folder / variant, options.servers, options.every) for variant in options.variants
+    )
+    if wrong:
+        print(f"{wrong} trials went wrong: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_run())
