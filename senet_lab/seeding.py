@@ -23,6 +23,8 @@ class Stream(IntEnum):
     EPOCH = 2
     GLOBAL = 3
     """Draws inside networks, such as dropout's, from the generators that libraries share."""
+    SPLIT = 4
+    """Members of a data set's validation part, from a seed of its own."""
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from senet_lab.data.datasets import Digits, load
+from senet_lab.data.dataset import load
+from senet_lab.data.datasets import Digits
 from senet_lab.networks.activations import MTAct, TAct
 
 TINY_MODEL = ("model=resnet18", "model.depths=[1,1]", "model.widths=[8,16]")

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from senet_lab.data.datasets import ImageData, InMemory
+from senet_lab.data.dataset import ImageData, InMemory
 from senet_lab.errors import UsageError
 
 NEEDED = "x_train, y_train, x_test, y_test"
@@ -26,6 +26,7 @@ class Arrays(InMemory):
     Args:
         path: the file. Images are uint8 (N, H, H, C), C = 1 or 3; labels are integers (N,) from 0.
         classes: number of classes; without it, the labels of `y_train` must use each of 0..K-1, and K it is.
+        validation, split_seed: see `Split`.
     """
 
     path: str | None
@@ -37,8 +38,8 @@ class Arrays(InMemory):
         return self._image_shape("x_train")[1]
 
     @property
-    def train_images(self) -> int:
-        """Number of training images, from the file's header."""
+    def all_train_images(self) -> int:
+        """See `Split`; from the file's header."""
         return self._image_shape("x_train")[0]
 
     @property

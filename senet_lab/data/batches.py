@@ -15,6 +15,10 @@ TEST_BATCH = {"cpu": 500, "cuda": 1000}
 """Test images at a time. On a CPU, 1,000 are slower and take more memory than training does."""
 
 
+Part = tuple[Tensor, Tensor]
+"""Images and their labels."""
+
+
 class Batches(Protocol):
     """What the training loop asks of a data set.
 
@@ -23,15 +27,21 @@ class Batches(Protocol):
 
     train_images: int
     test_images: int
+    validation_images: int
+    """0 where no validation part was kept back."""
     share: slice
     """The part of each batch that this process takes; all of it by default."""
 
-    def train(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, generator: torch.Generator) -> Iterator[Part]:
         """One epoch: each image once, in an order and with an augmentation drawn from a CPU generator."""
         ...
 
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self) -> Iterator[Part]:
         """Each test image once, in order, never augmented."""
+        ...
+
+    def validation(self) -> Iterator[Part]:
+        """Each validation image once, in order, never augmented."""
         ...
 
 
@@ -44,6 +54,13 @@ def check_batch_size(train_images: int, batch_size: int) -> None:
         )
 
 
+class SizedDataset(Dataset):
+    """A data set of torch's whose length is known."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
 class ResidentBatches:
     """A data set that lives on the device as uint8 and is augmented there.
 
@@ -51,25 +68,18 @@ class ResidentBatches:
     nothing waits for the device. `draw` and `train_batch` are the halves of `train`.
 
     Args:
-        x_train, x_test: uint8 (N, H, H, 3) on the device.
-        y_train, y_test: int64 (N,) on the device.
+        train, test, validation: images uint8 (N, H, H, 3) and labels int64 (N,) on the device.
     """
 
-    def __init__(
-        self,
-        x_train: Tensor,
-        y_train: Tensor,
-        x_test: Tensor,
-        y_test: Tensor,
-        augment: Augment,
-        batch_size: int,
-    ) -> None:
-        check_batch_size(len(x_train), batch_size)
-        self.x_train, self.y_train, self.x_test, self.y_test = x_train, y_train, x_test, y_test
-        self.augment = augment.to(x_train.device)
+    def __init__(self, train: Part, test: Part, validation: Part, augment: Augment, batch_size: int) -> None:
+        self.x_train, self.y_train = train
+        self.test_part, self.validation_part = test, validation
+        self.train_images, self.test_images, self.validation_images = (
+            len(labels) for _, labels in (train, test, validation)
+        )
+        check_batch_size(self.train_images, batch_size)
+        self.augment = augment.to(self.x_train.device)
         self.batch_size = batch_size
-        self.train_images = len(x_train)
-        self.test_images = len(x_test)
         self.share = slice(None)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -79,12 +89,12 @@ class ResidentBatches:
         maps = self.augment.draw(self.train_images, self.x_train.shape[1], generator)
         return to_device(order, device), None if maps is None else to_device(maps, device)
 
-    def train_batch(self, indices: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor]:
+    def train_batch(self, indices: Tensor, maps: Tensor | None) -> Part:
         """The images and labels at `indices`, augmented by the rows of `maps`."""
         images = self.augment(self.x_train.index_select(0, indices), maps)
         return images, self.y_train.index_select(0, indices)
 
-    def train(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, generator: torch.Generator) -> Iterator[Part]:
         """See `Batches`; the last, smaller batch is kept."""
         order, maps = self.draw(generator)
         for start in range(0, self.train_images, self.batch_size):
@@ -92,37 +102,44 @@ class ResidentBatches:
             mine = None if maps is None else maps[batch][self.share]
             yield self.train_batch(order[batch][self.share], mine)
 
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self) -> Iterator[Part]:
         """See `Batches`."""
-        x_test, y_test = self.x_test[self.share], self.y_test[self.share]
-        size = TEST_BATCH[x_test.device.type]
-        for images, labels in zip(x_test.split(size), y_test.split(size), strict=True):
-            yield self.augment(images, None), labels
+        return self._in_order(*self.test_part)
+
+    def validation(self) -> Iterator[Part]:
+        """See `Batches`."""
+        return self._in_order(*self.validation_part)
+
+    def _in_order(self, images: Tensor, labels: Tensor) -> Iterator[Part]:
+        images, labels = images[self.share], labels[self.share]
+        size = TEST_BATCH[images.device.type]
+        for start in range(0, len(images), size):
+            yield self.augment(images[start : start + size], None), labels[start : start + size]
 
 
 class LoadedBatches:
     """A data set whose images are decoded by worker processes; flip, rotation and normalisation as elsewhere.
 
     Args:
-        train_set, test_set: map (index, seed) to an image uint8 (H, H, 3) and a label; what is random about
-            an image follows from its seed alone, so the number of workers changes nothing.
+        train_set, test_set, validation_set: map (index, seed) to an image uint8 (H, H, 3) and a label; what
+            is random about an image follows from its seed alone, so the number of workers changes nothing.
     """
 
     def __init__(
         self,
-        train_set: Dataset,
-        test_set: Dataset,
-        train_images: int,
-        test_images: int,
+        train_set: SizedDataset,
+        test_set: SizedDataset,
+        validation_set: SizedDataset,
         image_size: int,
         augment: Augment,
         batch_size: int,
         workers: int,
         device: torch.device,
     ) -> None:
-        check_batch_size(train_images, batch_size)
-        self.train_set, self.test_set = train_set, test_set
-        self.train_images, self.test_images = train_images, test_images
+        check_batch_size(len(train_set), batch_size)
+        self.train_set, self.test_set, self.validation_set = train_set, test_set, validation_set
+        self.train_images, self.test_images = len(train_set), len(test_set)
+        self.validation_images = len(validation_set)
         self.image_size = image_size
         self.augment = augment.to(device)
         self.batch_size = batch_size
@@ -130,7 +147,7 @@ class LoadedBatches:
         self.device = device
         self.share = slice(None)
 
-    def train(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, generator: torch.Generator) -> Iterator[Part]:
         """See `Batches`; the last, smaller batch is kept."""
         order = torch.randperm(self.train_images, generator=generator)
         seeds = torch.randint(2**62, (self.train_images,), generator=generator)
@@ -143,15 +160,20 @@ class LoadedBatches:
         for (images, labels), some in zip(loaded, batch_maps, strict=False):
             yield self.augment(images, some), labels
 
-    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self) -> Iterator[Part]:
         """See `Batches`."""
-        order = torch.arange(self.test_images)[self.share]
-        for images, labels in self._load(self.test_set, order, torch.zeros_like(order), self.batch_size):
+        return self._in_order(self.test_set)
+
+    def validation(self) -> Iterator[Part]:
+        """See `Batches`."""
+        return self._in_order(self.validation_set)
+
+    def _in_order(self, dataset: SizedDataset) -> Iterator[Part]:
+        order = torch.arange(len(dataset))[self.share]
+        for images, labels in self._load(dataset, order, torch.zeros_like(order), self.batch_size):
             yield self.augment(images, None), labels
 
-    def _load(
-        self, dataset: Dataset, order: Tensor, seeds: Tensor, batch_size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _load(self, dataset: SizedDataset, order: Tensor, seeds: Tensor, batch_size: int) -> Iterator[Part]:
         loader = DataLoader(
             dataset,
             batch_size=batch_size,

@@ -1,89 +1,14 @@
-"""Data sets: where images and labels come from, and what can be wrong with them, told before a run starts.
-
-A data set is a small frozen value; its constructor loads nothing.
-"""
+"""The data sets with a name: digits, and those that torchvision downloads."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from senet_lab.data.augment import Augment
-from senet_lab.data.batches import Batches, ResidentBatches
+from senet_lab.data.dataset import ImageData, InMemory
 from senet_lab.data.download import fetch
 from senet_lab.errors import UsageError
-
-
-class DataSet(Protocol):
-    """What the rest of the project asks of a data set."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; labels count from 0."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Pixels a side."""
-        ...
-
-    @property
-    def train_images(self) -> int:
-        """Number of training images."""
-        ...
-
-    def check(self) -> None:
-        """Raise `UsageError` in one line for all that can be known to be wrong; download what is missing."""
-        ...
-
-    def batches(self, augment: Augment, batch_size: int, device: torch.device) -> Batches:
-        """The data set on `device`."""
-        ...
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set in memory: images uint8 (N, H, H, 3), labels int64 (N,)."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
-class InMemory:
-    """A data set that fits in memory. A process loads it and puts it on a device once, for all its runs."""
-
-    def read(self) -> ImageData:
-        """Load and verify."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """See `DataSet`."""
-        load(self)
-
-    def batches(self, augment: Augment, batch_size: int, device: torch.device) -> ResidentBatches:
-        """See `DataSet`."""
-        return ResidentBatches(*_resident(self, device), augment=augment, batch_size=batch_size)
-
-
-@lru_cache(maxsize=4)
-def load(dataset: InMemory) -> ImageData:
-    """The data set's arrays; the same ones for equal data sets."""
-    return dataset.read()
-
-
-@lru_cache(maxsize=4)
-def _resident(dataset: InMemory, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    data = load(dataset)
-    x_train, y_train, x_test, y_test = (
-        torch.from_numpy(array).to(device) for array in (data.x_train, data.y_train, data.x_test, data.y_test)
-    )
-    return x_train, y_train, x_test, y_test
 
 
 @dataclass(frozen=True)
@@ -97,7 +22,7 @@ class Digits(InMemory):
 
     image_size: int = 8
     num_classes: ClassVar[int] = 10
-    train_images: ClassVar[int] = 1437
+    all_train_images: ClassVar[int] = 1437
 
     def check(self) -> None:
         """See `DataSet`."""
@@ -158,7 +83,7 @@ class Cifar10(Downloaded):
     name: ClassVar[str] = "cifar10"
     torchvision_name: ClassVar[str] = "CIFAR10"
     num_classes: ClassVar[int] = 10
-    train_images: ClassVar[int] = 50_000
+    all_train_images: ClassVar[int] = 50_000
 
     def open(self, folder: Path, download: bool) -> ImageData:
         """See `Downloaded`."""
@@ -184,7 +109,7 @@ class SVHN(Downloaded):
 
     name: ClassVar[str] = "svhn"
     num_classes: ClassVar[int] = 10
-    train_images: ClassVar[int] = 73_257
+    all_train_images: ClassVar[int] = 73_257
 
     def open(self, folder: Path, download: bool) -> ImageData:
         """See `Downloaded`."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from senet_lab.data.augment import Augment
-from senet_lab.data.batches import LoadedBatches
+from senet_lab.data.batches import LoadedBatches, SizedDataset
+from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
+
+Sample = tuple[str, int]
+"""Path and label of an image."""
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(Split):
     """Image files in `root/train/<class>/` and `root/test/<class>/` (or `val`), decoded by worker processes.
 
     Training images are cut with torchvision's RandomResizedCrop; test images are resized to 256/224 of
@@ -28,6 +32,7 @@ class ImageFolder:
         root: the folder.
         image_size: pixels a side of what the network sees.
         workers: decoding processes; 0 decodes in the training process.
+        validation, split_seed: see `Split`.
     """
 
     root: str | None
@@ -40,8 +45,8 @@ class ImageFolder:
         return len(_image_folders(self)[0].classes)
 
     @property
-    def train_images(self) -> int:
-        """Number of training images."""
+    def all_train_images(self) -> int:
+        """See `Split`."""
         return len(_image_folders(self)[0])
 
     def check(self) -> None:
@@ -54,21 +59,27 @@ class ImageFolder:
         if train.classes != test.classes:
             only = sorted(set(train.classes) ^ set(test.classes))[0]
             raise UsageError(f"dataset.root={self.root}: class {only} is in one of train and test only")
+        self._split()
+
+    def _split(self) -> tuple[list[Sample], list[Sample]]:
+        """The images trained on, and the validation part."""
+        samples = _image_folders(self)[0].samples
+        kept = self.in_validation(np.array([label for _, label in samples]))
+        return list(compress(samples, ~kept)), list(compress(samples, kept))
 
     def batches(self, augment: Augment, batch_size: int, device: torch.device) -> LoadedBatches:
         """See `DataSet`."""
         from torchvision import transforms
 
-        train, test = _image_folders(self)
+        train, validation = self._split()
         random_crop = transforms.RandomResizedCrop(self.image_size)
         centre_crop = transforms.Compose(
             [transforms.Resize(round(self.image_size * 256 / 224)), transforms.CenterCrop(self.image_size)]
         )
         return LoadedBatches(
-            DecodedImages(train.samples, random_crop),
-            DecodedImages(test.samples, centre_crop),
-            train_images=len(train),
-            test_images=len(test),
+            DecodedImages(train, random_crop),
+            DecodedImages(_image_folders(self)[1].samples, centre_crop),
+            DecodedImages(validation, centre_crop),
             image_size=self.image_size,
             augment=augment,
             batch_size=batch_size,
@@ -99,7 +110,7 @@ def _image_folders(dataset: ImageFolder) -> tuple[Any, Any]:
     return parts[0], parts[1]
 
 
-class DecodedImages(Dataset):
+class DecodedImages(SizedDataset):
     """Maps (index, seed) to an image uint8 (H, H, 3) and its label; the seed drives the transform.
 
     Args:
@@ -107,11 +118,12 @@ class DecodedImages(Dataset):
         transform: from a PIL image to a PIL image.
     """
 
-    def __init__(
-        self, samples: list[tuple[str, int]], transform: Callable[[Image.Image], Image.Image]
-    ) -> None:
+    def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image]) -> None:
         self.samples = samples
         self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         """Decode one image."""

@@ -10,7 +10,7 @@ import torch
 
 from senet_lab.data.arrays import Arrays
 from senet_lab.data.augment import Augment
-from senet_lab.data.datasets import load
+from senet_lab.data.dataset import load
 from senet_lab.errors import UsageError
 
 
@@ -38,8 +38,8 @@ def test_what_is_saved_is_what_is_trained_on(tmp_path: Path, save: Any) -> None:
     dataset = Arrays(str(tmp_path / "set.npz"))
     dataset.check()
     assert (dataset.num_classes, dataset.image_size, dataset.train_images) == (3, 5, 12)
-    for key, value in vars(load(dataset)).items():
-        assert np.array_equal(value, wanted[key])
+    for key, value in wanted.items():
+        assert np.array_equal(vars(load(dataset))[key], value)
     images, labels = next(dataset.batches(Augment(), 6, torch.device("cpu")).test())
     assert images.shape == (6, 3, 5, 5)
     assert labels.tolist() == wanted["y_test"].tolist()

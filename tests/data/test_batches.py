@@ -9,13 +9,13 @@ from senet_lab.errors import UsageError
 
 
 def numbered(augment: Augment, batch_size: int = 8) -> ResidentBatches:
-    """50 training and 1,200 test images; each image's pixels and label say its number."""
+    """50 training, 1,200 test and 600 validation images; each image's pixels and label say its number."""
 
     def part(count: int) -> tuple[Tensor, Tensor]:
         labels = torch.arange(count)
         return (labels % 256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 4, 3).contiguous(), labels
 
-    return ResidentBatches(*part(50), *part(1200), augment=augment, batch_size=batch_size)
+    return ResidentBatches(part(50), part(1200), part(600), augment, batch_size)
 
 
 def test_an_epoch_has_each_image_once_and_keeps_the_last_batch() -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from senet_lab.data.augment import Augment
-from senet_lab.data.datasets import Digits, load
+from senet_lab.data.dataset import load
+from senet_lab.data.datasets import Digits
 from senet_lab.errors import UsageError
 
 
@@ -19,7 +20,7 @@ def test_the_digits_split_never_changes() -> None:
 
 def test_the_digits_split_is_stratified_and_loses_no_image() -> None:
     data = load(Digits())
-    assert data.x_train.shape == (Digits.train_images, 8, 8, 3)
+    assert data.x_train.shape == (Digits().train_images, 8, 8, 3)
     assert data.x_test.shape == (360, 8, 8, 3)
     train, test = np.bincount(data.y_train), np.bincount(data.y_test)
     assert (np.abs(test - (train + test) / 5) < 1).all()

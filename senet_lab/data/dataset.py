@@ -1,0 +1,112 @@
+"""Data sets: what the rest of the project asks of one, and those that fit in memory.
+
+A data set is a small frozen value; its constructor loads nothing.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from senet_lab.data.augment import Augment
+from senet_lab.data.batches import Batches, Part, ResidentBatches
+from senet_lab.data.split import Split
+
+
+class DataSet(Protocol):
+    """What the rest of the project asks of a data set."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels count from 0."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        ...
+
+    @property
+    def train_images(self) -> int:
+        """Number of images trained on."""
+        ...
+
+    @property
+    def validation_images(self) -> int:
+        """Number of images kept back from training; 0 where there are none."""
+        ...
+
+    def check(self) -> None:
+        """Raise `UsageError` in one line for all that can be known to be wrong; download what is missing."""
+        ...
+
+    def batches(self, augment: Augment, batch_size: int, device: torch.device) -> Batches:
+        """The data set on `device`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory: images uint8 (N, H, H, 3), labels int64 (N,)."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    x_validation: np.ndarray = field(default_factory=lambda: np.empty((0, 1, 1, 3), np.uint8))
+    y_validation: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InMemory(Split):
+    """A data set that fits in memory. A process loads it and puts it on a device once, for all its runs.
+
+    Args:
+        validation, split_seed: see `Split`.
+    """
+
+    def read(self) -> ImageData:
+        """Load and verify all training and test images."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """See `DataSet`."""
+        load(self)
+
+    def batches(self, augment: Augment, batch_size: int, device: torch.device) -> ResidentBatches:
+        """See `DataSet`."""
+        train, test, validation = _resident(self, device)
+        return ResidentBatches(train, test, validation, augment, batch_size)
+
+
+@lru_cache(maxsize=4)
+def load(dataset: InMemory) -> ImageData:
+    """The data set's arrays, split; the same ones for equal data sets."""
+    data = dataset.read()
+    kept = dataset.in_validation(data.y_train)
+    if not kept.any():
+        return data
+    return replace(
+        data,
+        x_train=data.x_train[~kept],
+        y_train=data.y_train[~kept],
+        x_validation=data.x_train[kept],
+        y_validation=data.y_train[kept],
+    )
+
+
+@lru_cache(maxsize=4)
+def _resident(dataset: InMemory, device: torch.device) -> tuple[Part, Part, Part]:
+    """The parts to train, test and validate on."""
+    data = load(dataset)
+
+    def part(images: np.ndarray, labels: np.ndarray) -> Part:
+        return torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
+
+    return (
+        part(data.x_train, data.y_train),
+        part(data.x_test, data.y_test),
+        part(data.x_validation, data.y_validation),
+    )
