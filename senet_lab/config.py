@@ -52,6 +52,15 @@ class Band(StrEnum):
     none = "none"
 
 
+class Family(StrEnum):
+    """The comparisons that share one error rate: Holm's correction holds for all of them together."""
+
+    baseline = "baseline"
+    """Each arm against the baseline."""
+    pairs = "pairs"
+    """Every two arms."""
+
+
 class Format(StrEnum):
     """How a table is printed."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.integrate import trapezoid
+from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
@@ -149,16 +150,31 @@ def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
     return corrected
 
 
-def detectable(n: int, other: int | None) -> float:
-    """The true difference, in standard deviations, that a two-sided t test at 5 % finds with power `POWER`.
+def detectable(n: int, other: int | None, alpha: float = 1 - CONFIDENCE) -> float:
+    """The true difference, in standard deviations, that a two-sided t test finds with power `POWER`.
 
     Args:
         n: runs of a line, or pairs of runs: the standard deviation is then that of their differences.
         other: runs of the line that it is compared with; None where there are pairs or a fixed value.
+        alpha: the level of the test.
     """
-    if other is None:
-        return float(TTestPower().solve_power(nobs=n, alpha=1 - CONFIDENCE, power=POWER))
-    return float(TTestIndPower().solve_power(nobs1=n, ratio=other / n, alpha=1 - CONFIDENCE, power=POWER))
+    if other is not None:
+        return float(TTestIndPower().solve_power(nobs1=n, ratio=other / n, alpha=alpha, power=POWER))
+    high = 1.0
+    while paired_power(high, n, alpha) < POWER:
+        high *= 2
+    return float(brentq(lambda effect: paired_power(effect, n, alpha) - POWER, 0, high))
+
+
+def paired_power(effect: float, n: int, alpha: float) -> float:
+    """The power of a two-sided paired t test; finding the opposite direction does not count.
+
+    Args:
+        effect: the true difference in standard deviations of the differences.
+        n: pairs.
+        alpha: the level of the test.
+    """
+    return float(TTestPower().power(effect, n, alpha / 2, alternative="larger"))
 
 
 def what_it_can_show(n: int) -> str:
