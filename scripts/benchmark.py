@@ -43,10 +43,10 @@ from senet_lab.compose import compose_command
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.execute import device_name, git_state
+from senet_lab.seeding import seed_global
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.seeding import seed_global
 from senet_lab.training.turns import interleave
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,21 +110,21 @@ class Rival:
 
     def __init__(self, config: dict[str, Any], device: torch.device) -> None:
         self.device = device
-        data = np.load(config["dataset"]["path"])
+        data = np.load(config.dataset["path"])
         normalise = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
         augment = [transforms.RandomHorizontalFlip(0.4), transforms.RandomRotation(30)]
         self.train_loader = self._loader(data["x_train"], data["y_train"], augment + normalise, config, True)
         self.test_loader = self._loader(data["x_test"], data["y_test"], normalise, config, False)
-        classes = build_dataset(config["dataset"]).num_classes
+        classes = build_dataset(config.dataset).num_classes
         self.network = compose(build_network(config, classes)).to(device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config["lr"])
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
 
     def _loader(
         self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: dict[str, Any], shuffle: bool
     ) -> DataLoader:
         dataset = PlainDataset(images, labels, transforms.Compose(steps))
         # Persistent workers: a short round should not pay for starting them.
-        return DataLoader(dataset, config["batch_size"], shuffle, num_workers=2, persistent_workers=True)
+        return DataLoader(dataset, config.batch_size, shuffle, num_workers=2, persistent_workers=True)
 
     def train(self, on_step: Callable[[], object]) -> int:
         """One epoch; calls `on_step` before each step, when its images are there. How many it trained on."""
@@ -161,10 +161,10 @@ class Ours:
     """This project's loop, as a run executes it, or several runs that take turns."""
 
     def __init__(self, config: dict[str, Any], pack: int) -> None:
-        self.engine = choose_engine(**config["trainer"])
+        self.engine = choose_engine(config.trainer)
         self.settings = self.engine.settings(torch.get_num_threads())
         self.settings.__enter__()  # for as long as this process lives
-        seed_global(config["seed"])
+        seed_global(config.seed)
         self.trainings = [Training({**config, "seed": seed}, self.engine) for seed in range(pack)]
 
     def train(self, on_step: Callable[[], object]) -> int:
@@ -388,7 +388,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         row |= {"epoch": epoch, "floor": floor(config, rate, bandwidth)}
         row["ways"] = {}
         for name, (settings, pack) in other_ways(device, options.pack).items():
-            other = {**config, "trainer": {**config["trainer"], **settings}}
+            other = {**config, "trainer": {**config.trainer, **settings}}
             row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)

@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from benchmark import BATCH, ROOT, Rival, compose_case, machine, write_data
 
+from senet_lab.seeding import seed_global
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.seeding import seed_global
 from senet_lab.training.turns import finish
 
 
 def fast_curve(config: dict, epochs: int) -> list[float]:
     """Test top-1 after each epoch of this project's training."""
-    engine = choose_engine(**config["trainer"])
+    engine = choose_engine(config.trainer)
     with engine.settings(torch.get_num_threads()):
-        seed_global(config["seed"])
+        seed_global(config.seed)
         training = Training(config, engine)
         metrics = [finish(training.epoch(lambda: False)) for _ in range(epochs)]
     return [epoch.test_top1 for epoch in metrics if epoch is not None]
@@ -33,8 +33,8 @@ def fast_curve(config: dict, epochs: int) -> list[float]:
 
 def plain_curve(config: dict, epochs: int) -> list[float]:
     """Test top-1 after each epoch of the plain loop."""
-    torch.manual_seed(config["seed"])
-    rival = Rival(config, torch.device(config["trainer"]["device"]))
+    torch.manual_seed(config.seed)
+    rival = Rival(config, torch.device(config.trainer["device"]))
     curve = []
     for _ in range(epochs):
         rival.train(lambda: None)

@@ -101,9 +101,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def network_row(config: dict[str, Any]) -> list[str]:
     """The counts of one network beside the published ones."""
-    reference: dict[str, Any] = config["model"].get("reference") or {}
+    reference: dict[str, Any] = config.model.get("reference") or {}
     small = count(config, **CIFAR)
-    cells = [f"`{config['model']['name']}`", f"{small.parameters:,}", f"{small.macs:,}"]
+    cells = [f"`{config.model['name']}`", f"{small.parameters:,}", f"{small.macs:,}"]
     if "image_size" in reference:
         there = count(config, reference["num_classes"], reference["image_size"])
         cells += [f"{there.parameters:,}", f"{there.macs:,}"]
@@ -134,7 +134,7 @@ def document() -> str:
         for point in compose(*CONDCONV)
     ]
     timm = [
-        row(point.config["model"]["name"], point.config)
+        row(point.config.model["name"], point.config)
         for point in compose("model=timm", f"model.name={','.join(TIMM)}")
     ]
     header = ["", "parameters, small", "MACs, small", "parameters, as published", "MACs, as published"]

@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 
 from senet_lab.compose import compose_command
-from senet_lab.records.run import METRICS_COLUMNS, State
 from senet_lab.records.plan import Plan, PlannedRun, config_hash
+from senet_lab.records.run import METRICS_COLUMNS, State
 
 ACTIVATIONS = ("relu", "swish", "mish", "tact", "mtact")
 SEEDS = 20

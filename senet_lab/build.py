@@ -17,13 +17,14 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from torch import nn
 
+from senet_lab.config import RunConfig
 from senet_lab.data.batches import check_batch_size
 from senet_lab.errors import UsageError
 from senet_lab.networks.activations import as_site
 from senet_lab.networks.initialise import INITS
+from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.training import cpu
 from senet_lab.training.engine import choose_engine
-from senet_lab.seeding import Stream, generator, stream_seed
 
 ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "torch.nn", "torch.optim")
 """Where a `_target_` may point; the variable SENET_LAB_PACKAGES adds the user's own, by commas."""
@@ -52,30 +53,28 @@ def build_augment(node: Node) -> Any:
     return _build("augment", node)
 
 
-def build_network(
-    config: Mapping[str, Any], num_classes: int, act_layer: ActLayer | None = None
-) -> nn.Module:
+def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | None = None) -> nn.Module:
     """The network of a run on the CPU, its weights drawn from the run's seed.
 
     Args:
-        config: the fields of `RunConfig`, plain values.
+        config: of the run.
         num_classes: width of the last layer, where the network does not fix it itself.
         act_layer: instead of the config's activation.
     """
-    model = config["model"]
+    model = config.model
     arguments: dict[str, Any] = {
         "num_classes": num_classes,
-        "act_layer": act_layer or build_act_layer(config["activation"], config["seed"]),
+        "act_layer": act_layer or build_act_layer(config.activation, config.seed),
     }
     takes_se = "se" in inspect.signature(_target("model", model)).parameters
     if takes_se:
-        arguments["se"] = _build("se", config["se"])
-    elif config["se"].get("stages"):
-        raise UsageError(f"se={config['se']['name']}: {model['name']} has no place for it; use se=none")
+        arguments["se"] = _build("se", config.se)
+    elif config.se.get("stages"):
+        raise UsageError(f"se={config.se['name']}: {model['name']} has no place for it; use se=none")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(config["seed"], Stream.WEIGHTS))
+        torch.manual_seed(stream_seed(config.seed, Stream.WEIGHTS))
         network = _build("model", model, **arguments)
-        INITS[config["init"]](network)
+        INITS[config.init](network)
     return network
 
 
@@ -117,7 +116,7 @@ def build_schedule(node: Node, optimizer: torch.optim.Optimizer) -> torch.optim.
     return _build("schedule", node, optimizer=optimizer)
 
 
-def check_run(config: Mapping[str, Any]) -> tuple[nn.Module, torch.optim.Optimizer]:
+def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Build everything that a run needs but its data, without memory for weights.
 
     Returns:
@@ -126,15 +125,15 @@ def check_run(config: Mapping[str, Any]) -> tuple[nn.Module, torch.optim.Optimiz
     Raises:
         UsageError: one line that names the node and what is wrong with it.
     """
-    choose_engine(**config["trainer"])
-    dataset = build_dataset(config["dataset"])
+    choose_engine(config.trainer)
+    dataset = build_dataset(config.dataset)
     dataset.check()
-    check_batch_size(dataset.train_images, config["batch_size"] // config["accumulate"])
-    build_augment(config["augment"])
+    check_batch_size(dataset.train_images, config.batch_size // config.accumulate)
+    build_augment(config.augment)
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
-        optimizer = build_optimizer(config["optimizer"], network, config["lr"])
-        build_schedule(config["schedule"], optimizer)
+        optimizer = build_optimizer(config.optimizer, network, config.lr)
+        build_schedule(config.schedule, optimizer)
     return network, optimizer
 
 

@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.config import RunConfig, TrainConfig, check_name, register_schemas
+from senet_lab.config import RunConfig, TrainConfig, check_name, register_schemas, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 
@@ -34,8 +34,7 @@ class Point:
     """One run that a command asks for."""
 
     overrides: tuple[str, ...]
-    config: dict[str, Any]
-    """Resolved, plain values: the fields of `RunConfig`."""
+    config: RunConfig
     directory: str
     """Below the sweep's folder: `runs/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
 
@@ -181,9 +180,8 @@ def _points(
         node = composed[groups].copy()
         for key in values:
             _set(node, key, by_key[key])
-        config = _checked(node)
-        resolved = _plain(OmegaConf.masked_copy(node, run_keys))
-        yield Point(overrides, resolved, _directory(config, [by_key[key] for key in extra]))
+        config = run_config(_plain(OmegaConf.masked_copy(node, run_keys)), "the config")
+        yield Point(overrides, config, _directory(config, [by_key[key] for key in extra]))
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

@@ -6,14 +6,17 @@ keys are the constructor's business, and `build.py` checks them.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from senet_lab.errors import UsageError
+from senet_lab.files import typed
 
 Node = dict[str, Any]
 """A config node that becomes an object: `_target_`, constructor arguments, `name` and `label`."""
@@ -174,6 +177,31 @@ class RunConfig:
             self.scaling.phi,
             f"0 for {self.model.get('name')}: its YAML takes no depth: ${{scaling.depth}}",
         )
+
+
+REQUIRED = tuple(field.name for field in fields(RunConfig) if field.default == MISSING)
+"""Fields of a run that have no default."""
+
+
+def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
+    """A run's config from plain values, as plans and records hold them; what they lack has its default.
+
+    Args:
+        plain: resolved values.
+        source: where they are from, for the message.
+
+    Raises:
+        UsageError: a field that is missing, of the wrong type or out of range.
+    """
+    missing = [key for key in REQUIRED if plain.get(key, MISSING) == MISSING]
+    if missing:
+        raise UsageError(f"{source}: {missing[0]} is missing")
+    return typed(RunConfig, plain, source)
+
+
+def as_plain(config: RunConfig) -> dict[str, Any]:
+    """A run's config as JSON and YAML can hold it, nested as the YAML is; enums by their names."""
+    return msgspec.to_builtins(asdict(config))  # which alone leaves out fields that have their default
 
 
 @dataclass

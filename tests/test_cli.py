@@ -106,7 +106,7 @@ def test_a_run_leaves_its_record_and_is_not_run_again(
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["epochs_done"], status["epochs"]) == ("finished", 2, 2)
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert (config["lr"], config["seed"], config["activation"]["name"]) == (0.01, 3, "tact")
+    assert (config.lr, config.seed, config.activation["name"]) == (0.01, 3, "tact")
     sites = (run / "activations.csv").read_text().splitlines()
     assert sites[0] == "epoch,site,alpha,beta"
 

@@ -32,12 +32,12 @@ NEEDS = {"se=efficientnet": "model=efficientnet_b0", "se=condconv": "model=condc
 
 def step(config: dict[str, Any], device: str = "cpu") -> None:
     """One optimizer step on five real images, and one of the schedule."""
-    dataset = build_dataset(config["dataset"])
+    dataset = build_dataset(config.dataset)
     with torch.device(device):
         network = build_network(config, dataset.num_classes)
-        optimizer = build_optimizer(config["optimizer"], network, config["lr"])
-    schedule = build_schedule(config["schedule"], optimizer)
-    batches = dataset.batches(build_augment(config["augment"]), 5, torch.device("cpu"))
+        optimizer = build_optimizer(config.optimizer, network, config.lr)
+    schedule = build_schedule(config.schedule, optimizer)
+    batches = dataset.batches(build_augment(config.augment), 5, torch.device("cpu"))
     images, labels = next(iter(batches.train(torch.Generator())))
     loss = F.cross_entropy(network(images.to(device)), labels.to(device))
     loss.backward()
@@ -94,8 +94,8 @@ def test_every_experiment_says_source_cost_and_command(name: str) -> None:
 @pytest.mark.parametrize("name", options("dataset"))
 def test_every_data_set_composes_and_builds(name: str) -> None:
     (point,) = compose_command("train", [f"dataset={name}"]).points
-    assert build_dataset(point.config["dataset"]) == build_dataset(point.config["dataset"])
-    assert point.config["dataset"]["label"]
+    assert build_dataset(point.config.dataset) == build_dataset(point.config.dataset)
+    assert point.config.dataset["label"]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -41,10 +41,10 @@ def _tables() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 def published(line: Line) -> Published | None:
     """What was published for a line: a `published/` network on CIFAR-10 at a published learning rate."""
     config = line.config
-    name = PurePosixPath(config["model"]["name"])
-    key = (name.name, config["lr"], config["activation"]["name"])
+    name = PurePosixPath(config.model["name"])
+    key = (name.name, config.lr, config.activation["name"])
     curves, finals, runs = _tables()
-    if name.parts[0] != "published" or config["dataset"]["label"] != "CIFAR-10" or key not in finals:
+    if name.parts[0] != "published" or config.dataset["label"] != "CIFAR-10" or key not in finals:
         return None
     known_runs = runs.loc[key] if key in runs.index.droplevel("epoch") else None
     return Published(curves.loc[[key]].reset_index(drop=True), float(finals[key]), known_runs)

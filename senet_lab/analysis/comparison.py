@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from senet_lab.analysis.grouping import Figure
 from senet_lab.analysis.baselines import FINAL_EPOCH, published
+from senet_lab.analysis.grouping import Figure
 from senet_lab.analysis.statistics import detectable, holm, most_runs, run_errors
 
 WIDENING = 3

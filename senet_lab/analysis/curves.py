@@ -75,7 +75,7 @@ def notes(figure: Figure) -> list[str]:
         (State.RUNNING, "Still running"),
     ):
         runs = [
-            f"{line.label} seed {run.config['seed']} {_reach(run)}"
+            f"{line.label} seed {run.config.seed} {_reach(run)}"
             for line in figure.lines
             for run in line.runs
             if run.state == state

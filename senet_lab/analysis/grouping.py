@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, cycle
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import MISSING as REQUIRED
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from senet_lab.compose import register_resolvers
-from senet_lab.config import RunConfig, check_name
+from senet_lab.config import RunConfig, as_plain, check_name
 from senet_lab.errors import UsageError
-from senet_lab.records.run import METRICS_COLUMNS, RunDirectory, State, find_runs
 from senet_lab.records.plan import NOT_RESULTS, read_plan
+from senet_lab.records.rows import Metrics, columns
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import living_status
+from senet_lab.records.sweep import SweepDirectory
 
 MISSING = "missing"
 """The state of a run that is planned or expected but has not begun."""
@@ -37,11 +37,11 @@ class Run:
 
     directory: str
     """Below the sweep's folder."""
-    config: dict[str, Any]
+    config: RunConfig
     state: str
     """One of `State`, or `MISSING`."""
     metrics: pd.DataFrame
-    """`METRICS_COLUMNS`, one row an epoch."""
+    """The columns of `Metrics`, one row an epoch."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Line:
     """Seeds that other lines of the figure have and this one lacks, or has planned and not begun."""
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunConfig:
         """What all runs of the line share; `seed` is the first run's."""
         return self.runs[0].config
 
@@ -77,7 +77,7 @@ class Figure:
     lines: tuple[Line, ...]
 
 
-def read_runs(sweep: Path, unreadable: dict[str, str] | None = None) -> list[Run]:
+def read_runs(sweep: SweepDirectory, unreadable: dict[str, str] | None = None) -> list[Run]:
     """Every run that the plan of `sweep` holds or that has left a record, in plan order.
 
     Args:
@@ -90,19 +90,19 @@ def read_runs(sweep: Path, unreadable: dict[str, str] | None = None) -> list[Run
     """
     plan = read_plan(sweep)
     planned = {run.directory: run.config for run in plan.runs} if plan else {}
-    recorded = {run.path.relative_to(sweep).as_posix(): run for run in find_runs(sweep)}
+    recorded = sweep.find_runs()
     if not planned and not recorded:
-        raise UsageError(f"{sweep} holds no runs to plot: senet-lab train name={sweep.name} makes them")
+        raise UsageError(f"{sweep.path} holds no runs to plot: senet-lab train name={sweep.name} makes them")
     runs = []
     for directory in planned | recorded:
         if directory not in recorded:
-            empty = pd.DataFrame(columns=METRICS_COLUMNS, dtype=float)
+            empty = pd.DataFrame(columns=columns(Metrics), dtype=float)
             runs.append(Run(directory, planned[directory], MISSING, empty))
             continue
         try:
             record = recorded[directory]
             config = planned.get(directory) or record.config()
-            runs.append(read_run(directory, record, config, living_status(record)["state"]))
+            runs.append(read_run(directory, record, config, living_status(record).state))
         except UsageError as error:
             if unreadable is None:
                 raise
@@ -110,7 +110,7 @@ def read_runs(sweep: Path, unreadable: dict[str, str] | None = None) -> list[Run
     return runs
 
 
-def read_run(directory: str, record: RunDirectory, config: dict[str, Any], state: str) -> Run:
+def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:
     """One run, whose config and state are known, with the epochs that its record holds.
 
     Raises:
@@ -142,7 +142,7 @@ def group(runs: Sequence[Run], templates: Mapping[str, Any]) -> list[Figure]:
     titles = _titles(filled)
     figures = []
     for name, lines in members.items():
-        seeds = {run.config["seed"] for line in lines.values() for run in line}
+        seeds = {run.config.seed for line in lines.values() for run in line}
         for label, line in lines.items():
             _check_alike(name, label, line)
         figures.append(
@@ -153,7 +153,7 @@ def group(runs: Sequence[Run], templates: Mapping[str, Any]) -> list[Figure]:
                     Line(
                         label,
                         styles[label],
-                        tuple(sorted(lines[label], key=lambda run: run.config["seed"])),
+                        tuple(sorted(lines[label], key=lambda run: run.config.seed)),
                         _missing_seeds(seeds, lines[label]),
                     )
                     for label in sorted(lines, key=order.__getitem__)
@@ -164,12 +164,12 @@ def group(runs: Sequence[Run], templates: Mapping[str, Any]) -> list[Figure]:
 
 
 def _missing_seeds(seeds: set[int], runs: Sequence[Run]) -> tuple[int, ...]:
-    return tuple(sorted(seeds - {run.config["seed"] for run in runs if run.state != MISSING}))
+    return tuple(sorted(seeds - {run.config.seed for run in runs if run.state != MISSING}))
 
 
 def with_runs(figure: Figure, runs: Mapping[str, Run]) -> Figure:
     """The same figure with newer records of its runs, by directory."""
-    seeds = {run.config["seed"] for line in figure.lines for run in line.runs}
+    seeds = {run.config.seed for line in figure.lines for run in line.runs}
     newer = [tuple(runs[run.directory] for run in line.runs) for line in figure.lines]
     lines = [
         replace(line, runs=members, missing_seeds=_missing_seeds(seeds, members))
@@ -183,7 +183,7 @@ def _fill_in(run: Run, templates: Mapping[str, Any]) -> dict[str, Any]:
     text = json.dumps(templates)
     words = set(re.findall(r"\w+", text))
     # Runs that differ in what no template mentions share one answer: OmegaConf takes its time.
-    mentioned = {key: value for key, value in run.config.items() if key in words}
+    mentioned = {key: value for key, value in as_plain(run.config).items() if key in words}
     try:
         return _filled(json.dumps(mentioned), text)
     except OmegaConfBaseException as error:
@@ -260,7 +260,7 @@ def _check_alike(figure: str, label: str, runs: Sequence[Run]) -> None:
                 f"but differ in {key}: tell them apart with ${{{key}}} in figures.line or figures.name"
             )
     for one, two in combinations(runs, 2):
-        if one.config["seed"] == two.config["seed"]:
+        if one.config.seed == two.config.seed:
             raise UsageError(
                 f"{one.directory} and {two.directory} are the same run, seed included: move one of them away"
             )
@@ -271,15 +271,8 @@ def _results_depend_on(run: Run) -> dict[str, Any]:
 
     A record of earlier code lacks the fields that came later, and is taken to have their defaults.
     """
-    values = _defaults() | dict(_leaves(run.config))
-    return {key: value for key, value in values.items() if key.split(".")[0] not in ("seed", *NOT_RESULTS)}
-
-
-@cache
-def _defaults() -> dict[str, Any]:
-    """The fields of a run's config that have a default, by their dotted keys."""
-    schema = OmegaConf.to_container(OmegaConf.structured(RunConfig), enum_to_str=True)
-    return {key: value for key, value in _leaves(schema) if value != REQUIRED}
+    values = _leaves(as_plain(run.config))
+    return {key: value for key, value in values if key.split(".")[0] not in ("seed", *NOT_RESULTS)}
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from senet_lab.analysis.grouping import Figure, Line
 from senet_lab.config import ReferenceConfig
 from senet_lab.errors import UsageError
-from senet_lab.analysis.grouping import Figure, Line
 
 
 def with_references(

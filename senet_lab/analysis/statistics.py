@@ -28,7 +28,7 @@ PAIRWISE_COLUMNS = (
 def run_errors(line: Line) -> pd.DataFrame:
     """Test error (1 − test top-1) of each run: a row an epoch, a column a seed, NaN where there is none."""
     runs = {
-        run.config["seed"]: 1 - run.metrics.set_index("epoch")["test_top1"]
+        run.config.seed: 1 - run.metrics.set_index("epoch")["test_top1"]
         for run in line.runs
         if not run.metrics.empty
     }

@@ -22,7 +22,7 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.sweep import figures_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
-from senet_lab.records.plan import sweep_folder
+from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
 from senet_lab.text import number
 
@@ -47,19 +47,21 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         UsageError: no runs, or none that has something to be compared with.
     """
     config: CompareConfig = command.config
-    sweep = sweep_folder(config)
+    sweep = sweep_directory(config.outputs, config.name)
     figures = figures_of(command, sweep)
     others = _others(command)
     baselines = sweep_baselines(others) if others else published_baselines(figures)
     finals = compare_finals(figures, baselines)
     if finals.empty:
-        raise UsageError(f"{sweep}: no run has an epoch to compare with; {_what_is_needed(config.against)}")
+        raise UsageError(
+            f"{sweep.path}: no run has an epoch to compare with; {_what_is_needed(config.against)}"
+        )
     tables = {
         "final": finals,
         "epochs": compare_epochs(figures, baselines),
         "ranking": rankings(figures, baselines),
     }
-    folder = sweep / "compare" / config.against
+    folder = sweep.compare(config.against)
     make_writable(folder)
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table)
@@ -76,7 +78,7 @@ def _others(command: Command) -> list[Figure]:
     config: CompareConfig = command.config
     if config.against == PUBLISHED:
         return []
-    return figures_of(command, sweep_folder(config).with_name(config.against))
+    return figures_of(command, sweep_directory(config.outputs, config.against))
 
 
 def _what_is_needed(against: str) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from senet_lab.compose import Command
-from senet_lab.config import InspectConfig, Inspection
-from senet_lab.errors import UsageError
 from senet_lab.analysis.grouping import PALETTE
+from senet_lab.compose import Command
+from senet_lab.config import InspectConfig, Inspection, RunConfig
+from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
+from senet_lab.records.plan import config_hash
 from senet_lab.records.run import RunDirectory
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     config: InspectConfig = command.config
     check_formats(config.formats)
     run = RunDirectory(Path(config.run))
-    folder = run.path / "figures"
+    folder = run.figures
     drawings = KINDS[config.kind](run, config, folder)
     return 0 if write_drawings(drawings, folder, config.formats) else 1
 
 
-def _trained(run: RunDirectory) -> tuple[dict[str, Any], Any, Any]:
+def _trained(run: RunDirectory) -> tuple[RunConfig, Any, Any]:
     """The run's config, its network with the kept weights, and its data as batches."""
     import torch
 
@@ -53,18 +54,18 @@ def _trained(run: RunDirectory) -> tuple[dict[str, Any], Any, Any]:
     if not run.checkpoint_file.exists():
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
     try:
-        state = load_checkpoint(run.checkpoint_file, run.status()["config_hash"])
+        state = load_checkpoint(run.checkpoint_file, config_hash(run.plain_config()))
     except CheckpointError as error:
         raise UsageError(str(error)) from error
-    dataset = build_dataset(config["dataset"])
+    dataset = build_dataset(config.dataset)
     network = build_network(config, dataset.num_classes)
     network.load_state_dict(state["network"])
-    batches = dataset.batches(build_augment(config["augment"]), config["batch_size"], torch.device("cpu"))
+    batches = dataset.batches(build_augment(config.augment), config.batch_size, torch.device("cpu"))
     return config, network, batches
 
 
-def _name(config: dict[str, Any]) -> str:
-    return f"{config['model']['label']} with {config['activation']['label']}"
+def _name(config: RunConfig) -> str:
+    return f"{config.model['label']} with {config.activation['label']}"
 
 
 def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:
@@ -74,7 +75,7 @@ def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Dr
     from senet_lab.networks.inspection import excitations
 
     config, network, batches = _trained(run)
-    num_classes = build_dataset(config["dataset"]).num_classes
+    num_classes = build_dataset(config.dataset).num_classes
     if not set(settings.classes) <= set(range(num_classes)):
         raise UsageError(f"classes={settings.classes}: classes are 0..{num_classes - 1}")
     blocks = excitations(network, batches.test(), num_classes)
@@ -116,7 +117,7 @@ def _feature_reuse(run: RunDirectory, settings: InspectConfig, folder: Path) -> 
 
     config, network, _ = _trained(run)
     if not isinstance(network, DenseNet):
-        raise UsageError(f"{run.path}: feature_reuse is for DenseNet, not {config['model']['name']}")
+        raise UsageError(f"{run.path}: feature_reuse is for DenseNet, not {config.model['name']}")
     drawings, tables = {}, []
     for number, use in enumerate(feature_reuse(network), start=1):
         targets = use.shape[1]
@@ -156,7 +157,7 @@ def _activation_shapes(run: RunDirectory, settings: InspectConfig, folder: Path)
     x = torch.linspace(LOW, HIGH, 241)
 
     def shape(label: str, alpha: float, beta: float) -> pd.DataFrame:
-        node = config["activation"] | {"alpha": alpha, "beta": beta, "per_channel": False}
+        node = config.activation | {"alpha": alpha, "beta": beta, "per_channel": False}
         with torch.no_grad():
             y = build_act_layer(node, 0)(1)(x[:, None])[:, 0]
         return pd.DataFrame({"curve": label, "x": x.numpy(), "y": y.numpy(), "alpha": alpha, "beta": beta})

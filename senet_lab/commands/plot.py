@@ -9,16 +9,16 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from senet_lab.analysis.baselines import source_note, with_published
+from senet_lab.analysis.curves import CURVES_COLUMNS, curves, finals, notes
+from senet_lab.analysis.grouping import Figure, group, read_runs
+from senet_lab.analysis.references import with_references
+from senet_lab.analysis.statistics import with_statistics
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig
 from senet_lab.errors import UsageError
-from senet_lab.analysis.curves import CURVES_COLUMNS, curves, finals, notes
-from senet_lab.analysis.grouping import Figure, group, read_runs
-from senet_lab.analysis.baselines import source_note, with_published
-from senet_lab.analysis.references import with_references
-from senet_lab.analysis.statistics import with_statistics
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
-from senet_lab.records.plan import sweep_folder
+from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """
     config: PlotConfig = command.config
     check_formats(config.formats)
-    sweep = sweep_folder(config)
+    sweep = sweep_directory(config.outputs, config.name)
     # Unresolved: each run fills the templates in with its own values.
     templates = OmegaConf.to_container(command.node.figures)
     assert isinstance(templates, dict)
@@ -47,12 +47,12 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     table = finals(figures)
     begun = table.groupby("figure")["n"].max() > 0
     if not begun.any():
-        raise UsageError(f"{sweep}: no run has finished an epoch yet, so there is nothing to plot")
+        raise UsageError(f"{sweep.path}: no run has finished an epoch yet, so there is nothing to plot")
     if config.reference:
         table = with_published(table, figures)
     if config.references:
         table = with_references(table, figures, config.references)
-    folder = sweep / "figures"
+    folder = sweep.figures
     make_writable(folder)
     write_csv(folder / "curves.csv", curves(figures)[list(CURVES_COLUMNS)])
     write_csv(folder / "final.csv", with_statistics(table, figures))

@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import senet_lab
-from senet_lab.compose import Command
-from senet_lab.config import ReportConfig
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, published_baselines, rankings
 from senet_lab.analysis.curves import finals
 from senet_lab.analysis.grouping import Figure, group, read_runs
 from senet_lab.analysis.references import with_references
 from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
+from senet_lab.compose import Command
+from senet_lab.config import ReportConfig
 from senet_lab.figures.sweep import templates_of
 from senet_lab.files import write_atomic
-from senet_lab.records.plan import read_plan, sweep_folder
+from senet_lab.records.plan import read_plan
+from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     from senet_lab.figures.page import render
 
     config: ReportConfig = command.config
-    sweep = sweep_folder(config)
+    sweep = sweep_directory(config.outputs, config.name)
     unreadable: dict[str, str] = {}
     runs = read_runs(sweep, unreadable)
     figures = group(runs, templates_of(command))
@@ -50,8 +51,8 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     ]
     now = datetime.now(UTC).isoformat(" ", "minutes")
     lead = [*states.notes, f"Written {now} by senet-lab {senet_lab.__version__}."]
-    make_writable(sweep)
-    page = sweep / "report.html"
+    make_writable(sweep.path)
+    page = sweep.report_file
     write_atomic(page, render(f"{config.name}: report", lead, [part for part in parts if part is not None]))
     print(page)
     return 0

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.live import Live
@@ -11,9 +12,10 @@ from rich.text import Text
 from senet_lab.compose import Command
 from senet_lab.config import Format
 from senet_lab.errors import UsageError
-from senet_lab.records.run import State
-from senet_lab.records.plan import PlannedRun, plan_file, read_plan, sweep_folder
-from senet_lab.records.survey import FINAL, Survey
+from senet_lab.records.plan import PlannedRun, read_plan
+from senet_lab.records.run import FINAL, State
+from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import sweep_directory
 
 WATCH_SECONDS = 1.0
 
@@ -24,11 +26,11 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     Raises:
         UsageError: no plan, so nothing to tell of.
     """
-    sweep = sweep_folder(command.config)
+    sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = read_plan(sweep)
     if plan is None:
         raise UsageError(
-            f"{plan_file(sweep)} does not exist: senet-lab train writes it, name= chooses the sweep"
+            f"{sweep.plan_file} does not exist: senet-lab train writes it, name= chooses the sweep"
         )
     survey = Survey(sweep, plan.runs).refresh()
     if command.config.format is Format.json:
@@ -47,9 +49,11 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 def _as_json(survey: Survey) -> dict[str, Any]:
     return {
-        "sweep": str(survey.sweep),
+        "sweep": str(survey.sweep.path),
         "counts": {state: survey.counts()[state] for state in State},
-        "runs": [{"directory": run.directory, **survey.statuses[run.directory]} for run in survey.runs],
+        "runs": [
+            {"directory": run.directory, **asdict(survey.statuses[run.directory])} for run in survey.runs
+        ],
         "figures": [
             {"model": model, "lr": lr, "runs": len(runs), "missing": missing}
             for (model, lr), (runs, missing) in _figures(survey).items()
@@ -62,7 +66,7 @@ def _figures(survey: Survey) -> dict[tuple[str, float], tuple[list[PlannedRun], 
     done = {run.directory for run in survey.with_state(*FINAL)}
     figures: dict[tuple[str, float], tuple[list[PlannedRun], list[str]]] = {}
     for run in survey.runs:
-        runs, missing = figures.setdefault((run.config["model"]["name"], run.config["lr"]), ([], []))
+        runs, missing = figures.setdefault((run.config.model["name"], run.config.lr), ([], []))
         runs.append(run)
         if run.directory not in done:
             missing.append(run.directory)
@@ -74,16 +78,16 @@ def _text(survey: Survey, only_open: bool) -> str:
     runs = [("run", "state", "epochs", "test top-1", "error")]
     for run in survey.runs:
         status = survey.statuses[run.directory]
-        if only_open and status["state"] in (*FINAL, State.PLANNED):
+        if only_open and status.state in (*FINAL, State.PLANNED):
             continue
-        top1 = status.get("test_top1")
+        top1 = status.test_top1
         runs.append(
             (
                 run.directory,
-                status["state"],
-                f"{status['epochs_done']}/{run.config['epochs']}",
+                status.state,
+                f"{status.epochs_done}/{run.config.epochs}",
                 "" if top1 is None else f"{top1:.4f}",
-                "; ".join(filter(None, [status.get("error"), *status.get("notes", [])])),
+                status.message,
             )
         )
     figures = [("figure: model", "lr", "runs", "missing")]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from senet_lab.compose import Command
-from senet_lab.config import Format
+from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
 
 
@@ -34,7 +34,7 @@ def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 
 def describe(
-    config: dict[str, Any], num_classes: int | None = None, image_size: int | None = None
+    config: RunConfig, num_classes: int | None = None, image_size: int | None = None
 ) -> dict[str, Any]:
     """Everything that `summary` tells; a data set is read only for what is not given."""
     import torch
@@ -42,9 +42,9 @@ def describe(
     from senet_lab.build import build_augment, build_dataset, build_network
     from senet_lab.networks.summary import ActivationProbes, operations, summarise
 
-    dataset = build_dataset(config["dataset"])
+    dataset = build_dataset(config.dataset)
     num_classes = num_classes or dataset.num_classes
-    image_size = image_size or build_augment(config["augment"]).output_size(dataset.image_size)
+    image_size = image_size or build_augment(config.augment).output_size(dataset.image_size)
     probes = ActivationProbes()
     with torch.device("meta"):
         network = build_network(config, num_classes)
@@ -52,15 +52,15 @@ def describe(
     counts = summarise(network, image_size)
     summarise(probed, image_size)
     return {
-        "model": config["model"]["name"],
-        "activation": config["activation"]["name"],
+        "model": config.model["name"],
+        "activation": config.activation["name"],
         "num_classes": num_classes,
         "image_size": image_size,
         "parameters": counts.parameters,
         "macs": counts.macs,
         "activation_sites": probes.sites,
         "activation_instances": probes.instances,
-        "reference": config["model"].get("reference"),
+        "reference": config.model.get("reference"),
         "operations": [asdict(operation) for operation in operations(counts.layers)],
         "layers": [asdict(layer) for layer in counts.layers],
     }

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
-from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import FINAL, State
+from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.launchers import Launcher, build_launcher
-from senet_lab.records.plan import PlannedRun, sweep_folder
 from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.signals import Stop, stop_on_signal
-from senet_lab.records.survey import FINAL, Survey
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
 
@@ -34,7 +35,9 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     with stop_on_signal() as stop:
         with stop.at_once():
             launcher = build_launcher(command.launcher)
-            tracker = build_tracker(command.config.tracker, sweep_folder(command.config))
+            tracker = build_tracker(
+                command.config.tracker, sweep_directory(command.config.outputs, command.config.name)
+            )
             request = request_runs(command.config, command.points, command.is_sweep, arguments)
             survey = Survey(request.plan.sweep, request.runs).refresh()
         if not stop():
@@ -78,10 +81,10 @@ def _run(
 
 def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> str:
     """What checkpoints will take on disk at most."""
-    kept = sum(run.checkpoint_bytes for run in request.runs if run.config["checkpoint"]["keep"])
+    kept = sum(run.checkpoint_bytes for run in request.runs if run.config.checkpoint.keep)
     # The one before stays until the next is down.
     passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
-    free = shutil.disk_usage(request.plan.sweep).free
+    free = shutil.disk_usage(request.plan.sweep.path).free
     text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {_size(kept + passing)}"
     return f"{text} of {_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
 
@@ -94,21 +97,21 @@ def _print_outcome(console: Console, request: Request, survey: Survey, arguments
     """Say where the records lie, and what did not finish, where its traceback is and how to retry."""
     unfinished = survey.without_state(State.FINISHED)
     finished = len(request.runs) - len(unfinished)
-    print(f"{finished} of {len(request.runs)} runs finished: {request.plan.sweep / 'runs'}")
+    print(f"{finished} of {len(request.runs)} runs finished: {request.plan.sweep.runs}")
     if not unfinished:
         return
     table = Table("run", "state", "error", "traceback")
     for run in unfinished:
         status = survey.statuses[run.directory]
-        trace = RunDirectory(request.plan.sweep / run.directory).error_file
-        holder = f"held by process {status.get('pid')} on {status.get('host')}"
-        error = holder if status["state"] is State.RUNNING else status.get("error") or ""
+        trace = request.plan.sweep.run(run.directory).error_file
+        holder = f"held by process {status.pid} on {status.host}"
+        error = holder if status.state is State.RUNNING else status.error or ""
         where = str(trace) if trace.exists() else ""
-        table.add_row(Text(run.directory), status["state"], Text(error), Text(where))
+        table.add_row(Text(run.directory), status.state, Text(error), Text(where))
     console.print(table)
     held = survey.with_state(State.RUNNING)
     if held:
-        watch = [f"name={request.plan.sweep.name}", f"outputs={request.plan.sweep.parent}", "watch=true"]
+        watch = [f"name={request.plan.sweep.name}", f"outputs={request.plan.sweep.path.parent}", "watch=true"]
         print(f"held runs go on where they are, which tells: {shlex.join(['senet-lab', 'status', *watch])}")
     if len(held) + len(survey.with_state(State.DIVERGED)) < len(unfinished):
         print(f"run those again that did not reach an end: {_command_line(arguments)}")

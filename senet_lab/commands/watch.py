@@ -9,7 +9,7 @@ from senet_lab.compose import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.sweep import templates_of
-from senet_lab.records.plan import sweep_folder
+from senet_lab.records.sweep import sweep_directory
 
 POLL_MILLISECONDS = 1000
 """Between two looks at the records."""
@@ -33,7 +33,7 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     from senet_lab.figures.live import LiveSweep, application
 
     config: WatchConfig = command.config
-    live = LiveSweep(sweep_folder(config), templates_of(command), config.band)
+    live = LiveSweep(sweep_directory(config.outputs, config.name), templates_of(command), config.band)
     try:
         sockets = bind_sockets(config.port, config.address)
     except OSError as error:

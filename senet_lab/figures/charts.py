@@ -9,10 +9,10 @@ import pandas as pd
 from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
 from bokeh.models.annotations import Title
 
-from senet_lab.config import Band
+from senet_lab.analysis.baselines import published
 from senet_lab.analysis.curves import curve
 from senet_lab.analysis.grouping import Figure, Line
-from senet_lab.analysis.baselines import published
+from senet_lab.config import Band
 
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.
@@ -127,7 +127,7 @@ def _draw_published(chart: chartify.Chart, line: Line) -> None:
     known = published(line)
     if known is None:
         return
-    table = known.curve[known.curve["epoch"] < line.config["epochs"]].assign(line=line.label)
+    table = known.curve[known.curve["epoch"] < line.config.epochs].assign(line=line.label)
     if len(table) == 1:
         chart.plot.scatter(table, "epoch", "mean", color_column="line", color_order=[line.label], alpha=0.4)
     else:

@@ -1,13 +1,12 @@
 """Learned coefficients of activations over epochs: α and β of TAct and mTAct."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from senet_lab.figures.charts import chartify, make_interactive, style_axes
 from senet_lab.analysis.grouping import Figure
-from senet_lab.records.run import RunDirectory
+from senet_lab.figures.charts import chartify, make_interactive, style_axes
+from senet_lab.records.sweep import SweepDirectory
 
 SYMBOLS = {"alpha": ("α", "solid"), "beta": ("β", "dashed")}
 """Column of `activations.csv`: how it is written, and drawn."""
@@ -20,7 +19,7 @@ TOOLTIPS = (
 )
 
 
-def coefficients(figure: Figure, sweep: Path) -> pd.DataFrame:
+def coefficients(figure: Figure, sweep: SweepDirectory) -> pd.DataFrame:
     """Every learned value of a figure's runs.
 
     Returns:
@@ -28,7 +27,7 @@ def coefficients(figure: Figure, sweep: Path) -> pd.DataFrame:
         is learned.
     """
     parts = [
-        RunDirectory(sweep / run.directory).activations().assign(line=line.label, seed=run.config["seed"])
+        sweep.run(run.directory).activations().assign(line=line.label, seed=run.config.seed)
         for line in figure.lines
         for run in line.runs
     ]

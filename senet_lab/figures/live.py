@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from bokeh.document import Document
@@ -18,12 +17,12 @@ from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
 from senet_lab.figures.page import TEMPLATES, table
-from senet_lab.figures.sweep import UNREADABLE
-from senet_lab.records.plan import Plan, PlannedRun, plan_file, read_plan
-from senet_lab.records.run import RunDirectory, State
-from senet_lab.records.survey import FINAL, Survey, living_status
+from senet_lab.records.plan import Plan, PlannedRun, read_plan
+from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.survey import Survey, readable_status
+from senet_lab.records.sweep import SweepDirectory
 
-TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, UNREADABLE)
+TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE)
 UPDATE_MILLISECONDS = 250
 """Between two updates of a view."""
 MOST_TROUBLES = 20
@@ -109,7 +108,7 @@ class Content:
 class LiveSweep:
     """The state of a sweep, read again on `poll`; all viewers look at this one."""
 
-    def __init__(self, sweep: Path, templates: dict[str, Any], band: Band) -> None:
+    def __init__(self, sweep: SweepDirectory, templates: dict[str, Any], band: Band) -> None:
         """Read everything once.
 
         Raises:
@@ -126,12 +125,12 @@ class LiveSweep:
         self._records: dict[str, Run] = {}
         plan = read_plan(sweep)
         if plan is None:
-            raise UsageError(f"{plan_file(sweep)} does not exist: senet-lab train writes it")
+            raise UsageError(f"{sweep.plan_file} does not exist: senet-lab train writes it")
         self._plan(plan)
 
     def poll(self) -> None:
         """Read what has changed since the last time: finished runs are left alone."""
-        if plan_file(self.sweep).stat().st_mtime_ns != self._planned_at:
+        if self.sweep.plan_file.stat().st_mtime_ns != self._planned_at:
             plan = read_plan(self.sweep)
             assert plan is not None
             self._plan(plan)
@@ -144,7 +143,7 @@ class LiveSweep:
             self.versions[name] = self.version
 
     def _plan(self, plan: Plan) -> None:
-        self._planned_at = plan.file.stat().st_mtime_ns
+        self._planned_at = self.sweep.plan_file.stat().st_mtime_ns
         self.survey = Survey(self.sweep, plan.runs)
         self._refresh()
         figures = group([self._records[run.directory] for run in plan.runs], self.templates)
@@ -160,20 +159,20 @@ class LiveSweep:
     def _read(self, run: PlannedRun) -> bool:
         """Whether the run's record is another than before."""
         before = self.survey.statuses.get(run.directory)
-        if before is not None and before["state"] in FINAL:
+        if before is not None and before.state in FINAL:
             return False
-        record = RunDirectory(self.sweep / run.directory)
+        record = self.sweep.run(run.directory)
+        status = readable_status(record)
+        if status == before:
+            return False
         try:
-            status = living_status(record)
-            if status == before:
-                return False
-            self._records[run.directory] = read_run(run.directory, record, run.config, status["state"])
+            self._records[run.directory] = read_run(run.directory, record, run.config, status.state)
         except UsageError as error:
-            status = {"state": UNREADABLE, "epochs_done": 0, "error": str(error)}
+            status = Status(State.UNREADABLE, error=str(error))
             if status == before:
                 return False
-            blank = read_run(run.directory, RunDirectory(record.path / UNREADABLE), run.config, UNREADABLE)
-            self._records[run.directory] = blank
+            blank = RunDirectory(record.path / State.UNREADABLE)
+            self._records[run.directory] = read_run(run.directory, blank, run.config, status.state)
         self.survey.statuses[run.directory] = status
         return True
 
@@ -183,20 +182,18 @@ class LiveSweep:
 
     def _row(self, run: PlannedRun) -> tuple[Any, ...]:
         status, metrics = self.survey.statuses[run.directory], self._records[run.directory].metrics
-        done, epochs = status["epochs_done"], run.config["epochs"]
-        per_epoch = status.get("seconds", 0.0) / done if done else float("nan")
-        left = 0.0 if status["state"] in FINAL else per_epoch * (epochs - done) / 60
+        done, epochs = status.epochs_done, run.config.epochs
+        per_epoch = status.seconds / done if done else float("nan")
+        left = 0.0 if status.state in FINAL else per_epoch * (epochs - done) / 60
         error = float("nan") if metrics.empty else 1 - float(metrics["test_top1"].iloc[-1])
-        message = "; ".join(filter(None, [status.get("error"), *status.get("notes", [])]))
-        return (str(status["state"]), done, epochs, error, left, run.directory, message)
+        return (str(status.state), done, epochs, error, left, run.directory, status.message)
 
     def summary(self) -> str:
         """Where the sweep stands, as HTML: counts, epochs, time left, and every trouble."""
         survey = self.survey
         troubles = [
-            (run.directory, status["state"], status.get("error") or "")
-            for run in survey.runs
-            if (status := survey.statuses[run.directory])["state"] in TROUBLE
+            (run.directory, survey.state(run), survey.statuses[run.directory].error or "")
+            for run in survey.with_state(*TROUBLE)
         ]
         running = survey.counts()[State.RUNNING]
         left = survey.seconds_left(running) if running else None

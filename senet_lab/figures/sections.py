@@ -1,8 +1,7 @@
 """The parts that pages of a sweep are made of."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,10 +17,10 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
 from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
 from senet_lab.figures.page import Link, Listing, Section, Table, table
-from senet_lab.figures.sweep import UNREADABLE
 from senet_lab.records.plan import Plan
-from senet_lab.records.run import RunDirectory, State
-from senet_lab.records.survey import living_status
+from senet_lab.records.run import State
+from senet_lab.records.survey import readable_status
+from senet_lab.records.sweep import SweepDirectory
 
 FINAL_HEADINGS = {
     "line": "line",
@@ -194,7 +193,7 @@ def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.Da
     return Section("Against the published runs", [*HOW_TO_READ, near], tables=tables)
 
 
-def coefficient_section(figure: Figure, sweep: Path) -> Section | None:
+def coefficient_section(figure: Figure, sweep: SweepDirectory) -> Section | None:
     """What the activations of a figure learned; None where they learn nothing."""
     values = coefficients(figure, sweep)
     if values.empty:
@@ -209,14 +208,14 @@ def coefficient_section(figure: Figure, sweep: Path) -> Section | None:
     )
 
 
-def runs_section(figures: Sequence[Figure], sweep: Path, unreadable: Mapping[str, str]) -> Section:
+def runs_section(figures: Sequence[Figure], sweep: SweepDirectory, unreadable: Mapping[str, str]) -> Section:
     """Every run with its state and a link to its record, those first that are not finished."""
     rows = [
         _run_row(run, sweep, line.label) for figure in figures for line in figure.lines for run in line.runs
     ]
     blank = dict.fromkeys(RUN_HEADINGS)
     rows += [
-        {**blank, "record": _record(directory), "state": UNREADABLE, "message": reason}
+        {**blank, "record": _record(directory), "state": str(State.UNREADABLE), "message": reason}
         for directory, reason in unreadable.items()
     ]
     frame = pd.DataFrame(rows, columns=list(RUN_HEADINGS))
@@ -227,19 +226,19 @@ def runs_section(figures: Sequence[Figure], sweep: Path, unreadable: Mapping[str
     return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, RUN_HEADINGS)])
 
 
-def _run_row(run: Run, sweep: Path, line: str) -> dict[str, Any]:
-    status = living_status(RunDirectory(sweep / run.directory))
+def _run_row(run: Run, sweep: SweepDirectory, line: str) -> dict[str, Any]:
+    status = readable_status(sweep.run(run.directory))
     last = None if run.metrics.empty else 1 - float(run.metrics["test_top1"].iloc[-1])
     return {
         "record": _record(run.directory) if run.state != MISSING else run.directory,
         "line": line,
-        "seed": run.config["seed"],
+        "seed": run.config.seed,
         "state": str(run.state),
         "epochs": len(run.metrics),
-        "planned": run.config["epochs"],
+        "planned": run.config.epochs,
         "error": last,
         "minutes": float(run.metrics["seconds"].sum()) / 60,
-        "message": "; ".join(filter(None, [status.get("error"), *status.get("notes", [])])),
+        "message": status.message,
     }
 
 
@@ -248,22 +247,24 @@ def _record(directory: str) -> Link:
     return Link(directory, f"{quote(directory)}/")
 
 
-def failures_section(sweep: Path, runs: Sequence[Run], unreadable: Mapping[str, str]) -> Section | None:
+def failures_section(
+    sweep: SweepDirectory, runs: Sequence[Run], unreadable: Mapping[str, str]
+) -> Section | None:
     """Tracebacks of failed runs, and why some records cannot be read; None where all is well."""
     listings = [Listing(directory, reason) for directory, reason in unreadable.items()]
     for run in runs:
-        trace = RunDirectory(sweep / run.directory).error_file
+        trace = sweep.run(run.directory).error_file
         if run.state == State.FAILED and trace.exists():
             listings.append(Listing(run.directory, trace.read_text("utf-8", "replace"), is_open=False))
     return Section("Failures", listings=listings) if listings else None
 
 
-def plan_section(plan: Plan | None, sweep: Path, commands: Sequence[str]) -> Section:
+def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[str]) -> Section:
     """What was planned, by which commands, and the one that made this page."""
     if plan is None:
         return Section("Plan", ["There is no plan: these are single records."], listings=_commands(commands))
     trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
-    models = sorted({run.config["model"]["name"] for run in plan.runs})
+    models = sorted({run.config.model["name"] for run in plan.runs})
     sentences = [
         f"{len(plan.runs)} runs of {', '.join(models)}, planned by code with the hash {plan.source[:12]}."
     ]
@@ -274,15 +275,17 @@ def _commands(commands: Sequence[str]) -> list[Listing]:
     return [Listing("Commands, the last of them made this page", "\n".join(commands))]
 
 
-def environment_section(sweep: Path, runs: Sequence[Run]) -> Section:
+def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
     """Versions, hardware and source that the runs report, with how many runs report each."""
     rows = []
     for run in runs:
         try:
-            environment = RunDirectory(sweep / run.directory).environment()
+            attempts = [asdict(attempt) for attempt in sweep.run(run.directory).environments()[-1:]]
         except UsageError as error:
-            environment = {UNREADABLE: str(error)}
-        rows += [{"what": key, "value": _plain(value)} for key, value in environment.items()]
+            attempts = [{State.UNREADABLE: str(error)}]
+        rows += [
+            {"what": key, "value": _plain(value)} for attempt in attempts for key, value in attempt.items()
+        ]
     frame = pd.DataFrame(rows, columns=["what", "value"])
     counted = frame.groupby(["what", "value"], sort=False).size().rename("runs").reset_index()
     return Section(

@@ -1,15 +1,12 @@
 """The runs of a sweep as they stand, whatever state some of them are in."""
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from senet_lab.analysis.grouping import Figure, group, read_runs
 from senet_lab.compose import Command
-
-UNREADABLE = "unreadable"
-"""The state of a run whose record is damaged."""
+from senet_lab.records.sweep import SweepDirectory
 
 
 def templates_of(command: Command) -> dict[str, Any]:
@@ -19,7 +16,7 @@ def templates_of(command: Command) -> dict[str, Any]:
     return {str(key): value for key, value in templates.items()}
 
 
-def figures_of(command: Command, sweep: Path) -> list[Figure]:
+def figures_of(command: Command, sweep: SweepDirectory) -> list[Figure]:
     """The figures of a sweep, grouped as the command's config says.
 
     Raises:

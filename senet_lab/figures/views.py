@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from bokeh.models.annotations import ColorBar
 
+from senet_lab.analysis.grouping import DASHES, Style
 from senet_lab.figures.charts import chartify, style_axes
 from senet_lab.figures.export import Drawing, compile_chart
-from senet_lab.analysis.grouping import DASHES, Style
 
 MARKERS = dict(zip(DASHES, ("circle", "square", "triangle", "diamond"), strict=True))
 """What tells points of one colour apart, as dashes do lines."""

@@ -1,1 +1,1 @@
-"""Records at rest: the plan of a sweep, the run directories, and where both stand. Imports neither torch nor pandas."""
+"""Records at rest: plan, run directories, and where both stand. Imports neither torch nor pandas."""

@@ -7,16 +7,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import senet_lab
-from senet_lab.config import TrainConfig
-from senet_lab.errors import UsageError
-from senet_lab.files import remove_temporaries, write_atomic
+import msgspec
 
-FORMAT = 1
+import senet_lab
+from senet_lab.config import RunConfig, run_config
+from senet_lab.errors import UsageError
+from senet_lab.files import read_json, remove_temporaries, typed, write_atomic
+from senet_lab.records.migrations import PLAN_FORMAT, current_plan
+from senet_lab.records.sweep import SweepDirectory
 
 NOT_RESULTS = ("checkpoint",)
 """Fields of a run's config that its numbers do not depend on."""
@@ -29,85 +31,77 @@ class PlannedRun:
     directory: str
     """Below the sweep's folder."""
     hash: str
+    """Of `plain`, by `config_hash`."""
     command: str
-    """The command line that planned it, without `EXECUTION_KEYS`."""
+    """The command line that planned it, without what it says about how to run."""
     overrides: list[str]
     threads: int
     """CPU threads: part of the plan because sums depend on it in their last bits."""
     checkpoint_bytes: int
-    """What a checkpoint of it takes on disk."""
-    config: dict[str, Any]
+    """Size of its checkpoint on disk."""
+    plain: dict[str, Any]
+    """The config, value by value as it was frozen: fields that came later are not in it."""
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The config, typed; fields that came later have their defaults."""
+        return run_config(self.plain, f"the plan of {self.directory}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `plan.json` holds."""
+    """The content of `plan.json`."""
 
-    sweep: Path
-    """The sweep's folder."""
+    sweep: SweepDirectory
     source: str
     """SHA-256 of the code that planned it."""
     runs: list[PlannedRun]
 
-    @property
-    def file(self) -> Path:
-        """Where the plan lies."""
-        return plan_file(self.sweep)
-
     def write(self) -> None:
         """Freeze the plan."""
-        remove_temporaries(self.sweep)
-        content = {"format": FORMAT, "source": self.source, "runs": [vars(run) for run in self.runs]}
-        write_atomic(self.file, json.dumps(content, indent=1) + "\n")
+        remove_temporaries(self.sweep.path)
+        content = _Content(PLAN_FORMAT, self.source, self.runs)
+        write_atomic(self.sweep.plan_file, json.dumps(msgspec.to_builtins(content), indent=1) + "\n")
 
 
-def plan_file(sweep: Path) -> Path:
-    """Where the plan of the sweep in folder `sweep` lies."""
-    return sweep / "plan.json"
+@dataclass(frozen=True)
+class _Content:
+    """`plan.json`."""
+
+    format: int
+    source: str
+    runs: list[PlannedRun]
 
 
-def sweep_folder(config: TrainConfig) -> Path:
-    """`outputs/<name>`.
-
-    Raises:
-        UsageError: where a symbolic link leads out of `outputs`.
-    """
-    outputs = Path(config.outputs)
-    require_inside(outputs, config.name)
-    return outputs / config.name
-
-
-def require_inside(folder: Path, name: str) -> None:
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{path} leads out of {folder}, to {path.resolve()}: nothing was written there")
-
-
-def read_plan(sweep: Path) -> Plan | None:
+def read_plan(sweep: SweepDirectory) -> Plan | None:
     """The frozen plan, or None where there is none yet.
 
     Raises:
-        UsageError: a file that is no plan of this format.
+        UsageError: a file that is no plan of this format, a run that leads out of the sweep, a config that is
+            not the one that was frozen.
     """
-    file = plan_file(sweep)
+    file = sweep.plan_file
     if not file.exists():
         return None
-    try:
-        content = json.loads(file.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise UsageError(f"{file} has plan format {content['format']}; this version reads {FORMAT}")
-        plan = Plan(sweep, content["source"], [PlannedRun(**run) for run in content["runs"]])
-        for run in plan.runs:
-            if run.directory.startswith("/") or ".." in run.directory.split("/"):
-                raise UsageError(f"{file} names a run that leads out of {sweep}: {run.directory}")
-        return plan
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} is not a plan: {error}; move it away to plan anew") from error
+    content = current_plan(read_json(file))
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != PLAN_FORMAT:
+        raise UsageError(f"{file} has plan format {found}; this version reads up to {PLAN_FORMAT}")
+    plan = typed(_Content, content, file, "move it away to plan anew")
+    for run in plan.runs:
+        if run.directory.startswith("/") or ".." in run.directory.split("/"):
+            raise UsageError(f"{file} names a run that leads out of {sweep.path}: {run.directory}")
+        if config_hash(run.plain) != run.hash:
+            raise UsageError(
+                f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
+                "put it back, or plan it under another name="
+            )
+    return Plan(sweep, plan.source, plan.runs)
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """SHA-256 of what a run's numbers depend on."""
-    kept = {key: value for key, value in config.items() if key not in NOT_RESULTS}
+def config_hash(plain: Mapping[str, Any]) -> str:
+    """SHA-256 of what a run's numbers depend on, from its plain config."""
+    kept = {key: value for key, value in plain.items() if key not in NOT_RESULTS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

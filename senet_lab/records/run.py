@@ -1,12 +1,12 @@
 """The record of one run: which files a run directory holds, and how they are written and read.
 
-Every file is written whole (temporary file, fsync, rename) or grows by one full line at a time, so a
-reader in another process, or after a kill, sees only complete records.
+Every file is written whole (temporary file, fsync, rename) or grows by whole lines, so a reader in another
+process, or after a kill, sees only complete records.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +14,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
+from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
-from senet_lab.files import append_lines, read_yaml, write_atomic
+from senet_lab.files import read_json, read_yaml, typed, write_atomic
+from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment
+from senet_lab.records.rows import Coefficient, Metrics, Row, text_columns
+from senet_lab.records.tables import append_rows, keep_epochs, read_columns, require_epochs
 
 if TYPE_CHECKING:
     import pandas as pd
-
-METRICS_COLUMNS = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_top1",
-    "test_loss",
-    "test_top1",
-    "test_top5",
-    "seconds",
-)
-ACTIVATIONS_COLUMNS = ("epoch", "site", "alpha", "beta")
 
 
 class State(StrEnum):
@@ -42,10 +34,92 @@ class State(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     DIVERGED = "diverged"
+    UNREADABLE = "unreadable"
+    """Its record cannot be read; never written."""
 
 
-class MissingRowsError(Exception):
-    """A record that lacks rows which a checkpoint says were written."""
+FINAL = (State.FINISHED, State.DIVERGED)
+"""States that running again would not change."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is: `status.json`. Times are ISO 8601 in UTC, None before there is one."""
+
+    state: State = State.PLANNED
+    epochs_done: int = 0
+    epochs: int | None = None
+    """Asked for."""
+    test_top1: float | None = None
+    """Of the last epoch, a fraction."""
+    images_done: int = 0
+    """Images trained on and tested so far."""
+    images_per_epoch: int | None = None
+    """Images trained on and tested in one epoch."""
+    seconds: float = 0.0
+    """Of all epochs done, in every attempt."""
+    epoch_seconds: float = 0.0
+    """Of the epoch under way."""
+    config_hash: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    """The process of the last attempt, on `host`."""
+    started: str | None = None
+    updated: str | None = None
+    finished: str | None = None
+    error: str | None = None
+    """Why it ended where it should not have."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its numbers should know."""
+
+    @property
+    def message(self) -> str:
+        """Error and notes, for a table."""
+        return "; ".join(filter(None, [self.error, *self.notes]))
+
+    @property
+    def epochs_begun(self) -> float:
+        """Epochs done, the part of the one under way counted in."""
+        return self.images_done / self.images_per_epoch if self.images_per_epoch else float(self.epochs_done)
+
+
+@dataclass(frozen=True)
+class Git:
+    """The checkout that the package ran from."""
+
+    commit: str
+    dirty: bool
+    """Edited since that commit."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What one attempt at a run ran on: an entry of `environment.json`."""
+
+    senet_lab: str
+    """Version of this package."""
+    git: Git | None
+    """None outside a checkout."""
+    python: str
+    torch: str
+    device: str
+    """Name of the GPU, or the processor's architecture and instructions."""
+    device_type: str
+    """`cpu` or `cuda`."""
+    precision: str
+    """Never `auto`."""
+    threads: int
+    host: str
+    platform: str
+    source: str | None = None
+    """SHA-256 of the package's code."""
+    numpy: str | None = None
+
+
+@dataclass(frozen=True)
+class _Attempts:
+    format: int
+    attempts: tuple[Environment, ...]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -62,6 +136,21 @@ class RunDirectory:
     path: Path
 
     @property
+    def config_file(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def status_file(self) -> Path:
+        """How far the run is."""
+        return self.path / "status.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """What each attempt ran on."""
+        return self.path / "environment.json"
+
+    @property
     def checkpoint_file(self) -> Path:
         """The last epoch boundary that is safely down."""
         return self.path / "checkpoint.pt"
@@ -73,7 +162,7 @@ class RunDirectory:
 
     @property
     def activations_file(self) -> Path:
-        """Learned coefficients, a row for each epoch and site."""
+        """Learned coefficients, a row for each epoch, site and coefficient."""
         return self.path / "activations.csv"
 
     @property
@@ -81,48 +170,52 @@ class RunDirectory:
         """The traceback of a failed run."""
         return self.path / "error.txt"
 
-    def config(self) -> dict[str, Any]:
-        """The resolved config that the run was started with.
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures that `inspect` draws."""
+        return self.path / "figures"
+
+    def plain_config(self) -> dict[str, Any]:
+        """The resolved config that the run was started with, value by value as it was written.
 
         Raises:
             UsageError: where there is none, or none that this package wrote.
         """
-        file = self.path / "config.yaml"
-        if not file.exists():
-            raise UsageError(f"{file} is missing, so {self.path} is no run directory")
-        return read_yaml(file)
+        if not self.config_file.exists():
+            raise UsageError(f"{self.config_file} is missing, so {self.path} is no run directory")
+        return typed(dict[str, Any], read_yaml(self.config_file), self.config_file)
 
-    def status(self) -> dict[str, Any]:
+    def config(self) -> RunConfig:
+        """The same, typed.
+
+        Raises:
+            UsageError: see `plain_config`; a value of the wrong type or out of range.
+        """
+        return run_config(self.plain_config(), self.config_file)
+
+    def status(self) -> Status:
         """`status.json`, or the state `planned` where no process has begun the run.
 
         Raises:
             UsageError: a file that is no status.
         """
-        file = self.path / "status.json"
-        try:
-            status = json.loads(file.read_text("utf-8"))
-            return {**status, "state": State(status["state"]), "epochs_done": int(status["epochs_done"])}
-        except FileNotFoundError:
-            return {"state": State.PLANNED, "epochs_done": 0}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{file} is not the status of a run: {error}; delete it to go on") from error
+        if not self.status_file.exists():
+            return Status()
+        return typed(Status, read_json(self.status_file), self.status_file, "delete it to go on")
 
-    def environment(self) -> dict[str, Any]:
-        """Versions, device and source of the last attempt; empty before the first.
+    def environments(self) -> tuple[Environment, ...]:
+        """What each attempt ran on, the last one last; none before the first.
 
         Raises:
             UsageError: a file that is no such record.
         """
-        file = self.path / "environment.json"
-        try:
-            return dict(json.loads(file.read_text("utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(f"{file} does not tell an environment: {error}; delete it to go on") from error
+        if not self.environment_file.exists():
+            return ()
+        content = current_environment(read_json(self.environment_file))
+        return typed(_Attempts, content, self.environment_file, "delete it to go on").attempts
 
     def lock(self) -> FileLock:
-        """What the process that executes the run holds; the system frees it when that process dies.
+        """The run's lock; the system frees it when its owner dies.
 
         Waits a moment, because a reader may be looking whether it is held.
         """
@@ -143,133 +236,61 @@ class RunDirectory:
             return True  # another user's, or on a read-only disk, where none can be had: believe the status
 
     def metrics(self) -> "pd.DataFrame":
-        """`metrics.csv` as a frame with `METRICS_COLUMNS`, one row an epoch; empty before the first.
+        """`metrics.csv` as a frame, one row an epoch; empty before the first.
+
+        Returns:
+            The columns of `Metrics`, NaN where the record has none, and what columns a later version added.
 
         Raises:
-            UsageError: where a column is missing or a value is no number.
+            UsageError: where a value is no number.
         """
-        return _read_csv(self.metrics_file, METRICS_COLUMNS, text=())
+        return _frame(Metrics, read_columns(self.metrics_file, Metrics))
 
     def activations(self) -> "pd.DataFrame":
-        """`activations.csv` as a frame with `ACTIVATIONS_COLUMNS`; empty where nothing is learned."""
-        return _read_csv(self.activations_file, ACTIVATIONS_COLUMNS, text=("site",))
+        """`activations.csv` as a frame with the columns of `Coefficient`; empty where nothing is learned."""
+        return _frame(Coefficient, read_columns(self.activations_file, Coefficient))
 
-    def write_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, plain: dict[str, Any]) -> None:
         """Write the resolved config."""
-        text = yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        write_atomic(self.path / "config.yaml", text)
+        text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        write_atomic(self.config_file, text)
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        """Write versions, device and source of this attempt."""
-        write_atomic(self.path / "environment.json", json.dumps(environment, indent=2) + "\n")
+    def add_environment(self, environment: Environment) -> None:
+        """Note what this attempt runs on, after those before it."""
+        attempts = [asdict(attempt) for attempt in (*self.environments(), environment)]
+        content = {"format": ENVIRONMENT_FORMAT, "attempts": attempts}
+        write_atomic(self.environment_file, json.dumps(content, indent=2) + "\n")
 
-    def write_status(self, status: dict[str, Any]) -> None:
+    def write_status(self, status: Status) -> None:
         """Write `status.json`."""
-        write_atomic(self.path / "status.json", json.dumps(status, indent=2) + "\n")
+        write_atomic(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
 
-    def keep_epochs(self, epochs: int, sites: int) -> None:
+    def keep_epochs(self, epochs: int, coefficients: int) -> None:
         """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
-
-        A row that is there twice, or torn, or of a later epoch, goes; the last one of an epoch counts.
 
         Args:
             epochs: how many.
-            sites: rows that an epoch has in `activations.csv`.
+            coefficients: rows that an epoch has in `activations.csv`.
 
         Raises:
-            MissingRowsError: where one of these epochs lacks rows.
-            UsageError: where the header is another one.
+            MissingRowsError: where one of these epochs lacks rows; nothing is changed then.
         """
-        metrics = _rows_by_epoch(self.metrics_file, METRICS_COLUMNS)
-        coefficients = _rows_by_epoch(self.activations_file, ACTIVATIONS_COLUMNS)
-        for file, rows, count in (
-            (self.metrics_file, metrics, 1),
-            (self.activations_file, coefficients, sites),
-        ):
-            if any(len(rows.get(epoch, {})) != count for epoch in range(epochs)):
-                raise MissingRowsError(f"{file} lacks rows of epochs before {epochs}")
-        for file, columns, rows in (
-            (self.metrics_file, METRICS_COLUMNS, metrics),
-            (self.activations_file, ACTIVATIONS_COLUMNS, coefficients),
-        ):
-            kept = "".join(line for epoch in range(epochs) for line in rows.get(epoch, {}).values())
-            if kept:
-                write_atomic(file, ",".join(columns) + "\n" + kept)
-            else:
-                file.unlink(missing_ok=True)
+        require_epochs(self.metrics_file, Metrics, epochs, 1)
+        keep_epochs(self.activations_file, Coefficient, epochs, coefficients)
+        keep_epochs(self.metrics_file, Metrics, epochs, 1)
 
-    def append_metrics(self, row: Sequence[float]) -> None:
-        """Add one epoch's row, in the order of `METRICS_COLUMNS`."""
-        _append_rows(self.metrics_file, METRICS_COLUMNS, [row])
+    def append_metrics(self, row: Metrics) -> None:
+        """Add one epoch's row."""
+        append_rows(self.metrics_file, [row])
 
-    def append_activations(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Add one epoch's rows, in the order of `ACTIVATIONS_COLUMNS`."""
-        _append_rows(self.activations_file, ACTIVATIONS_COLUMNS, rows)
+    def append_activations(self, rows: Sequence[Coefficient]) -> None:
+        """Add one epoch's rows."""
+        append_rows(self.activations_file, rows)
 
 
-def find_runs(sweep: Path) -> list[RunDirectory]:
-    """Every run directory with a config below `sweep`/runs, in path order."""
-    return [RunDirectory(file.parent) for file in sorted((sweep / "runs").rglob("config.yaml"))]
-
-
-def _append_rows(file: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Append whole lines in one write, with the header before the first."""
-    text = "".join(",".join(_cell(value) for value in row) + "\n" for row in rows)
-    if file.exists():
-        append_lines(file, text)
-    else:
-        write_atomic(file, ",".join(columns) + "\n" + text)
-
-
-def _rows_by_epoch(file: Path, columns: Sequence[str]) -> dict[int, dict[str, str]]:
-    """The lines of each epoch, by site where the file has such."""
-    rows: dict[int, dict[str, str]] = {}
-    if file.exists():
-        header, *lines = _whole_lines(file).splitlines(keepends=True) or [""]
-        if header.strip() != ",".join(columns):
-            raise UsageError(f"{file} does not have the header {','.join(columns)}: move it away")
-        for line in lines:
-            cells = line.split(",")
-            if len(cells) == len(columns) and cells[0].isdecimal():
-                site = cells[1] if "site" in columns else ""
-                rows.setdefault(int(cells[0]), {})[site] = line
-    return rows
-
-
-def _cell(value: Any) -> str:
-    """Shortest text that reads back as the same number, whatever the locale."""
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _whole_lines(file: Path) -> str:
-    """The file's text up to its last line break: a torn last line never happened."""
-    text = file.read_text("utf-8")
-    return text[: text.rfind("\n") + 1]
-
-
-def _read_csv(file: Path, columns: Sequence[str], text: Sequence[str]) -> "pd.DataFrame":
-    """Read by hand, because float() gives back the very number that `repr` wrote, and pandas takes longer."""
+def _frame(kind: type[Row], values: dict[str, Any]) -> "pd.DataFrame":
     import pandas as pd  # half a second that those who only write records need not pay
 
-    if not file.exists():
-        return pd.DataFrame({name: pd.Series(dtype=object if name in text else float) for name in columns})
-    header, *lines = _whole_lines(file).splitlines() or [""]
-    names = header.split(",")
-    missing = [name for name in columns if name not in names]
-    if missing:
-        raise UsageError(
-            f"{file} lacks the column {', '.join(missing)}; its header should be {','.join(columns)}"
-        )
-    rows = [line.split(",") for line in lines]
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(names):
-            raise UsageError(f"{file} has {len(row)} cells in line {number}, where {len(names)} belong")
-    values: dict[str, list[Any]] = {}
-    for name in columns:
-        cells = [row[names.index(name)] for row in rows]
-        kind = str if name in text else int if name == "epoch" else float
-        try:
-            values[name] = [kind(cell) for cell in cells]
-        except ValueError as error:
-            raise UsageError(f"{file}, column {name}: {error}") from error
-    return pd.DataFrame(values)
+    text = text_columns(kind)
+    types = {name: object if name in text else float for name in values} | {"epoch": "int64"}
+    return pd.DataFrame(values) if values["epoch"] else pd.DataFrame(values).astype(types)

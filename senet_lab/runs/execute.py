@@ -2,37 +2,34 @@
 
 import math
 import os
-import platform
-import shutil
 import socket
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import Timeout
 
-import senet_lab
 from senet_lab.errors import UsageError
 from senet_lab.files import remove_temporaries, write_atomic
-from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from senet_lab.records.run import MissingRowsError, RunDirectory, State
 from senet_lab.records.plan import PlannedRun, source_hash
-from senet_lab.records.survey import FINAL
-from senet_lab.training.engine import Engine, choose_engine
-from senet_lab.training.loop import EpochMetrics, Training
+from senet_lab.records.rows import Metrics
+from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.records.tables import MissingRowsError
+from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from senet_lab.runs.environment import environment
 from senet_lab.seeding import OwnGenerators, seed_global
+from senet_lab.training.engine import Engine, choose_engine
+from senet_lab.training.loop import Training
 from senet_lab.training.turns import Turns, in_turns, interleave
 
 
-def execute(sweep: Path, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> list[State]:
+def execute(sweep: SweepDirectory, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> list[State]:
     """Bring runs of the plan to their end, or to where `stop` turns true, and say their states.
 
     Several runs take turns, a step each, in this one process; each has a record of its own, and a failure
@@ -41,21 +38,23 @@ def execute(sweep: Path, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -
     return interleave([_execute(sweep, run, stop, is_first=run is runs[0]) for run in runs])
 
 
-def _execute(sweep: Path, run: PlannedRun, stop: Callable[[], bool], is_first: bool) -> Turns[State]:
-    """One run; to begin the first one is decided already, by all processes that share it.
+def _execute(
+    sweep: SweepDirectory, run: PlannedRun, stop: Callable[[], bool], is_first: bool
+) -> Turns[State]:
+    """One run; the first one starts even after a stop: all ranks agreed to.
 
     A finished run is left alone; an unfinished one goes on from its last good checkpoint. Only one
     process at a time executes a run: a run that another holds is returned as it stands.
     """
-    directory = RunDirectory(sweep / run.directory)
+    directory = sweep.run(run.directory)
     try:
         with directory.lock():
-            state = directory.status()["state"]
+            state = directory.status().state
             if state in FINAL or (stop() and not is_first):
                 return state
             return (yield from _Attempt(directory, run).state(stop))
     except Timeout:
-        return directory.status()["state"]
+        return directory.status().state
     except (OSError, UsageError) as error:
         # The record itself cannot be read or written, so nobody but the terminal can be told.
         _say(f"{directory.path}: {error}")
@@ -72,31 +71,23 @@ class _Attempt:
     def __init__(self, directory: RunDirectory, run: PlannedRun) -> None:
         self.directory = directory
         self.run = run
-        self.epochs: int = run.config["epochs"]
-        self.seconds_before: float = directory.status().get("seconds", 0.0)
-        self.status: dict[str, Any] = {
-            "state": State.RUNNING,
-            "epochs_done": 0,
-            "epochs": self.epochs,
-            "test_top1": None,
-            "images_done": 0,
-            "images_per_epoch": None,
-            "seconds": 0.0,
-            "epoch_seconds": 0.0,
-            "config_hash": run.hash,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": _now(),
-            "updated": _now(),
-            "error": None,
-            "notes": [],
-        }
+        self.epochs = run.config.epochs
+        self.seconds_before = directory.status().seconds
+        self.status = Status(
+            state=State.RUNNING,
+            epochs=self.epochs,
+            config_hash=run.hash,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started=_now(),
+            updated=_now(),
+        )
 
     def state(self, stop: Callable[[], bool]) -> Turns[State]:
         """Run to the end, a step a turn, and write in which state."""
         remove_temporaries(self.directory.path)
-        self.directory.write_config(self.run.config)
-        self._write_status(State.RUNNING)
+        self.directory.write_config(self.run.plain)
+        self._write(state=State.RUNNING)
         try:
             state, error = yield from self._train(stop)
             self.directory.error_file.unlink(missing_ok=True)
@@ -109,8 +100,8 @@ class _Attempt:
             return State.FAILED
 
     def _train(self, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
-        engine = choose_engine(**self.run.config["trainer"])
-        self.directory.write_environment(environment(engine.device, engine.precision, self.run.threads))
+        engine = choose_engine(self.run.config.trainer)
+        self.directory.add_environment(environment(engine, self.run.threads))
         generators = OwnGenerators(engine.device)
 
         @contextmanager
@@ -119,7 +110,7 @@ class _Attempt:
                 yield
 
         state, error = yield from in_turns(self._epochs(engine, stop), own_settings)
-        if state is State.FINISHED and not self.run.config["checkpoint"]["keep"]:
+        if state is State.FINISHED and not self.run.config.checkpoint.keep:
             self.directory.checkpoint_file.unlink(missing_ok=True)
         return state, error
 
@@ -146,7 +137,7 @@ class _Attempt:
 
     def _begin(self, engine: Engine) -> Training:
         """Go back to the last good checkpoint and forget the rows after it, or start afresh."""
-        seed_global(self.run.config["seed"])
+        seed_global(self.run.config.seed)
         training = Training(self.run.config, engine)
         if self.directory.checkpoint_file.exists():
             try:
@@ -158,36 +149,40 @@ class _Attempt:
                 training.load_state_dict(state)
                 if state["source"] != source_hash():
                     self._note(f"{self.directory.path} goes on with other code than it began with")
-                self.status["seconds"] = self.seconds_before
+                self.status = replace(self.status, seconds=self.seconds_before)
                 return training
         self.directory.keep_epochs(0, 0)
         return training
 
     def _note(self, sentence: str) -> None:
-        self.status["notes"].append(sentence)
+        self.status = replace(self.status, notes=(*self.status.notes, sentence))
         _say(sentence)
 
     def _checkpoint_is_due(self, epochs_done: int, seconds: float) -> bool:
-        settings = self.run.config["checkpoint"]
+        settings = self.run.config.checkpoint
         if epochs_done == self.epochs:
-            return settings["keep"]
-        return epochs_done % settings["every"] == 0 and seconds >= settings["min_seconds"]
+            return settings.keep
+        return epochs_done % settings.every == 0 and seconds >= settings.min_seconds
 
-    def _record(self, training: Training, metrics: EpochMetrics) -> None:
-        rows = [(metrics.epoch, *row) for row in training.coefficients()]
+    def _record(self, training: Training, metrics: Metrics) -> None:
+        rows = list(training.coefficients())
         if rows:
             self.directory.append_activations(rows)
-        self.directory.append_metrics(list(vars(metrics).values()))
-        self.status["seconds"] += metrics.seconds
-        self.status["test_top1"] = metrics.test_top1
-        self.status["epochs_done"] = training.epochs_done
+        self.directory.append_metrics(metrics)
+        self.status = replace(
+            self.status,
+            seconds=self.status.seconds + metrics.seconds,
+            test_top1=metrics.test_top1,
+            epochs_done=training.epochs_done,
+        )
 
     def _progress(self, training: Training) -> None:
-        self.status["epochs_done"] = training.epochs_done
-        self.status["images_done"] = training.images_done
-        self.status["images_per_epoch"] = training.images_per_epoch
-        self.status["epoch_seconds"] = time.monotonic() - self.epoch_started
-        self._write_status(State.RUNNING)
+        self._write(
+            epochs_done=training.epochs_done,
+            images_done=training.images_done,
+            images_per_epoch=training.images_per_epoch,
+            epoch_seconds=time.monotonic() - self.epoch_started,
+        )
         self.told = time.monotonic()
 
     def _stops(self, training: Training, stop: Callable[[], bool]) -> bool:
@@ -197,63 +192,18 @@ class _Attempt:
         return stop()
 
     def _end(self, state: State, error: str | None = None) -> State:
-        self.status["error"] = error
-        self.status["finished"] = _now()
-        self._write_status(state)
+        self._write(state=state, error=error, finished=_now())
         return state
 
-    def _write_status(self, state: State) -> None:
-        self.status["state"] = state
-        self.status["updated"] = _now()
+    def _write(self, **changes: Any) -> None:
+        """Write the status with `changes`."""
+        self.status = replace(self.status, updated=_now(), **changes)
         self.directory.write_status(self.status)
 
 
-def environment(device: torch.device, precision: str, threads: int) -> dict[str, Any]:
-    """What this attempt ran on: for `environment.json`."""
-    return {
-        "senet_lab": senet_lab.__version__,
-        "git": git_state(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device_name(device),
-        "device_type": device.type,
-        "precision": precision,
-        "threads": threads,
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-    }
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture and the instructions that torch uses of it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-@lru_cache(maxsize=1)
-def git_state() -> dict[str, Any] | None:
-    """Commit of the checkout that this package runs from, and whether it was edited; None outside one."""
-    folder = Path(senet_lab.__file__).parent
-    if shutil.which("git") is None:
-        return None
-    ours = subprocess.run(
-        ["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=folder, capture_output=True, check=False
-    )
-    if ours.returncode != 0:
-        return None
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    changes = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
-
-
-def _is_finite(metrics: EpochMetrics) -> bool:
-    return math.isfinite(metrics.train_loss) and math.isfinite(metrics.test_loss)
+def _is_finite(metrics: Metrics) -> bool:
+    measured = (metrics.train_loss, metrics.test_loss, metrics.val_loss)
+    return all(math.isfinite(loss) for loss in measured if loss is not None)
 
 
 def _say(sentence: str) -> None:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from filelock import Timeout
@@ -21,10 +20,10 @@ from joblib import cpu_count
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from senet_lab.errors import UsageError
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import FINAL, State
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.signals import Stop, stop_on_signal
-from senet_lab.records.survey import FINAL
 
 POLL_SECONDS = 0.1
 """How soon a waiting launcher sees that it should stop, and a worker that its launcher is gone."""
@@ -47,7 +46,7 @@ class Launcher(Protocol):
     def workers(self, packs: Sequence[Pack]) -> int:
         """How many of `packs` are executed at a time."""
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """Execute `packs` until done or `stop`; yields the states of the runs of each as it ends."""
 
 
@@ -100,7 +99,7 @@ class Serial:
         """See `Launcher`."""
         return 1
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
         with stop.at_once():
             from senet_lab.runs.execute import execute  # imports torch
@@ -132,7 +131,7 @@ class Engine(Protocol):
 
 def drive(
     engine: AbstractContextManager[Engine],
-    sweep: Path,
+    sweep: SweepDirectory,
     packs: Sequence[Pack],
     at_a_time: int,
     stop: Stop,
@@ -170,7 +169,7 @@ def drive(
                 record_end(sweep, run, State.INTERRUPTED, "ended together with the sweep")
 
 
-def execute_in_worker(sweep: Path, pack: Pack) -> list[State]:
+def execute_in_worker(sweep: SweepDirectory, pack: Pack) -> list[State]:
     """Execute a pack in a process of its own, which signals reach directly."""
     with stop_on_signal() as stop:
         with stop.at_once():
@@ -178,7 +177,7 @@ def execute_in_worker(sweep: Path, pack: Pack) -> list[State]:
         return [State.INTERRUPTED] * len(pack) if stop() else execute(sweep, pack, stop)
 
 
-def record_end(sweep: Path, run: PlannedRun, state: State, error: str) -> State:
+def record_end(sweep: SweepDirectory, run: PlannedRun, state: State, error: str) -> State:
     """Write how a run ended whose process cannot; what it had recorded stays.
 
     What has not begun is not interrupted.
@@ -186,15 +185,15 @@ def record_end(sweep: Path, run: PlannedRun, state: State, error: str) -> State:
     Returns:
         The state of the run, which is another one where a process elsewhere has taken it over.
     """
-    directory = RunDirectory(sweep / run.directory)
+    directory = sweep.run(run.directory)
     try:
         with directory.lock():
             status = directory.status()
-            if status["state"] is State.RUNNING or (state is State.FAILED and status["state"] not in FINAL):
-                directory.write_status({**status, "state": state, "error": error})
+            if status.state is State.RUNNING or (state is State.FAILED and status.state not in FINAL):
+                directory.write_status(replace(status, state=state, error=error))
     except Timeout:
         pass
-    return directory.status()["state"]
+    return directory.status().state
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Joblib:
         """See `Launcher`."""
         return min(self.n_jobs or side_by_side(packs, cpu_count()), len(packs))
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
         workers = self.workers(packs)
         if workers == 1:
@@ -226,7 +225,7 @@ class Joblib:
 class _Pools:
     """An `Engine` of pools of one worker each: a pool whose worker is killed takes all of its runs along."""
 
-    def __init__(self, sweep: Path, workers: int) -> None:
+    def __init__(self, sweep: SweepDirectory, workers: int) -> None:
         self.sweep = sweep
         self.idle = [_pool() for _ in range(workers)]
         self.busy: dict[Future, ProcessPoolExecutor] = {}

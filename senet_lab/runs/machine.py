@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.execute import device_name
-from senet_lab.runs.launchers import Pack
 from senet_lab.records.plan import PlannedRun
+from senet_lab.runs.environment import device_name
+from senet_lab.runs.launchers import Pack
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
@@ -19,7 +19,7 @@ def ways(runs: Sequence[PlannedRun]) -> list[str]:
     """
     lines = []
     for run in runs:
-        engine = choose_engine(**run.config["trainer"])
+        engine = choose_engine(run.config.trainer)
         threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} a run"
         lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {threads}")
     return list(dict.fromkeys(lines))
@@ -37,10 +37,10 @@ def check_memory(packs: Sequence[Pack], workers: int) -> None:
     """
     known: dict[str, int] = {}
     for pack in packs:
-        engine = choose_engine(**pack[0].config["trainer"])
+        engine = choose_engine(pack[0].config.trainer)
         sizes = []
         for run in pack:
-            parts = {key: value for key, value in run.config.items() if key not in ("seed", "lr")}
+            parts = {key: value for key, value in run.plain.items() if key not in ("seed", "lr")}
             text = json.dumps(parts, sort_keys=True)
             if text not in known:
                 known[text] = run_bytes(run.config, run.checkpoint_bytes, engine)

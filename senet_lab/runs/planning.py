@@ -6,15 +6,13 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
 from joblib import cpu_count
 
 from senet_lab.compose import Point
-from senet_lab.config import PlanMode, TrainConfig
+from senet_lab.config import CheckpointConfig, PlanMode, RunConfig, TrainConfig, as_plain
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import (
     NOT_RESULTS,
@@ -23,11 +21,10 @@ from senet_lab.records.plan import (
     config_hash,
     difference,
     read_plan,
-    require_inside,
     source_hash,
-    sweep_folder,
 )
-from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "hydra")
 """What a command line says about how to run, not what."""
@@ -59,14 +56,14 @@ def request_runs(
         UsageError: points that are not in the plan without `plan=extend`; a directory whose config
             differs; `plan=new` over runs that have begun; a folder that cannot be written.
     """
-    sweep = sweep_folder(config)
+    sweep = sweep_directory(config.outputs, config.name)
     command = shlex.join(without_execution_keys(arguments))
     notes: list[str] = []
-    make_writable(sweep)
+    make_writable(sweep.path)
     asked = _distinct(points, notes)
     for directory in asked:
-        require_inside(sweep, directory)
-    with FileLock(sweep / ".plan.lock"):
+        require_inside(sweep.path, directory)
+    with sweep.plan_lock():
         plan = read_plan(sweep)
         if config.plan is PlanMode.new and plan is not None:
             _require_empty(plan)
@@ -90,7 +87,7 @@ def request_runs(
         elif fresh and not again:
             raise UsageError(
                 f"{len(fresh)} of {len(asked)} runs, the first of them {fresh[0].directory}, are not in "
-                f"{plan.file}: plan=extend adds them, another name= keeps them apart"
+                f"{plan.sweep.plan_file}: plan=extend adds them, another name= keeps them apart"
             )
         elif fresh:
             notes.append(
@@ -130,8 +127,8 @@ def _distinct(points: Sequence[Point], notes: list[str]) -> dict[str, Point]:
     distinct: dict[str, Point] = {}
     for point in points:
         twin = distinct.setdefault(point.directory, point)
-        if config_hash(twin.config) != config_hash(point.config):
-            key, first, second = difference(twin.config, point.config)
+        if without_checkpoint(twin.config) != without_checkpoint(point.config):
+            key, first, second = difference(as_plain(twin.config), as_plain(point.config))
             raise UsageError(
                 f"two runs of this sweep would share {point.directory}: they differ in {key} "
                 f"({first}, {second}); sweep over {key} itself or give them different names"
@@ -139,6 +136,11 @@ def _distinct(points: Sequence[Point], notes: list[str]) -> dict[str, Point]:
     if len(distinct) < len(points):
         notes.append(f"{len(points) - len(distinct)} duplicate runs dropped")
     return distinct
+
+
+def without_checkpoint(config: RunConfig) -> RunConfig:
+    """The config without what its numbers do not depend on."""
+    return replace(config, checkpoint=CheckpointConfig())
 
 
 def _freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
@@ -152,25 +154,28 @@ def _freeze(points: Collection[Point], command: str, threads: int) -> list[Plann
     sizes: dict[str, int] = {}
     runs = []
     for point in points:
-        parts = {key: value for key, value in point.config.items() if key not in ("seed", "lr", *NOT_RESULTS)}
+        plain = as_plain(point.config)
+        parts = {key: value for key, value in plain.items() if key not in ("seed", "lr", *NOT_RESULTS)}
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
             sizes[text] = checkpoint_bytes(*check_run(point.config))
         runs.append(
             PlannedRun(
                 point.directory,
-                config_hash(point.config),
+                config_hash(plain),
                 command,
                 list(point.overrides),
                 threads,
                 sizes[text],
-                point.config,
+                plain,
             )
         )
     return runs
 
 
-def _changes(frozen: Mapping[str, PlannedRun], asked: Mapping[str, Point], sweep: Path) -> list[str]:
+def _changes(
+    frozen: Mapping[str, PlannedRun], asked: Mapping[str, Point], sweep: SweepDirectory
+) -> list[str]:
     """What the YAML says otherwise than the plan, one sentence a change.
 
     Raises:
@@ -180,10 +185,12 @@ def _changes(frozen: Mapping[str, PlannedRun], asked: Mapping[str, Point], sweep
     for directory in frozen.keys() & asked.keys():
         run, point = frozen[directory], asked[directory]
         if run.config != point.config:
-            key, was, now = difference(run.config, point.config)
-            if run.hash != config_hash(point.config) and without_execution_keys(run.overrides) != without_execution_keys(point.overrides):
+            key, was, now = difference(as_plain(run.config), as_plain(point.config))
+            is_another = without_checkpoint(run.config) != without_checkpoint(point.config)
+            said = without_execution_keys(run.overrides) != without_execution_keys(point.overrides)
+            if is_another and said:
                 raise UsageError(
-                    f"{sweep / directory} was planned with {key}={was}, not {key}={now}: "
+                    f"{sweep.path / directory} was planned with {key}={was}, not {key}={now}: "
                     "give this run another name= (nothing was changed)"
                 )
             changes[key, str(was), str(now)] += 1
@@ -195,7 +202,7 @@ def _changes(frozen: Mapping[str, PlannedRun], asked: Mapping[str, Point], sweep
 
 def _require_empty(plan: Plan) -> None:
     for run in plan.runs:
-        if RunDirectory(plan.sweep / run.directory).status()["state"] != State.PLANNED:
+        if plan.sweep.run(run.directory).status().state != State.PLANNED:
             raise UsageError(
-                f"plan=new: {plan.sweep / run.directory} has begun; use another name=, or plan=extend"
+                f"plan=new: {plan.sweep.path / run.directory} has begun; use another name=, or plan=extend"
             )

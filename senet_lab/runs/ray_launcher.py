@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from joblib import cpu_count
@@ -13,6 +12,7 @@ from joblib import cpu_count
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
 from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
@@ -59,7 +59,7 @@ class Ray:
         """See `Launcher`; for a cluster an estimate, since its size is known only to Ray."""
         return side_by_side(packs, self.num_cpus or cpu_count())
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
         # All at once: what they ask for is what limits how many Ray starts.
         return drive(_Tasks(self, sweep), sweep, packs, len(packs), stop)
@@ -68,9 +68,9 @@ class Ray:
 class _Tasks:
     """An `Engine` on Ray."""
 
-    def __init__(self, launcher: Ray, sweep: Path) -> None:
+    def __init__(self, launcher: Ray, sweep: SweepDirectory) -> None:
         self.launcher = launcher
-        self.sweep = sweep.resolve()
+        self.sweep = SweepDirectory(sweep.path.resolve())
 
     def __enter__(self) -> "_Tasks":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -4,15 +4,15 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from joblib import cpu_count
 
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
-from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
@@ -58,7 +58,7 @@ class Submitit:
             return min(self.at_a_time or self.parameters.get("slurm_array_parallelism", jobs), jobs)
         return min(self.at_a_time or side_by_side(packs, cpu_count()), jobs)
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
         at_a_time = self.at_a_time or (len(packs) if self.cluster == "slurm" else self.workers(packs))
         return drive(_Jobs(self, sweep), sweep, packs, at_a_time, stop)
@@ -68,7 +68,7 @@ class Submitit:
 class Job:
     """What a job calls; submitit asks `checkpoint` what to queue again after Slurm's warning."""
 
-    sweep: Path
+    sweep: SweepDirectory
 
     def __call__(self, pack: Pack) -> list[State]:
         """Execute the runs."""
@@ -82,21 +82,20 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         for run in pack:
-            directory = RunDirectory(self.sweep / run.directory)
+            directory = self.sweep.run(run.directory)
             status = directory.status()
-            if status["state"] is State.RUNNING:
-                directory.write_status(
-                    {**status, "state": State.INTERRUPTED, "error": "preempted, and queued again"}
-                )
+            if status.state is State.RUNNING:
+                error = "preempted, and queued again"
+                directory.write_status(replace(status, state=State.INTERRUPTED, error=error))
         return DelayedSubmission(self, pack)
 
 
 class _Jobs:
     """An `Engine` on submitit."""
 
-    def __init__(self, launcher: Submitit, sweep: Path) -> None:
+    def __init__(self, launcher: Submitit, sweep: SweepDirectory) -> None:
         self.launcher = launcher
-        self.sweep = sweep.resolve()
+        self.sweep = SweepDirectory(sweep.path.resolve())
         self.jobs: list[Any] = []
 
     def __enter__(self) -> "_Jobs":
@@ -104,7 +103,7 @@ class _Jobs:
         import submitit
 
         self.errors = (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError)
-        folder = self.sweep / "jobs"
+        folder = self.sweep.jobs
         try:
             self.executor = submitit.AutoExecutor(folder, cluster=self.launcher.cluster)
             self.executor.update_parameters(**self.launcher.parameters)

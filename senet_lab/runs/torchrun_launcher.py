@@ -4,13 +4,13 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
 from senet_lab.errors import UsageError
-from senet_lab.records.run import State
-from senet_lab.runs.launchers import Pack
 from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.launchers import Pack
 from senet_lab.runs.signals import Stop
 
 
@@ -39,7 +39,7 @@ class Torchrun:
             )
         return 1
 
-    def launch(self, sweep: Path, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
+    def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`. Ends at the first run that fails, because the processes are then out of step."""
         with stop.at_once():
             import torch
@@ -67,20 +67,20 @@ class Torchrun:
 
 def follow(run: PlannedRun, stop: Stop) -> State:
     """Train a run along with the first process, without a record."""
+    from senet_lab.seeding import seed_global
     from senet_lab.training.engine import choose_engine
     from senet_lab.training.loop import Training
-    from senet_lab.seeding import seed_global
     from senet_lab.training.turns import finish
 
-    engine = choose_engine(**run.config["trainer"])
+    engine = choose_engine(run.config.trainer)
     with engine.settings(run.threads):
-        seed_global(run.config["seed"])
+        seed_global(run.config.seed)
         training = Training(run.config, engine)
         training.agree()
-        while training.epochs_done < run.config["epochs"]:
+        while training.epochs_done < run.config.epochs:
             metrics = finish(training.epoch(stop))
             if metrics is None:
                 return State.INTERRUPTED
-            if not math.isfinite(metrics.train_loss + metrics.test_loss):
+            if not math.isfinite(metrics.train_loss + (metrics.test_loss or 0.0)):
                 return State.DIVERGED
     return State.FINISHED

@@ -8,7 +8,6 @@ the next command sends. Training knows nothing of it, and the run directories st
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from senet_lab.background import Background
 from senet_lab.compose import Command
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import NOT_RESULTS, PlannedRun
-from senet_lab.records.run import RunDirectory, State
-from senet_lab.records.survey import FINAL, Survey
+from senet_lab.records.run import FINAL, State, Status
+from senet_lab.records.survey import Survey
 from senet_lab.trackers.pictures import Pictures
 from senet_lab.trackers.tracker import Curve, TrackedRun, Tracker
 
@@ -85,25 +84,25 @@ class Mirror(Background):
 
     def _round(self, *states: State) -> None:
         for run in self.survey.runs:
-            state = self.survey.statuses[run.directory]["state"]
+            state = self.survey.state(run)
             if run.directory in self._open or (state in states and run.directory not in self._complete):
                 self._send(run, self.survey.statuses[run.directory])
 
-    def _send(self, run: PlannedRun, status: Mapping[str, Any]) -> None:
+    def _send(self, run: PlannedRun, status: Status) -> None:
         if run.directory not in self._open and not self._begin(run, status):
             return
         opened = self._open[run.directory]
-        record = RunDirectory(self.survey.sweep / run.directory)
-        if status["epochs_done"] > opened.epochs or status["state"] is not State.RUNNING:
+        record = self.survey.sweep.run(run.directory)
+        if status.epochs_done > opened.epochs or status.state is not State.RUNNING:
             for row in record.metrics().to_dict("records"):
                 epoch = int(row.pop("epoch"))
                 if epoch >= opened.epochs:
                     opened.curve.log(epoch, {str(key): value for key, value in row.items()})
                     opened.epochs = epoch + 1
-        if status["state"] is not State.RUNNING:
+        if status.state is not State.RUNNING:
             self._end(run, status)
 
-    def _begin(self, run: PlannedRun, status: Mapping[str, Any]) -> bool:
+    def _begin(self, run: PlannedRun, status: Status) -> bool:
         """Open the curve, unless all of it was sent earlier, or another command is sending it."""
         folder = self.tracker.folder / run.directory
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,11 +111,11 @@ class Mirror(Background):
             lock.acquire()
         except Timeout:
             return False
-        if status["state"] in FINAL and _read(folder / "sent.json") == _receipt(status):
+        if status.state in FINAL and _read(folder / "sent.json") == _receipt(status):
             lock.release()
             self._complete.add(run.directory)
             return False
-        config = {key: value for key, value in run.config.items() if key not in NOT_RESULTS}
+        config = {key: value for key, value in run.plain.items() if key not in NOT_RESULTS}
         identity = f"{self.survey.sweep.name}/{run.directory}/{run.hash}"
         tracked = TrackedRun(
             self.survey.sweep.name,
@@ -133,10 +132,10 @@ class Mirror(Background):
         self._open[run.directory] = _Open(curve, curve.epochs, lock)
         return True
 
-    def _end(self, run: PlannedRun, status: Mapping[str, Any]) -> None:
+    def _end(self, run: PlannedRun, status: Status) -> None:
         opened = self._open[run.directory]
-        final = status["state"] in FINAL
-        opened.curve.end(status["state"], self.pictures.of(run, status["state"]) if final else {})
+        final = status.state in FINAL
+        opened.curve.end(status.state, self.pictures.of(run, status.state) if final else {})
         if final:
             text = json.dumps(_receipt(status)) + "\n"
             write_atomic(self.tracker.folder / run.directory / "sent.json", text)
@@ -145,9 +144,9 @@ class Mirror(Background):
         opened.lock.release()
 
 
-def _receipt(status: Mapping[str, Any]) -> dict[str, Any]:
+def _receipt(status: Status) -> dict[str, Any]:
     """What tells one end of a run from another."""
-    return {key: status.get(key) for key in ("state", "epochs_done", "finished")}
+    return {"state": status.state, "epochs_done": status.epochs_done, "finished": status.finished}
 
 
 def _read(file: Path) -> Any:

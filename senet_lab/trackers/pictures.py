@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ from senet_lab.compose import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
-from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory
 
 if TYPE_CHECKING:
     from senet_lab.figures.browser import Render
@@ -22,7 +22,7 @@ class Pictures:
     Without a browser, or once one has failed, there are none; one line says so.
     """
 
-    def __init__(self, sweep: Path, command: Command) -> None:
+    def __init__(self, sweep: SweepDirectory, command: Command) -> None:
         self.sweep = sweep
         self.command = command
         self._missing = False
@@ -56,7 +56,7 @@ class Pictures:
         if found is None:
             return self._none(INSTALL)
         try:
-            record = RunDirectory(self.sweep / run.directory)
+            record = self.sweep.run(run.directory)
             seen = read_run(run.directory, record, run.config, state)
             if not np.isfinite(seen.metrics["test_top1"]).any():
                 return {}

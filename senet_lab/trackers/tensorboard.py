@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from senet_lab.extras import require_extra
-from senet_lab.records.run import METRICS_COLUMNS, State
+from senet_lab.records.rows import Metrics, columns
+from senet_lab.records.run import State
 from senet_lab.trackers.tracker import TrackedRun
 
 
@@ -37,7 +38,7 @@ class _Events:
         events = cast(Any, self.writer.file_writer)  # its types do not say that it opens one
         self.last = 0
         # Not `add_hparams`, which makes a run of its own of them.
-        for summary in hparams(run.flat_config(), dict.fromkeys(METRICS_COLUMNS[1:])):
+        for summary in hparams(run.flat_config(), dict.fromkeys(columns(Metrics)[1:])):
             events.add_summary(summary)
         self.writer.flush()
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from senet_lab.errors import UsageError
 from senet_lab.records.run import State
+from senet_lab.records.sweep import SweepDirectory
 
 PLAIN = (bool, int, float, str)
 
@@ -59,7 +60,7 @@ class Tracker(Protocol):
         """The run's one curve, made where there is none yet."""
 
 
-def build_tracker(node: Mapping[str, Any], sweep: Path) -> Tracker | None:
+def build_tracker(node: Mapping[str, Any], sweep: SweepDirectory) -> Tracker | None:
     """The tracker that `tracker=…` names, for the sweep in folder `sweep`; None for `tracker=none`.
 
     Raises:
@@ -71,4 +72,4 @@ def build_tracker(node: Mapping[str, Any], sweep: Path) -> Tracker | None:
     package, _, library = module.rpartition(".")
     if package != "senet_lab.trackers" or find_spec(module) is None or len(node) > 1:
         raise UsageError(f"tracker: {dict(node)} is not of senet-lab; use none, tensorboard, mlflow or wandb")
-    return getattr(import_module(module), name)(sweep / "tracking" / library)
+    return getattr(import_module(module), name)(sweep.tracking(library))

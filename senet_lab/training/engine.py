@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils import deterministic as determinism
 
+from senet_lab.config import TrainerConfig
 from senet_lab.errors import UsageError
 from senet_lab.training import cpu, cuda
 
@@ -75,19 +76,14 @@ class Engine:
             torch.cuda.synchronize(self.device)
 
 
-def choose_engine(
-    device: str,
-    precision: str,
-    deterministic: bool,
-    compile: bool | str = "auto",  # noqa: A002
-    cuda_graph: bool = True,
-) -> Engine:
-    """Resolve `auto` against this machine; the arguments are the fields of `TrainerConfig`.
+def choose_engine(trainer: TrainerConfig) -> Engine:
+    """Resolve `auto` against this machine.
 
     Raises:
         UsageError: a device that is unknown or not there (asked for a GPU, nobody gets a CPU), or
             `compile=true` without what it compiles with.
     """
+    device, precision = trainer.device, str(trainer.precision)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -104,14 +100,15 @@ def choose_engine(
             )
     if precision == "auto":
         precision = "bfloat16" if _fast_bfloat16(chosen) else "float32"
-    if deterministic and chosen.type == "cuda":
+    if trainer.deterministic and chosen.type == "cuda":
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
         )  # which cuBLAS asks for, before its first use
-    if compile is True:
+    if trainer.compile is True:
         _require_compiler(chosen)
     # auto: on a CPU it costs more than it gains (docs/performance.md); on CUDA nobody has measured it.
-    return Engine(chosen, precision, deterministic, compile is True, cuda_graph and chosen.type == "cuda")
+    compiled, captured = trainer.compile is True, trainer.cuda_graph and chosen.type == "cuda"
+    return Engine(chosen, precision, trainer.deterministic, compiled, captured)
 
 
 def _require_compiler(device: torch.device) -> None:

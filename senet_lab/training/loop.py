@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,56 +15,42 @@ from senet_lab.build import (
     build_optimizer,
     build_schedule,
 )
-from senet_lab.networks.activations import TAct, activation_sites
+from senet_lab.config import RunConfig
+from senet_lab.networks.activations import coefficient_rows
+from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.seeding import Stream, generator, global_state, set_global_state
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
-from senet_lab.seeding import Stream, generator, global_state, set_global_state
 from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
 from senet_lab.training.turns import Turns, in_turns
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One row of `metrics.csv`: losses are means per image, accuracies fractions."""
-
-    epoch: int
-    lr: float
-    train_loss: float
-    train_top1: float
-    test_loss: float
-    test_top1: float
-    test_top5: float
-    seconds: float
 
 
 class Training:
     """The state of one run between epochs, and the epoch itself.
 
     Args:
-        config: the fields of `RunConfig`, plain values.
+        config: of the run.
         engine: where and how the steps run.
     """
 
-    def __init__(self, config: Mapping[str, Any], engine: Engine) -> None:
-        dataset = build_dataset(config["dataset"])
+    def __init__(self, config: RunConfig, engine: Engine) -> None:
+        dataset = build_dataset(config.dataset)
         self.engine = engine
-        self.seed: int = config["seed"]
-        self.batch_size: int = config["batch_size"]
-        self.accumulate: int = config["accumulate"]
+        self.seed: int = config.seed
+        self.batch_size: int = config.batch_size
+        self.accumulate: int = config.accumulate
         self.group = current_group()
         self.group.check(dataset.train_images, self.batch_size, self.accumulate)
         # Work of several runs on one GPU overlaps where each has a stream, and only there it is captured.
         alone = engine.device.type == "cuda" and self.group.size == 1
         self.stream = torch.cuda.Stream(engine.device) if alone else None
         with self.on_stream():
-            self.batches = dataset.batches(
-                build_augment(config["augment"]), config["batch_size"], engine.device
-            )
+            self.batches = dataset.batches(build_augment(config.augment), config.batch_size, engine.device)
             self.batches.share = self.group.share
             self.network = engine.place(build_network(config, dataset.num_classes))
             self.parallel = self.group.wrap(self.network)
-            self.optimizer = build_optimizer(config["optimizer"], self.network, config["lr"])
-            self.schedule = build_schedule(config["schedule"], self.optimizer)
+            self.optimizer = build_optimizer(config.optimizer, self.network, config.lr)
+            self.schedule = build_schedule(config.schedule, self.optimizer)
             self._make_steps()
         self.epochs_done = 0
         self.images_done = 0
@@ -96,7 +81,7 @@ class Training:
         """Images trained on and tested in one epoch."""
         return self.batches.train_images + self.batches.test_images
 
-    def epoch(self, should_stop: Callable[[], bool]) -> Turns[EpochMetrics | None]:
+    def epoch(self, should_stop: Callable[[], bool]) -> Turns[Metrics | None]:
         """Train and test one epoch, a step a turn; None where `should_stop` turned true between two."""
         started = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
@@ -115,18 +100,22 @@ class Training:
         epoch = self.epochs_done
         self.epochs_done += 1
         seconds = time.perf_counter() - started
-        return EpochMetrics(epoch, lr, train_loss, train_top1, test_loss, test_top1, test_top5, seconds)
+        return Metrics(
+            epoch=epoch,
+            lr=lr,
+            train_loss=train_loss,
+            train_top1=train_top1,
+            test_loss=test_loss,
+            test_top1=test_top1,
+            test_top5=test_top5,
+            seconds=seconds,
+            images=self.epochs_done * self.batches.train_images,
+        )
 
-    def coefficients(self) -> Iterator[tuple[str, float, float]]:
-        """Site, α and β of each learned activation, or of each of its channels."""
-        for site, module in activation_sites(self.network):
-            if isinstance(module, TAct):
-                values = torch.stack((module.alpha, module.beta)).detach().cpu()
-                if values.dim() == 1:
-                    yield site, *values.tolist()
-                else:
-                    for channel, (alpha, beta) in enumerate(values.T.tolist()):
-                        yield f"{site}[{channel}]", alpha, beta
+    def coefficients(self) -> Iterator[Coefficient]:
+        """The learned values of the activations at the end of the last epoch."""
+        for site, name, value in coefficient_rows(self.network):
+            yield Coefficient(self.epochs_done - 1, site, name, value)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""

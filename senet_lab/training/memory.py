@@ -1,13 +1,12 @@
 """What a run takes of a device's memory, estimated before it starts, and what is free."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from senet_lab.build import build_augment, build_dataset, build_network
+from senet_lab.config import RunConfig
 from senet_lab.training.engine import Engine
 from senet_lab.training.steps import plain_forward
 
@@ -18,17 +17,17 @@ BETWEEN = 1.25
 """What a step holds for a moment (gradients of feature maps, workspaces), on top of what it keeps."""
 
 
-def run_bytes(config: Mapping[str, Any], state_bytes: int, engine: Engine) -> int:
+def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
     """About what a run holds while it trains.
 
     Args:
-        config: the fields of `RunConfig`, plain values.
+        config: of the run.
         state_bytes: of weights and optimizer state, which a checkpoint holds, too.
         engine: where and in which precision.
     """
-    dataset = build_dataset(config["dataset"])
-    size = build_augment(config["augment"]).output_size(dataset.image_size)
-    images = config["batch_size"] // config["accumulate"]
+    dataset = build_dataset(config.dataset)
+    size = build_augment(config.augment).output_size(dataset.image_size)
+    images = config.batch_size // config.accumulate
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
         batch = torch.empty(images, 3, size, size)

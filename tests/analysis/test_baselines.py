@@ -1,10 +1,11 @@
 import pandas as pd
 import pytest
-from records import STYLES, TEMPLATES, run_config, write_run
+from records_on_disk import STYLES, TEMPLATES, run_config, write_run
 
+from senet_lab.analysis.baselines import FINAL_EPOCH, published, source_note, with_published
 from senet_lab.analysis.curves import finals
 from senet_lab.analysis.grouping import group, read_runs
-from senet_lab.analysis.baselines import FINAL_EPOCH, published, source_note, with_published
+from senet_lab.records.sweep import SweepDirectory
 
 SIX = [
     ("densenet121", 0.1),
@@ -17,7 +18,7 @@ SIX = [
 
 
 def figures_of(sweep):
-    return group(read_runs(sweep), TEMPLATES)
+    return group(read_runs(SweepDirectory(sweep)), TEMPLATES)
 
 
 def test_every_line_of_the_six_plots_has_its_published_curve(tmp_path):

@@ -3,12 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from records import TEMPLATES, run_config, write_plan, write_run
+from records_on_disk import TEMPLATES, run_config, write_plan, write_run
 from scipy import stats
 
-from senet_lab.commands.compare import compare
-from senet_lab.compose import compose_command
-from senet_lab.errors import UsageError
+from senet_lab.analysis.baselines import FOLDER
 from senet_lab.analysis.comparison import (
     compare_epochs,
     compare_finals,
@@ -17,7 +15,10 @@ from senet_lab.analysis.comparison import (
     sweep_baselines,
 )
 from senet_lab.analysis.grouping import group, read_runs
-from senet_lab.analysis.baselines import FOLDER
+from senet_lab.commands.compare import compare
+from senet_lab.compose import compose_command
+from senet_lab.errors import UsageError
+from senet_lab.records.sweep import SweepDirectory
 
 PUBLISHED = pd.read_csv(FOLDER / "published_curves_lr0.001.csv")
 RELU = PUBLISHED.query("model == 'mobilenetv2' and activation == 'relu'")
@@ -33,7 +34,7 @@ def published_runs(sweep, shift=0.0, epochs=100, runs=(1, 2, 3), names=("relu", 
 
 
 def figures_of(sweep):
-    return group(read_runs(sweep), TEMPLATES)
+    return group(read_runs(SweepDirectory(sweep)), TEMPLATES)
 
 
 def test_the_published_runs_agree_with_themselves(tmp_path):

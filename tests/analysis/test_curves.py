@@ -2,15 +2,16 @@ import math
 
 import pandas as pd
 import pytest
-from records import TEMPLATES, run_config, write_plan, write_run
+from records_on_disk import TEMPLATES, run_config, write_plan, write_run
 
 from senet_lab.analysis.curves import curve, curves, finals, notes
 from senet_lab.analysis.grouping import group, read_runs
 from senet_lab.records.run import RunDirectory
+from senet_lab.records.sweep import SweepDirectory
 
 
 def figure_of(sweep):
-    (figure,) = group(read_runs(sweep), TEMPLATES)
+    (figure,) = group(read_runs(SweepDirectory(sweep)), TEMPLATES)
     return figure
 
 

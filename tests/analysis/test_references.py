@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from records import run_config, write_run
+from records_on_disk import run_config, write_run
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.config import as_plain
 
 ENTRY = "{line:ReLU,top1_error:22.5,top5_error:6.25,source:paper}"
 
@@ -48,7 +49,7 @@ def test_errors_against_multiply_accumulates(tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     for width, label in ((0.5, "half"), (1.0, "whole")):
         overrides = ["model=resnet18", f"model.width={width}", f"model.label={label}", f"model.name={label}"]
-        config = compose_command("train", overrides).points[0].config
+        config = as_plain(compose_command("train", overrides).points[0].config)
         write_run(sweep, config, [0.5])
     templates = ["figures.line=${model.label}", "figures.name=all", "figures.title=All", "figures.style=null"]
     assert plot(sweep, "figures.macs=true", *templates) == 0

@@ -3,19 +3,20 @@
 import numpy as np
 import pandas as pd
 import pytest
-from records import TEMPLATES, run_config, write_run
+from records_on_disk import TEMPLATES, run_config, write_run
 from scipy import stats
 
 from senet_lab.analysis.curves import finals
 from senet_lab.analysis.grouping import group, read_runs
 from senet_lab.analysis.statistics import detectable, holm, pairwise, what_it_can_show, with_statistics
+from senet_lab.records.sweep import SweepDirectory
 
 
 def figures_of(sweep, runs):
     """Figures of runs given as {(activation, seed): top-1 of each epoch}."""
     for (activation, seed), top1 in runs.items():
         write_run(sweep, run_config(activation=activation, seed=seed), top1)
-    return group(read_runs(sweep), TEMPLATES)
+    return group(read_runs(SweepDirectory(sweep)), TEMPLATES)
 
 
 def table_of(figures, **options):

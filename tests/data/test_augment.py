@@ -92,7 +92,7 @@ def test_crop_and_flip_are_the_standard_sequence() -> None:
 
 @pytest.mark.parametrize("name", ["none", "published", "standard"])
 def test_without_maps_it_is_exactly_torchvisions_normalisation(name: str) -> None:
-    node = compose_command("train", [f"augment={name}"]).points[0].config["augment"]
+    node = compose_command("train", [f"augment={name}"]).points[0].config.augment
     mean, std = node["mean"], node["std"]
     augment = Augment(mean=mean, std=std)
     sources = images(5, 8)
@@ -105,7 +105,7 @@ def test_without_maps_it_is_exactly_torchvisions_normalisation(name: str) -> Non
 
 
 def test_the_published_options() -> None:
-    augment = build_augment(compose_command("train", ["augment=published"]).points[0].config["augment"])
+    augment = build_augment(compose_command("train", ["augment=published"]).points[0].config.augment)
     assert (augment.flip, augment.rotate, augment.crop_padding) == (0.4, 30, 0)
     assert augment.mean.tolist() == augment.std.tolist() == [0.5] * 3
 

@@ -55,7 +55,7 @@ def test_during_a_status(tmp_path: Path) -> None:
     directory.write_status({"state": "running", "epochs_done": 1})
     with files_of_at_most(100), pytest.raises(UsageError, match=r"status.json cannot be written"):
         directory.write_status({"state": "running", "epochs_done": 2, "error": "x" * 200})
-    assert directory.status()["epochs_done"] == 1
+    assert directory.status().epochs_done == 1
     assert leftovers(tmp_path) == []
 
 

@@ -21,9 +21,9 @@ from sweeps import (
 
 from senet_lab import cli, files
 from senet_lab.cli import main
-from senet_lab.runs import plan
 from senet_lab.records.run import RunDirectory
 from senet_lab.records.survey import living_status
+from senet_lab.runs import plan
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SWEEP = ("epochs=4",)

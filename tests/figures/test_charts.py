@@ -4,15 +4,16 @@ import sys
 
 import numpy as np
 import pytest
-from records import STYLES, TEMPLATES, run_config, write_run
+from records_on_disk import STYLES, TEMPLATES, run_config, write_run
 
+from senet_lab.analysis.grouping import group, read_runs
 from senet_lab.config import Band
 from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.records.sweep import SweepDirectory
 
 
 def chart_of(sweep, band=Band.std, reference=False, notes=()):
-    (figure,) = group(read_runs(sweep), TEMPLATES)
+    (figure,) = group(read_runs(SweepDirectory(sweep)), TEMPLATES)
     return draw(figure, band, reference, notes)
 
 

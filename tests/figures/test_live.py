@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 from bokeh.document import Document
 from bokeh.models import DataTable, Div
-from records import TEMPLATES, directory_of, run_config, write_plan, write_run
+from records_on_disk import TEMPLATES, directory_of, run_config, write_plan, write_run
 
 from senet_lab.config import Band
 from senet_lab.errors import UsageError

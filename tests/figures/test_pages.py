@@ -19,7 +19,7 @@ from browser import (
     tooltip,
     wait,
 )
-from records import directory_of, run_config, write_plan, write_run
+from records_on_disk import directory_of, run_config, write_plan, write_run
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from test_live import add_epoch, set_status

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from records import STYLES, run_config, write_plan, write_run
+from records_on_disk import STYLES, run_config, write_plan, write_run
 
 from senet_lab.commands.plot import plot
 from senet_lab.compose import compose_command

@@ -5,7 +5,7 @@ import re
 from html import unescape
 
 import pytest
-from records import run_config, write_plan, write_run
+from records_on_disk import run_config, write_plan, write_run
 
 from senet_lab.commands.report import report
 from senet_lab.compose import compose_command

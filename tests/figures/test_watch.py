@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from records import run_config, write_plan
+from records_on_disk import run_config, write_plan
 
 from senet_lab.commands.watch import _origins, _where, watch
 from senet_lab.compose import compose_command

@@ -1,18 +1,30 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from senet_lab.errors import UsageError
-from senet_lab.records.run import MissingRowsError, RunDirectory, State
+from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.records.run import Environment, Git, RunDirectory, State, Status
 from senet_lab.records.survey import living_status
+from senet_lab.records.tables import MissingRowsError
+
+HEADER = (
+    "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds,images,val_loss,val_top1,val_top5"
+)
+
+
+def row(epoch: int, train_loss: float = 1.0) -> Metrics:
+    return Metrics(epoch, 0.1, train_loss, 0.5, 1.0, 0.5, 0.9, 2.0, images=96 * (epoch + 1))
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> RunDirectory:
     directory = RunDirectory(tmp_path)
     for epoch in range(4):
-        directory.append_activations([(epoch, "stem.act", 0.1, 0.2), (epoch, "head.act", 0.3, epoch / 7)])
-        directory.append_metrics([epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 0.9, 2.0])
+        sites = [("stem.act", 0.2), ("head.act", epoch / 7)]
+        directory.append_activations([Coefficient(epoch, site, "beta", value) for site, value in sites])
+        directory.append_metrics(row(epoch))
     return directory
 
 
@@ -21,8 +33,14 @@ def epochs(directory: RunDirectory) -> list[float]:
 
 
 def test_rows_read_back_as_written(directory: RunDirectory) -> None:
+    assert directory.metrics_file.read_text().splitlines()[:2] == [
+        HEADER,
+        "0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,",
+    ]
     assert epochs(directory) == [0, 1, 2, 3]
-    assert directory.activations()["beta"].tolist()[1::2] == [epoch / 7 for epoch in range(4)]
+    assert directory.metrics()["images"].tolist() == [96, 192, 288, 384]
+    assert directory.metrics()["val_top1"].isna().all()
+    assert directory.activations()["value"].tolist()[1::2] == [epoch / 7 for epoch in range(4)]
 
 
 def test_rows_after_a_checkpoint_are_forgotten(directory: RunDirectory) -> None:
@@ -43,7 +61,7 @@ def test_a_torn_last_line_never_happened(directory: RunDirectory) -> None:
 
 
 def test_an_epoch_that_is_there_twice_is_kept_once(directory: RunDirectory) -> None:
-    directory.append_metrics([1, 0.1, 7.0, 0.5, 1.0, 0.5, 0.9, 2.0])
+    directory.append_metrics(row(1, train_loss=7.0))
     directory.keep_epochs(4, 2)
     assert epochs(directory) == [0, 1, 2, 3]
     assert directory.metrics()["train_loss"].tolist() == [1.0, 7.0, 1.0, 1.0]
@@ -59,19 +77,62 @@ def test_missing_rows_are_noticed(directory: RunDirectory) -> None:
     assert epochs(directory) == [0, 1, 2, 3]
 
 
-def test_a_missing_column_is_refused_with_the_files_name(directory: RunDirectory) -> None:
-    text = directory.metrics_file.read_text()
-    directory.metrics_file.write_text(text.replace("test_top5", "top5"))
-    with pytest.raises(UsageError, match=r"metrics.csv lacks the column test_top5"):
+def test_a_column_that_a_record_lacks_reads_as_missing_and_is_filled_from_then_on(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.metrics_file.write_text("epoch,lr,train_loss,train_top1\n0,0.1,1.0,0.5\n1,0.1,0.9,0.6\n")
+    assert directory.metrics()["train_loss"].tolist() == [1.0, 0.9]
+    assert directory.metrics()["test_top1"].isna().all()
+    directory.keep_epochs(1, 0)
+    directory.append_metrics(row(1))
+    assert directory.metrics_file.read_text().splitlines() == [
+        HEADER,
+        "0,0.1,1.0,0.5,,,,,,,,",
+        "1,0.1,1.0,0.5,1.0,0.5,0.9,2.0,192,,,",
+    ]
+
+
+def test_columns_of_a_later_version_are_kept(directory: RunDirectory) -> None:
+    lines = directory.metrics_file.read_text().splitlines()
+    later = ["later," + lines[0], *(f"{place}.5,{line}" for place, line in enumerate(lines[1:]))]
+    directory.metrics_file.write_text("\n".join(later) + "\n")
+    directory.keep_epochs(3, 2)
+    directory.append_metrics(row(3))
+    assert directory.metrics_file.read_text().splitlines()[-1] == ",3,0.1,1.0,0.5,1.0,0.5,0.9,2.0,384,,,"
+    assert directory.metrics()["later"].tolist()[:3] == [0.5, 1.5, 2.5]
+    assert epochs(directory) == [0, 1, 2, 3]
+
+
+def test_a_table_without_its_key_is_refused_with_the_files_name(directory: RunDirectory) -> None:
+    directory.metrics_file.write_text(directory.metrics_file.read_text().replace("epoch", "round"))
+    with pytest.raises(UsageError, match=r"metrics.csv lacks the column epoch"):
         directory.metrics()
-    with pytest.raises(UsageError, match=r"metrics.csv does not have the header epoch,lr,"):
+    with pytest.raises(UsageError, match=r"metrics.csv lacks the column epoch"):
         directory.keep_epochs(2, 2)
+
+
+def test_coefficients_of_earlier_versions_are_read_and_continued_in_long_form(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.activations_file.write_text(
+        "epoch,site,alpha,beta\n0,stem.act,0.1,0.2\n0,head.act[3],0.3,0.4\n"
+    )
+    directory.metrics_file.write_text(f"{HEADER}\n0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,\n")
+    assert directory.activations()["coefficient"].tolist() == ["alpha", "beta", "alpha", "beta"]
+    directory.keep_epochs(1, 4)
+    directory.append_activations([Coefficient(1, "stem.act", "alpha", 0.5)])
+    assert directory.activations_file.read_text().splitlines() == [
+        "epoch,site,coefficient,value",
+        "0,stem.act,alpha,0.1",
+        "0,stem.act,beta,0.2",
+        "0,head.act[3],alpha,0.3",
+        "0,head.act[3],beta,0.4",
+        "1,stem.act,alpha,0.5",
+    ]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"state": "asleep", "epochs_done": 0}', "\x00\x00"])
 def test_a_damaged_status_is_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)
-    with pytest.raises(UsageError, match=r"status.json is not the status of a run"):
+    with pytest.raises(UsageError, match=r"status.json(:| is not JSON)"):
         RunDirectory(tmp_path).status()
 
 
@@ -84,31 +145,45 @@ def test_a_config_that_is_more_than_plain_values_is_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"config.yaml(: YAML aliases| is not plain YAML)"):
-        RunDirectory(tmp_path).config()
+        RunDirectory(tmp_path).plain_config()
     assert not (tmp_path / "ran").exists()
 
 
 def test_equal_values_are_written_out_each_time(tmp_path: Path) -> None:
     shared = [1, 2]
     RunDirectory(tmp_path).write_config({"a": shared, "b": shared})
-    assert RunDirectory(tmp_path).config() == {"a": [1, 2], "b": [1, 2]}
+    assert RunDirectory(tmp_path).plain_config() == {"a": [1, 2], "b": [1, 2]}
 
 
 def test_a_dead_owner_is_told_from_a_living_one(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.write_status({"state": State.RUNNING, "epochs_done": 1, "pid": 7, "host": "elsewhere"})
+    directory.write_status(Status(State.RUNNING, epochs_done=1, pid=7, host="elsewhere"))
     with directory.lock():
         assert directory.is_held()
-        assert living_status(directory)["state"] is State.RUNNING
+        assert living_status(directory).state is State.RUNNING
     status = living_status(directory)
-    assert status["state"] is State.INTERRUPTED
-    assert status["error"] == "process 7 on elsewhere ended without a word"
+    assert status.state is State.INTERRUPTED
+    assert status.error == "process 7 on elsewhere ended without a word"
 
 
-def test_an_environment_reads_back_as_written(directory: RunDirectory) -> None:
-    assert directory.environment() == {}
-    directory.write_environment({"torch": "2.15.0", "git": {"commit": "f00"}})
-    assert directory.environment() == {"torch": "2.15.0", "git": {"commit": "f00"}}
-    (directory.path / "environment.json").write_text('{"torch": ')
-    with pytest.raises(UsageError, match=r"environment\.json does not tell an environment"):
-        directory.environment()
+def test_the_environment_of_every_attempt_is_kept(directory: RunDirectory) -> None:
+    assert directory.environments() == ()
+    first = Environment(
+        "0.1.0", Git("f00", dirty=False), "3.11.7", "2.15.0", "x86_64", "cpu", "float32", 1, "here", "Linux"
+    )
+    second = replace(first, git=None, torch="2.16.0", source="abc")
+    directory.add_environment(first)
+    directory.add_environment(second)
+    assert directory.environments() == (first, second)
+    directory.environment_file.write_text('{"torch": ')
+    with pytest.raises(UsageError, match=r"environment\.json is not JSON"):
+        directory.environments()
+
+
+def test_an_environment_of_an_earlier_version_is_the_first_attempt(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.environment_file.write_text(
+        '{"senet_lab": "0.1.0", "git": null, "python": "3.11.7", "torch": "2.15.0", "device": "x86_64", '
+        '"device_type": "cpu", "precision": "float32", "threads": 1, "host": "here", "platform": "Linux"}'
+    )
+    assert [attempt.torch for attempt in directory.environments()] == ["2.15.0"]

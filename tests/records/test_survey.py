@@ -1,13 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from records_on_disk import run_config
 
-from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.survey import Survey, living_status
+from senet_lab.records.sweep import SweepDirectory
 
-RUNNING = {"state": "running", "epochs_done": 3, "pid": 12, "host": "here", "error": None}
+RUNNING = Status(State.RUNNING, epochs_done=3, pid=12, host="here")
 
 
 @pytest.fixture
@@ -23,7 +26,8 @@ def test_a_run_whose_lock_is_held_is_running(run: RunDirectory) -> None:
 
 
 def test_a_run_whose_lock_is_free_was_interrupted(run: RunDirectory) -> None:
-    ended = {**RUNNING, "state": "interrupted", "error": "process 12 on here ended without a word"}
+    error = "process 12 on here ended without a word"
+    ended = replace(RUNNING, state=State.INTERRUPTED, error=error)
     assert living_status(run) == ended  # no lock was ever made, or it was lost in a copy
     assert [file.name for file in run.path.iterdir()] == ["status.json"]  # nor by looking
     with run.lock():
@@ -36,11 +40,11 @@ def test_a_run_that_ends_while_somebody_looks_is_what_it_became(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ends(_: RunDirectory) -> bool:
-        run.write_status({**RUNNING, "state": "finished"})
+        run.write_status(replace(RUNNING, state=State.FINISHED))
         return False
 
     monkeypatch.setattr(RunDirectory, "is_held", ends)
-    assert living_status(run)["state"] is State.FINISHED
+    assert living_status(run).state is State.FINISHED
 
 
 def test_a_lock_that_cannot_be_had_leaves_the_word_of_the_record(
@@ -53,26 +57,30 @@ def test_a_lock_that_cannot_be_had_leaves_the_word_of_the_record(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("filelock.FileLock.acquire", read_only)
-    assert living_status(run)["state"] is State.RUNNING
+    assert living_status(run).state is State.RUNNING
 
 
-def survey_of(**statuses: dict[str, Any]) -> Survey:
+def survey_of(**statuses: Status) -> Survey:
     """Of runs of ten epochs whose names begin with their models'."""
     runs = [
-        PlannedRun(name, "", "", [], 1, 0, {"model": {"name": name.split("_")[0]}, "epochs": 10})
+        PlannedRun(name, "", "", [], 1, 0, {**run_config(name.split("_")[0]), "epochs": 10})
         for name in statuses
     ]
-    return Survey(Path(), runs, statuses)
+    return Survey(SweepDirectory(Path()), runs, statuses)
 
 
-def under_way(epochs: float, seconds: float) -> dict[str, Any]:
-    return {
-        "state": State.RUNNING, "epochs_done": int(epochs), "images_done": round(100 * epochs),
-        "images_per_epoch": 100, "seconds": 0.5 * seconds, "epoch_seconds": 0.5 * seconds,
-    }  # fmt: skip
+def under_way(epochs: float, seconds: float) -> Status:
+    return Status(
+        State.RUNNING,
+        epochs_done=int(epochs),
+        images_done=round(100 * epochs),
+        images_per_epoch=100,
+        seconds=0.5 * seconds,
+        epoch_seconds=0.5 * seconds,
+    )
 
 
-PLANNED = {"state": State.PLANNED, "epochs_done": 0}
+PLANNED = Status()
 
 
 def test_the_time_left_is_unknown_until_a_part_of_an_epoch_is_done() -> None:
@@ -87,6 +95,6 @@ def test_the_time_left_counts_parts_of_epochs_on_both_sides() -> None:
 
 
 def test_the_time_left_goes_by_model_and_by_the_mean_where_one_has_not_begun() -> None:
-    finished = {**under_way(10, 20), "state": State.FINISHED}
+    finished = replace(under_way(10, 20), state=State.FINISHED)
     survey = survey_of(small_1=finished, small_2=PLANNED, large_1=under_way(5, 100), other_1=PLANNED)
     assert survey.seconds_left(1) == pytest.approx(10 * 2 + 5 * 20 + 10 * (120 / 15))

@@ -14,8 +14,8 @@ from sweeps import statuses, sweep
 from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
-from senet_lab.runs.checkpoint import checkpoint_bytes
 from senet_lab.records.run import State
+from senet_lab.runs.checkpoint import checkpoint_bytes
 
 
 def planned(folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def check_mirrors(library: str, folder: Path) -> dict[str, Tracked]:
         for key in ("seed", "lr", "model.name", "optimizer._target_", "trainer.deterministic"):
             head, _, tail = key.partition(".")
             assert run.config[key] == (config[head][tail] if tail else config[head])
-        assert run.state == record.status()["state"]
+        assert run.state == record.status().state
         assert len(run.pictures) == (1 if find_chromium() else 0)
         assert all(picture.startswith(b"\x89PNG") for picture in run.pictures)
     return dict(tracked)

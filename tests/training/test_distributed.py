@@ -22,7 +22,7 @@ RUN = [
 
 def metrics(outputs: Path) -> pd.DataFrame:
     (run,) = find_runs(outputs / "x")
-    assert run.status()["state"] == "finished"
+    assert run.status().state == "finished"
     return run.metrics().drop(columns="seconds")
 
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.config import Precision, TrainerConfig
 from senet_lab.networks.activations import MTAct, TAct
+from senet_lab.records.rows import Metrics
+from senet_lab.seeding import seed_global
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
-from senet_lab.training.loop import EpochMetrics, Training
-from senet_lab.seeding import seed_global
+from senet_lab.training.loop import Training
 from senet_lab.training.steps import CapturedStep
 from senet_lab.training.turns import finish
 
@@ -46,18 +48,20 @@ def config_of(folder: Path, *overrides: str) -> dict[str, Any]:
 @pytest.fixture
 def deterministic() -> Iterator[None]:
     """Bitwise repeatable kernels."""
-    with choose_engine("cuda", "float32", deterministic=True).settings(threads=1):
+    with choose_engine(TrainerConfig("cuda", Precision.float32, deterministic=True)).settings(threads=1):
         yield
 
 
 def make(config: dict[str, Any], precision: str = "float32", **how: Any) -> Training:
-    seed_global(config["seed"])
-    return Training(config, choose_engine("cuda", precision, deterministic=True, **how))
+    seed_global(config.seed)
+    return Training(
+        config, choose_engine(TrainerConfig("cuda", Precision(precision), deterministic=True, **how))
+    )
 
 
 def epochs(training: Training, count: int) -> list[dict[str, Any]]:
     rows = [finish(training.epoch(never)) for _ in range(count)]
-    return [{**vars(row), "seconds": 0} for row in rows if isinstance(row, EpochMetrics)]
+    return [{**vars(row), "seconds": 0} for row in rows if isinstance(row, Metrics)]
 
 
 def weights(training: Training) -> Tensor:

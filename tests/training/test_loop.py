@@ -11,10 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet_lab.build import build_augment, build_dataset, build_network, build_optimizer
 from senet_lab.compose import compose_command
+from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import activation_sites
+from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import Training
-from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.training.steps import batch_sums
 from senet_lab.training.turns import finish
 
@@ -25,7 +26,7 @@ def never() -> bool:
     return False
 
 
-def tiny_config(folder: Path, *overrides: str) -> dict[str, Any]:
+def tiny_config(folder: Path, *overrides: str) -> RunConfig:
     return compose_command("train", [*tiny(folder), *overrides]).points[0].config
 
 
@@ -52,14 +53,14 @@ def test_an_epoch_equals_a_plain_loop(activation: str, tmp_path: Path) -> None:
     training = Training(config, PLAIN)
     ours = [finish(training.epoch(never)) for _ in range(2)]
 
-    dataset = build_dataset(config["dataset"])
-    batches = dataset.batches(build_augment(config["augment"]), config["batch_size"], torch.device("cpu"))
+    dataset = build_dataset(config.dataset)
+    batches = dataset.batches(build_augment(config.augment), config.batch_size, torch.device("cpu"))
     network = build_network(config, dataset.num_classes)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config["lr"], foreach=False, fused=False)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, foreach=False, fused=False)
     for epoch, metrics in enumerate(ours):
         network.train()
         losses, hits, images = 0.0, 0, 0
-        for x, y in batches.train(generator(config["seed"], Stream.EPOCH, epoch)):
+        for x, y in batches.train(generator(config.seed, Stream.EPOCH, epoch)):
             optimizer.zero_grad()
             logits = network(x.contiguous())
             loss = F.cross_entropy(logits, y)
@@ -73,14 +74,14 @@ def test_an_epoch_equals_a_plain_loop(activation: str, tmp_path: Path) -> None:
         assert metrics.train_loss == pytest.approx(losses / images, rel=1e-4)
         assert metrics.train_top1 == pytest.approx(hits / images, abs=1.01 / images)
     for one, other in zip(training.network.parameters(), network.parameters(), strict=True):
-        assert (one - other).abs().max() < 4 * config["lr"]
+        assert (one - other).abs().max() < 4 * config.lr
 
 
 def test_fused_adam_takes_the_step_of_the_plain_one(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     networks = [build_network(config, 10) for _ in range(2)]
     optimizers = [
-        build_optimizer(config["optimizer"], networks[0], 0.01),
+        build_optimizer(config.optimizer, networks[0], 0.01),
         torch.optim.Adam(networks[1].parameters(), lr=0.01, foreach=False, fused=False),
     ]
     images = torch.randn(16, 3, 8, 8)
@@ -127,45 +128,50 @@ def test_the_schedule_divides_the_rate(tmp_path: Path) -> None:
 
 
 def test_the_seed_draws_weights_coefficients_and_order(tmp_path: Path) -> None:
-    def first(seed: int) -> tuple[torch.Tensor, set[tuple[float, float]], torch.Tensor]:
+    def first(seed: int) -> tuple[torch.Tensor, set[tuple[str, float]], torch.Tensor]:
         training = Training(tiny_config(tmp_path, "activation=tact", f"seed={seed}"), PLAIN)
-        pairs = {(alpha, beta) for _, alpha, beta in training.coefficients()}
+        starts = {(row.coefficient, row.value) for row in training.coefficients()}
         images, _ = next(iter(training.batches.train(generator(seed, Stream.EPOCH, 0))))
-        return next(training.network.parameters()).detach(), pairs, images
+        return next(training.network.parameters()).detach(), starts, images
 
-    weights, pairs, images = first(0)
-    again, same_pairs, same_images = first(0)
+    weights, starts, images = first(0)
+    again, same_starts, same_images = first(0)
     assert torch.equal(weights, again)
-    assert pairs == same_pairs
+    assert starts == same_starts
     assert torch.equal(images, same_images)
-    assert len(pairs) == 1  # one draw, shared as the start of all sites
-    assert all(0 <= value < 0.5 for value in next(iter(pairs)))
-    other, other_pairs, other_images = first(1)
+    assert [name for name, _ in sorted(starts)] == ["alpha", "beta"]  # one draw, the start of all sites
+    assert all(0 <= value < 0.5 for _, value in starts)
+    other, other_starts, other_images = first(1)
     assert not torch.equal(weights, other)
-    assert pairs != other_pairs
+    assert starts != other_starts
     assert not torch.equal(images, other_images)
 
 
 @pytest.mark.parametrize(
     ("overrides", "learned", "rows_a_site"),
     [
-        (["activation.alpha=0.25", "activation.beta=0.1"], True, 1),
-        (["activation.learnable=false"], False, 1),
-        (["activation.per_channel=true"], True, 8),
+        (["activation.alpha=0.25", "activation.beta=0.1"], True, 2),
+        (["activation.learnable=false"], False, 2),
+        (["activation.per_channel=true"], True, 16),
     ],
 )
 def test_how_the_coefficients_start_is_config(
     overrides: list[str], learned: bool, rows_a_site: int, tmp_path: Path
 ) -> None:
     training = Training(tiny_config(tmp_path, "activation=tact", *overrides), PLAIN)
-    before = {site: pair for site, *pair in training.coefficients()}
-    first_site = next(iter(before)).partition("[")[0]
-    assert sum(site.partition("[")[0] == first_site for site in before) == rows_a_site
+    before = values(training)
+    first_site = next(iter(before))[0].partition("[")[0]
+    assert sum(site.partition("[")[0] == first_site for site, _ in before) == rows_a_site
     if "activation.alpha=0.25" in overrides:
-        assert list(before.values()) == [pytest.approx([0.25, 0.1])] * len(before)
+        assert {name: value for (_, name), value in before.items()} == pytest.approx(
+            {"alpha": 0.25, "beta": 0.1}
+        )
     finish(training.epoch(never))
-    after = {site: pair for site, *pair in training.coefficients()}
-    assert (before != after) is learned
+    assert (values(training) != before) is learned
+
+
+def values(training: Training) -> dict[tuple[str, str], float]:
+    return {(row.site, row.coefficient): row.value for row in training.coefficients()}
 
 
 def test_each_site_learns_its_own_coefficients(tmp_path: Path) -> None:
@@ -208,7 +214,7 @@ def test_streams_do_not_overlap() -> None:
 
 
 def test_auto_is_resolved_and_a_missing_gpu_is_not_replaced() -> None:
-    engine = choose_engine("auto", "auto", deterministic=False)
+    engine = choose_engine(TrainerConfig())
     assert engine.precision in ("float32", "bfloat16")
     assert engine.device.type in ("cpu", "cuda")
 

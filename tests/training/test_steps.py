@@ -13,8 +13,9 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine
-from senet_lab.training.loop import EpochMetrics, Training
+from senet_lab.training.loop import Training
 from senet_lab.training.steps import CapturedStep, TrainStep, compiled_forward
 from senet_lab.training.turns import finish
 
@@ -50,7 +51,7 @@ def capture(training: Training) -> Recorder:
 
 def epochs(training: Training, count: int) -> list[dict[str, Any]]:
     rows = [finish(training.epoch(never)) for _ in range(count)]
-    return [{**vars(row), "seconds": 0} for row in rows if isinstance(row, EpochMetrics)]
+    return [{**vars(row), "seconds": 0} for row in rows if isinstance(row, Metrics)]
 
 
 def weights(training: Training) -> Tensor:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from senet_lab.records.plan import Plan, PlannedRun
+from senet_lab.records.plan import Plan, PlannedRun, config_hash
+from senet_lab.records.sweep import SweepDirectory
 
 STYLES = {
     "relu": ("ReLU", 0, "#000000"),
@@ -39,7 +39,11 @@ def run_config(
 ) -> dict[str, Any]:
     label, order, color = STYLES[activation]
     return {
-        "model": {"_target_": "some.Network", "name": model, "label": MODELS[model.split("/")[-1]]},
+        "model": {
+            "_target_": "some.Network",
+            "name": model,
+            "label": MODELS.get(model.split("/")[-1], model),
+        },
         "activation": {
             "_target_": "some.Activation",
             "name": activation,
@@ -47,7 +51,10 @@ def run_config(
             "style": {"order": order, "color": color},
         },
         "dataset": {"name": dataset, "label": DATASETS[dataset]},
+        "se": {"_target_": "some.Placement", "name": "none", "label": "no SE"},
+        "augment": {"_target_": "some.Augment", "name": "published"},
         "optimizer": {"_target_": "torch.optim.Adam", "betas": [0.9, 0.999]},
+        "schedule": {"_target_": "torch.optim.lr_scheduler.ConstantLR"},
         "lr": lr,
         "seed": seed,
         "epochs": 100,
@@ -85,12 +92,5 @@ def write_run(
 
 def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
     """A plan of these runs; what else a plan holds is left blank, because figures do not look at it."""
-    runs = [
-        PlannedRun(**_blank(PlannedRun) | {"directory": directory_of(config), "config": config})
-        for config in configs
-    ]
-    Plan(**_blank(Plan) | {"sweep": sweep, "runs": runs}).write()
-
-
-def _blank(kind: type) -> dict[str, Any]:
-    return {field.name: "" for field in fields(kind)}
+    runs = [PlannedRun(directory_of(config), config_hash(config), "", [], 1, 0, config) for config in configs]
+    Plan(SweepDirectory(sweep), "", runs).write()

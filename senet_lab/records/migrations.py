@@ -1,0 +1,49 @@
+"""Records of earlier versions in today's form: the one place that knows how they were written.
+
+`plan.json` and `environment.json` carry a format number; the tables of a run tell by their header. What
+is merely new needs nothing: it has a default (`Status`, `RunConfig`) or reads as missing (`Metrics`).
+"""
+
+from typing import Any
+
+from senet_lab.records.rows import Coefficient, Row, columns
+
+PLAN_FORMAT = 2
+ENVIRONMENT_FORMAT = 2
+
+
+def current_plan(content: Any) -> Any:
+    """The content of `plan.json`; in format 1 a run's `plain` was called `config`."""
+    if isinstance(content, dict) and content.get("format") == 1 and isinstance(content.get("runs"), list):
+        runs = [_renamed(run, "config", "plain") for run in content["runs"]]
+        return {**content, "format": PLAN_FORMAT, "runs": runs}
+    return content
+
+
+def _renamed(fields: Any, old: str, new: str) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    return {(new if key == old else key): value for key, value in fields.items()}
+
+
+def current_environment(content: Any) -> Any:
+    """The content of `environment.json`; format 1 had no number and held the last attempt alone."""
+    if isinstance(content, dict) and "format" not in content:
+        return {"format": ENVIRONMENT_FORMAT, "attempts": [content]}
+    return content
+
+
+def current_table(
+    kind: type[Row], header: list[str], rows: list[dict[str, str]]
+) -> tuple[list[str], list[dict[str, str]]]:
+    """A table's header and rows; `activations.csv` once had the columns `alpha` and `beta`, a row a site."""
+    if kind is not Coefficient or header != ["epoch", "site", "alpha", "beta"]:
+        return header, rows
+    return list(columns(Coefficient)), [long for row in rows for long in _long(row)]
+
+
+def _long(row: dict[str, str]) -> list[dict[str, str]]:
+    return [
+        {"epoch": row["epoch"], "site": row["site"], "coefficient": name, "value": row[name]}
+        for name in ("alpha", "beta")
+    ]

@@ -1,0 +1,68 @@
+"""The rows of a run's tables. Headers, their order and their types follow from these classes alone.
+
+A column is added here, at the end of its class, and filled in by training; all readers then have it.
+A column that a record lacks reads as missing (NaN in frames); columns of a later version are kept.
+"""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One epoch of a run: a row of `metrics.csv`.
+
+    Losses are means per image (nats), accuracies fractions of images. None: not measured, a blank cell.
+    """
+
+    epoch: int
+    """Counts from 0."""
+    lr: float
+    """Learning rate at the epoch's first step."""
+    train_loss: float
+    """Training loss, mean over the epoch's steps."""
+    train_top1: float
+    """Training top-1 accuracy, on the augmented images, as the weights change."""
+    test_loss: float | None
+    """Test loss."""
+    test_top1: float | None
+    """Test top-1 accuracy."""
+    test_top5: float | None
+    """Test top-5 accuracy."""
+    seconds: float
+    """Seconds that the epoch took, tests included."""
+    images: int | None = None
+    """Training images seen since the run began."""
+    val_loss: float | None = None
+    """Validation loss."""
+    val_top1: float | None = None
+    """Validation top-1 accuracy."""
+    val_top5: float | None = None
+    """Validation top-5 accuracy."""
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A learned value of an activation at the end of an epoch: a row of `activations.csv`."""
+
+    epoch: int
+    """Counts from 0."""
+    site: str
+    """Name of the activation's module in the network; `site[3]` for channel 3 of a value per channel."""
+    coefficient: str
+    """Name of the value, as `alpha`."""
+    value: float
+
+
+Row = Metrics | Coefficient
+KEYS: dict[type[Row], tuple[str, ...]] = {Metrics: ("epoch",), Coefficient: ("epoch", "site", "coefficient")}
+"""The columns that tell one row from another; every record must have them."""
+
+
+def columns(kind: type[Row]) -> tuple[str, ...]:
+    """The columns of a table, in order."""
+    return tuple(field.name for field in fields(kind))
+
+
+def text_columns(kind: type[Row]) -> frozenset[str]:
+    """The columns that hold text; all others hold numbers."""
+    return frozenset(field.name for field in fields(kind) if field.type is str)

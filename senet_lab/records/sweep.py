@@ -1,0 +1,84 @@
+"""The folder of a sweep: the one place that knows what lies where in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from senet_lab.errors import UsageError
+from senet_lab.records.run import RunDirectory
+
+
+@dataclass(frozen=True)
+class SweepDirectory:
+    """What a sweep keeps under `path`. It holds no path of its own inside, so it can be moved anywhere."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.path.name
+
+    @property
+    def plan_file(self) -> Path:
+        """The frozen runs."""
+        return self.path / "plan.json"
+
+    def plan_lock(self) -> FileLock:
+        """Held by the command that reads and extends the plan."""
+        return FileLock(self.path / ".plan.lock")
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run directories."""
+        return self.path / "runs"
+
+    def run(self, directory: str) -> RunDirectory:
+        """The record of the run whose directory, below this folder, is `directory`."""
+        return RunDirectory(self.path / directory)
+
+    def find_runs(self) -> dict[str, RunDirectory]:
+        """Every run directory with a config, by its path below this folder, in path order."""
+        found = (RunDirectory(file.parent) for file in sorted(self.runs.rglob("config.yaml")))
+        return {run.path.relative_to(self.path).as_posix(): run for run in found}
+
+    @property
+    def figures(self) -> Path:
+        """Folder of what `plot` makes."""
+        return self.path / "figures"
+
+    @property
+    def report_file(self) -> Path:
+        """What `report` makes."""
+        return self.path / "report.html"
+
+    def compare(self, against: str) -> Path:
+        """Folder of what `compare against=…` makes."""
+        return self.path / "compare" / against
+
+    def tracking(self, library: str) -> Path:
+        """Local store of a tracker."""
+        return self.path / "tracking" / library
+
+    @property
+    def jobs(self) -> Path:
+        """Logs of jobs that a cluster's scheduler runs."""
+        return self.path / "jobs"
+
+
+def sweep_directory(outputs: str, name: str) -> SweepDirectory:
+    """`outputs/<name>`.
+
+    Raises:
+        UsageError: where a symbolic link leads out of `outputs`.
+    """
+    require_inside(Path(outputs), name)
+    return SweepDirectory(Path(outputs) / name)
+
+
+def require_inside(folder: Path, name: str) -> None:
+    """Raise UsageError where `folder`/`name` leads out of `folder` by a symbolic link."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{path} leads out of {folder}, to {path.resolve()}: nothing was written there")

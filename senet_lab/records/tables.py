@@ -1,0 +1,154 @@
+"""CSV tables that grow by whole lines, under the header that `rows` gives them.
+
+Read by hand, because `float` gives back the very number that `repr` wrote, and pandas takes longer to import
+than most commands to run.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from senet_lab.errors import UsageError
+from senet_lab.files import append_lines, read_text, write_atomic
+from senet_lab.records.migrations import current_table
+from senet_lab.records.rows import KEYS, Row, columns, text_columns
+
+NAN = float("nan")
+
+
+class MissingRowsError(Exception):
+    """A table that lacks rows which a checkpoint says were written."""
+
+
+def append_rows(file: Path, rows: Sequence[Row]) -> None:
+    """Append whole lines in one write, with the header before the first.
+
+    A table keeps columns of a later version; columns of ours that it lacks are added, blank so far.
+    """
+    kind = type(rows[0])
+    if not file.exists():
+        write_atomic(file, _text(columns(kind), map(_cells, rows)))
+        return
+    header, table = _read(file, kind)
+    missing = [name for name in columns(kind) if name not in header]
+    if missing:
+        header += missing
+        write_atomic(file, _text(header, (_in_order(header, row) for row in table)))
+    append_lines(file, "".join(_line(_in_order(header, _cells(row))) for row in rows))
+
+
+def keep_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None:
+    """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
+
+    A row that is there twice, or torn, or of a later epoch, goes; the last one of its key counts.
+
+    Args:
+        file: the table; without rows, it goes.
+        kind: of its rows.
+        epochs: how many.
+        count: rows that an epoch has.
+
+    Raises:
+        MissingRowsError: where one of these epochs lacks rows.
+        UsageError: no such table.
+    """
+    require_epochs(file, kind, epochs, count)
+    if not file.exists():
+        return
+    header, table = _read(file, kind, drop_torn=True)
+    kept = _latest(table, kind, epochs)
+    if kept:
+        write_atomic(file, _text(header, (_in_order(header, row) for row in kept)))
+    else:
+        file.unlink()
+
+
+def require_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None:
+    """Raise MissingRowsError unless each of the first `epochs` epochs has `count` rows."""
+    table = _read(file, kind, drop_torn=True)[1] if file.exists() else []
+    found = [0] * epochs
+    for row in _latest(table, kind, epochs):
+        found[int(row["epoch"])] += 1
+    if any(number != count for number in found):
+        raise MissingRowsError(f"{file} lacks rows of epochs before {epochs}")
+
+
+def read_columns(file: Path, kind: type[Row]) -> dict[str, list[float] | list[str] | list[int]]:
+    """The columns of a table, those of a later version included; empty lists where there is no file.
+
+    Raises:
+        UsageError: a key column is missing, or a value is no number; with file, line and column.
+    """
+    if not file.exists():
+        return {name: [] for name in columns(kind)}
+    header, table = _read(file, kind)
+    values: dict[str, list[float] | list[str] | list[int]] = {}
+    for name in dict.fromkeys([*columns(kind), *header]):
+        cells = [row.get(name, "") for row in table]
+        try:
+            if name in text_columns(kind):
+                values[name] = cells
+            elif name == "epoch":
+                values[name] = [int(cell) for cell in cells]
+            else:
+                values[name] = [float(cell) if cell else NAN for cell in cells]
+        except ValueError as error:
+            if name in columns(kind):
+                raise UsageError(f"{file}, column {name}: {error}") from error
+            values[name] = cells  # of a later version, and no number
+    return values
+
+
+def _read(file: Path, kind: type[Row], drop_torn: bool = False) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a table in today's form, each row's cells by column.
+
+    Raises:
+        UsageError: a key column is missing; unless `drop_torn`, a line has too few or too many cells.
+    """
+    text = read_text(file)
+    first, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]  # a torn last line never happened
+    names = first.split(",")
+    rows = [line.split(",") for line in lines]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(names) and not drop_torn:
+            raise UsageError(f"{file} has {len(row)} cells in line {number}, where {len(names)} belong")
+    whole = [dict(zip(names, row, strict=True)) for row in rows if len(row) == len(names)]
+    header, table = current_table(kind, names, whole)
+    missing = [name for name in KEYS[kind] if name not in header]
+    if missing:
+        raise UsageError(
+            f"{file} lacks the column {', '.join(missing)}; its header should be {','.join(columns(kind))}"
+        )
+    return header, table
+
+
+def _latest(table: Iterable[dict[str, str]], kind: type[Row], epochs: int) -> list[dict[str, str]]:
+    """The rows of the first `epochs` epochs by epoch; of those with one key, the last."""
+    found = {
+        tuple(row[key] for key in KEYS[kind]): row
+        for row in table
+        if row["epoch"].isdecimal() and int(row["epoch"]) < epochs
+    }
+    return sorted(found.values(), key=lambda row: int(row["epoch"]))
+
+
+def _cells(row: Row) -> dict[str, str]:
+    return {name: _cell(value) for name, value in vars(row).items()}
+
+
+def _cell(value: float | str | None) -> str:
+    """Shortest text that reads back as the same number, whatever the locale; blank for what is missing."""
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _in_order(header: Sequence[str], cells: dict[str, str]) -> dict[str, str]:
+    return {name: cells.get(name, "") for name in header}
+
+
+def _text(header: Sequence[str], rows: Iterable[dict[str, str]]) -> str:
+    return ",".join(header) + "\n" + "".join(map(_line, rows))
+
+
+def _line(cells: dict[str, str]) -> str:
+    return ",".join(cells.values()) + "\n"

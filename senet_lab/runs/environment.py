@@ -1,0 +1,62 @@
+"""The surroundings of an attempt at a run: versions, device, source."""
+
+import platform
+import shutil
+import socket
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import numpy
+import torch
+
+import senet_lab
+from senet_lab.records.plan import source_hash
+from senet_lab.records.run import Environment, Git
+from senet_lab.training.engine import Engine
+
+
+def environment(engine: Engine, threads: int) -> Environment:
+    """Record of what this process runs on, for `environment.json`."""
+    return Environment(
+        senet_lab=senet_lab.__version__,
+        git=git_state(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        device=device_name(engine.device),
+        device_type=engine.device.type,
+        precision=engine.precision,
+        threads=threads,
+        host=socket.gethostname(),
+        platform=platform.platform(),
+        source=source_hash(),
+        numpy=numpy.__version__,
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's architecture and the instructions that torch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+@lru_cache(maxsize=1)
+def git_state() -> Git | None:
+    """Commit of the checkout that this package runs from; None outside one."""
+    folder = Path(senet_lab.__file__).parent
+    if shutil.which("git") is None:
+        return None
+    ours = subprocess.run(
+        ["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=folder, capture_output=True, check=False
+    )
+    if ours.returncode != 0:
+        return None
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    changes = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return Git(commit.stdout.strip(), bool(changes.stdout.strip()))
