@@ -11,7 +11,7 @@ from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
 
-def ways(runs: Sequence[PlannedRun]) -> list[str]:
+def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
     """Device, precision and threads of the runs, a line for each different way.
 
     Raises:

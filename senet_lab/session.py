@@ -1,0 +1,97 @@
+"""One command's work on a sweep: its runs in the plan, executed where they are not done, mirrored to a tracker."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from senet_lab.compose import Command
+from senet_lab.config import TrainConfig
+from senet_lab.records.plan import PlannedRun
+from senet_lab.records.run import FINAL, State
+from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import sweep_directory
+from senet_lab.runs.launchers import Launcher, build_launcher
+from senet_lab.runs.planning import Request, request_runs
+from senet_lab.runs.progress import SweepProgress
+from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.trackers.mirror import mirror
+from senet_lab.trackers.tracker import build_tracker
+
+
+@dataclass(frozen=True)
+class Session:
+    """How the work of a command ended."""
+
+    request: Request
+    survey: Survey
+    """The runs asked for, as they stand now."""
+    signal_number: int | None
+    """The signal that ended it early."""
+
+
+def train_runs(command: Command, arguments: Sequence[str], console: Console) -> Session:
+    """Bring the runs that `command` asks for to their end; those that are finished already stay as they are.
+
+    Args:
+        command: composed with its points.
+        arguments: what the person typed, by which a frozen plan knows the command again.
+        console: takes notes and progress.
+
+    Raises:
+        UsageError: before any run starts.
+    """
+    with stop_on_signal() as stop:
+        with stop.at_once():
+            launcher = build_launcher(command.launcher)
+            sweep = sweep_directory(command.config.outputs, command.config.name)
+            tracker = build_tracker(command.config.tracker, sweep)
+            request = request_runs(command.config, command.points, command.is_sweep, arguments)
+            survey = Survey(sweep, request.runs).refresh()
+        if not stop():
+            for note in request.notes:
+                print(note)
+            with mirror(tracker, survey, command):
+                _execute(launcher, request, survey, stop, command.config, console)
+    return Session(request, survey.refresh(), stop.signal_number)
+
+
+def _execute(
+    launcher: Launcher, request: Request, survey: Survey, stop: Stop, config: TrainConfig, console: Console
+) -> None:
+    """Execute the runs that are not at their end."""
+    pending = survey.without_state(*FINAL)
+    if len(pending) < len(request.runs):
+        print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
+    if not pending:
+        return
+    packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
+    workers = launcher.workers(packs)
+    at_a_time = workers * len(packs[0])
+    if launcher.is_here:
+        with stop.at_once():
+            from senet_lab.runs.machine import check_memory, describe_execution  # imports torch
+
+            if config.pack > 1:
+                check_memory(packs, workers)
+            print("\n".join(describe_execution(pending)))
+    print(_space(request, pending, at_a_time), flush=True)
+    with SweepProgress(survey, at_a_time, console):
+        for state in launcher.launch(request.plan.sweep, packs, stop):
+            if state is State.FAILED and config.fail_fast:
+                stop.ask()
+
+
+def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> str:
+    """The space that checkpoints take on disk at most, and what is free."""
+    kept = sum(run.checkpoint_bytes for run in request.runs if run.config.checkpoint.keep)
+    # The one before stays until the next is down.
+    passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
+    free = shutil.disk_usage(request.plan.sweep.path).free
+    text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {_size(kept + passing)}"
+    return f"{text} of {_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
