@@ -3,6 +3,7 @@
 A data set is a small frozen value; its constructor loads nothing.
 """
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
@@ -38,6 +39,13 @@ class DataSet(Protocol):
         """Number of images kept back from training; 0 where there are none."""
         ...
 
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of all images and labels and of how they are split.
+
+        Equal fingerprints mean equal data. Computed once a process.
+        """
+        ...
+
     def check(self) -> None:
         """Raise `UsageError` in one line for all that can be known to be wrong; download what is missing."""
         ...
@@ -71,6 +79,10 @@ class InMemory(Split):
         """Load and verify all training and test images."""
         raise NotImplementedError
 
+    def fingerprint(self) -> str:
+        """See `DataSet`; of the arrays, some 0.1 s for CIFAR-10."""
+        return _digest(self)
+
     def check(self) -> None:
         """See `DataSet`."""
         load(self)
@@ -95,6 +107,15 @@ def load(dataset: InMemory) -> ImageData:
         x_validation=data.x_train[kept],
         y_validation=data.y_train[kept],
     )
+
+
+@lru_cache(maxsize=4)
+def _digest(dataset: InMemory) -> str:
+    digest = hashlib.sha256()
+    for name, array in vars(load(dataset)).items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=4)

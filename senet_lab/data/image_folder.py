@@ -1,5 +1,7 @@
 """A data set of image files, decoded by worker processes: for what does not fit in memory."""
 
+import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,26 +61,30 @@ class ImageFolder(Split):
         if train.classes != test.classes:
             only = sorted(set(train.classes) ^ set(test.classes))[0]
             raise UsageError(f"dataset.root={self.root}: class {only} is in one of train and test only")
-        self._split()
+        self.parts()
 
-    def _split(self) -> tuple[list[Sample], list[Sample]]:
-        """The images trained on, and the validation part."""
-        samples = _image_folders(self)[0].samples
-        kept = self.in_validation(np.array([label for _, label in samples]))
-        return list(compress(samples, ~kept)), list(compress(samples, kept))
+    def parts(self) -> tuple[list[Sample], list[Sample], list[Sample]]:
+        """The images to train, test and validate on."""
+        train, test = (listed.samples for listed in _image_folders(self))
+        kept = self.in_validation(np.array([label for _, label in train]))
+        return list(compress(train, ~kept)), test, list(compress(train, kept))
+
+    def fingerprint(self) -> str:
+        """See `DataSet`; of the files' names, sizes and times (whole seconds), not of their content."""
+        return _digest(self)
 
     def batches(self, augment: Augment, batch_size: int, device: torch.device) -> LoadedBatches:
         """See `DataSet`."""
         from torchvision import transforms
 
-        train, validation = self._split()
+        train, test, validation = self.parts()
         random_crop = transforms.RandomResizedCrop(self.image_size)
         centre_crop = transforms.Compose(
             [transforms.Resize(round(self.image_size * 256 / 224)), transforms.CenterCrop(self.image_size)]
         )
         return LoadedBatches(
             DecodedImages(train, random_crop),
-            DecodedImages(_image_folders(self)[1].samples, centre_crop),
+            DecodedImages(test, centre_crop),
             DecodedImages(validation, centre_crop),
             image_size=self.image_size,
             augment=augment,
@@ -108,6 +114,21 @@ def _image_folders(dataset: ImageFolder) -> tuple[Any, Any]:
         except FileNotFoundError as error:  # no class folder, or one without an image
             raise UsageError(f"dataset.root={dataset.root}: {error}") from None
     return parts[0], parts[1]
+
+
+@lru_cache(maxsize=4)
+def _digest(dataset: ImageFolder) -> str:
+    root = str(Path(dataset.root or "").expanduser())
+    digest = hashlib.sha256()
+    for part, samples in zip(("train", "test", "validation"), dataset.parts(), strict=True):
+        for path, _ in samples:
+            try:
+                status = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes seconds
+            except OSError as error:
+                raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+            listed = (part, path.removeprefix(root), status.st_size, int(status.st_mtime))
+            digest.update("\0".join(map(str, listed)).encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
 
 
 class DecodedImages(SizedDataset):

@@ -172,5 +172,5 @@ def test_a_refused_image_folder_names_the_class(folder: Path) -> None:
 @pytest.mark.parametrize("name", options("dataset"))
 def test_every_data_set_takes_the_two_options(name: str) -> None:
     words = [f"dataset={name}", "dataset.validation=0.125", "dataset.split_seed=3"]
-    dataset = build_dataset(compose_command("train", words).points[0].config["dataset"])
+    dataset = build_dataset(compose_command("train", words).points[0].config.dataset)
     assert (dataset.validation, dataset.split_seed) == (0.125, 3)
