@@ -1,6 +1,8 @@
 """A data set from one `.npz` file, checked before it is used."""
 
+import lzma
 import math
+import os
 import tokenize
 import zipfile
 import zlib
@@ -13,10 +15,20 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from senet_lab.data.dataset import ImageData, InMemory
+from senet_lab.data.dataset import ImageData, InMemory, require_memory
 from senet_lab.errors import UsageError
 
 NEEDED = "x_train, y_train, x_test, y_test"
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    tokenize.TokenError,
+)
+"""Errors by which zipfile and NumPy tell that a file is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,9 @@ class Arrays(InMemory):
             if shape[0] != len(labels):
                 raise self._error(f"{shape[0]} images in x_{part} but {len(labels)} labels in y_{part}")
         self._count_classes(y_train, y_test)
+        require_memory(
+            f"dataset.path={self.path}", 3 * sum(map(math.prod, (train_shape[:3], test_shape[:3])))
+        )
         return ImageData(
             _three_channels(self._read("x_train")), y_train, _three_channels(self._read("x_test")), y_test
         )
@@ -84,6 +99,8 @@ class Arrays(InMemory):
         return labels.astype(np.int64)
 
     def _count_classes(self, y_train: np.ndarray, y_test: np.ndarray) -> int:
+        if not (self.classes is None or (isinstance(self.classes, int) and self.classes >= 1)):
+            raise UsageError(f"dataset.classes={self.classes}: give a whole number of 1 or more, or null")
         used = np.unique(y_train)
         classes = len(used) if self.classes is None else self.classes
         if self.classes is None and not np.array_equal(used, np.arange(classes)):
@@ -129,20 +146,24 @@ class Arrays(InMemory):
         """One array's file in the archive and its length in bytes; damage is reported by name."""
         if self.path is None:
             raise UsageError(f"dataset=arrays needs a file: dataset.path=FILE.npz with {NEEDED}")
-        path = Path(self.path).expanduser()
+        path = Path(os.path.expanduser(self.path))  # noqa: PTH111 - pathlib's fails where there is no such user
         try:
             if not path.exists():
                 raise self._error(f"no such file; give an .npz with {NEEDED}")
+            if not path.is_file():  # a device or a pipe never ends
+                raise self._error(f"not a regular file; give an .npz with {NEEDED}")
             with zipfile.ZipFile(path) as archive:
                 if f"{key}.npy" not in archive.namelist():
                     raise self._error(f"no array {key} in it; needed are {NEEDED}")
+                size = archive.getinfo(f"{key}.npy").file_size
+                require_memory(f"dataset.path={self.path}", size)
                 with archive.open(f"{key}.npy") as member:
-                    yield member, archive.getinfo(f"{key}.npy").file_size
+                    yield member, size
         except OSError as error:
             raise self._error(
                 f"cannot be read ({error.strerror or error}); give an .npz with {NEEDED}"
             ) from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, tokenize.TokenError):
+        except DAMAGE:
             with path.open("rb") as file:
                 is_zip = file.read(2) == b"PK"
             if not is_zip:

@@ -4,6 +4,7 @@ A data set is a small frozen value; its constructor loads nothing.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
@@ -14,6 +15,7 @@ import torch
 from senet_lab.data.augment import Augment
 from senet_lab.data.batches import Batches, Part, ResidentBatches
 from senet_lab.data.split import Split
+from senet_lab.errors import UsageError
 
 
 class DataSet(Protocol):
@@ -91,6 +93,34 @@ class InMemory(Split):
         """See `DataSet`."""
         train, test, validation = _resident(self, device)
         return ResidentBatches(train, test, validation, augment, batch_size)
+
+
+def require_memory(key: str, size: int) -> None:
+    """Refuse arrays that this machine cannot hold, before memory is asked for.
+
+    Args:
+        key: the option that asks for them, with its value.
+        size: in bytes.
+
+    Raises:
+        UsageError: more than the machine's memory.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise UsageError(
+            f"{key}: the images take {size / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of "
+            "memory: dataset=image_folder decodes while it trains"
+        )
+
+
+def require_image_size(size: int) -> None:
+    """Refuse an `image_size` that is no number of pixels.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if not (isinstance(size, int) and size >= 1):
+        raise UsageError(f"dataset.image_size={size}: give a whole number of pixels, 1 or more")
 
 
 @lru_cache(maxsize=4)

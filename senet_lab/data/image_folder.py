@@ -16,6 +16,7 @@ from torch import Tensor
 
 from senet_lab.data.augment import Augment
 from senet_lab.data.batches import LoadedBatches, SizedDataset
+from senet_lab.data.dataset import require_image_size
 from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
 
@@ -53,10 +54,9 @@ class ImageFolder(Split):
 
     def check(self) -> None:
         """See `DataSet`; the images themselves are opened during the run."""
-        if self.image_size < 1:
-            raise UsageError(f"dataset.image_size={self.image_size}: give 1 pixel or more")
-        if self.workers < 0:
-            raise UsageError(f"dataset.workers={self.workers}: give 0 or more")
+        require_image_size(self.image_size)
+        if not (isinstance(self.workers, int) and self.workers >= 0):
+            raise UsageError(f"dataset.workers={self.workers}: give a whole number, 0 or more")
         train, test = _image_folders(self)
         if train.classes != test.classes:
             only = sorted(set(train.classes) ^ set(test.classes))[0]

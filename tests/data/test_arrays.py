@@ -1,6 +1,7 @@
+import io
+import os
 import pickle
 import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,50 @@ def test_no_path_no_file_a_folder(tmp_path: Path) -> None:
         Arrays(str(tmp_path / "missing.npz")).check()
     with pytest.raises(UsageError, match="no such file"):
         Arrays("a\0b").check()
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="no such file"):
+        Arrays("~nobody-of-this-name/set.npz").check()
+    with pytest.raises(UsageError, match="not a regular file"):
         Arrays(str(tmp_path)).check()
+
+
+def test_what_never_ends_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for a writer
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path / "link"):
+        with pytest.raises(UsageError, match=r"not a regular file; give an \.npz"):
+            Arrays(str(path)).check()
+
+
+@pytest.mark.parametrize("key", ["x_train", "y_train"])
+def test_more_than_the_memory_is_refused_before_it_is_read(tmp_path: Path, key: str) -> None:
+    """An archive of 1.4 MB that says of itself, truly or not, that it holds 4 TB."""
+    dataset = saved(tmp_path)
+    header = io.BytesIO()
+    shape = (2**32, 18, 18, 3) if key == "x_train" else (2**39,)
+    described = {"descr": "|u1" if key == "x_train" else "<i8", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    size = len(header.getvalue()) + int(np.prod(shape, dtype=object)) * (1 if key == "x_train" else 8)
+    path = Path(str(dataset.path))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in arrays().items():
+            file = io.BytesIO(header.getvalue())
+            if name != key:
+                np.lib.format.write_array(file, np.asarray(value))
+            info = zipfile.ZipInfo(f"{name}.npy")
+            archive.writestr(info, file.getvalue())
+            if name == key:
+                info.file_size = size  # in the directory at the end
+    with pytest.raises(
+        UsageError, match=r"the images take [\d,.]+ GB, and this machine has [\d.]+ GB of memory"
+    ):
+        dataset.check()
+
+
+@pytest.mark.parametrize("classes", [0, -1, 2.5, "ten"])
+def test_a_number_of_classes_that_is_none(tmp_path: Path, classes: Any) -> None:
+    saved(tmp_path)
+    with pytest.raises(UsageError, match=f"dataset.classes={classes}: give a whole number"):
+        Arrays(str(tmp_path / "set.npz"), classes=classes).check()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x93NUMPY\x01\x00", pickle.dumps([1])])
@@ -199,7 +242,7 @@ def test_a_pickle_inside_is_refused_and_does_not_run(tmp_path: Path) -> None:
 def test_a_header_that_lies(tmp_path: Path, header: str) -> None:
     with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
         for key, value in arrays().items():
-            file = BytesIO()
+            file = io.BytesIO()
             np.lib.format.write_array(file, np.asarray(value))
             content = file.getvalue()
             if key == "x_train":

@@ -1,4 +1,5 @@
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,9 +47,10 @@ def test_digits_grow_by_whole_pixels() -> None:
     assert np.array_equal(large.y_test, native.y_test)
 
 
-def test_a_digits_size_below_one_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"dataset\.image_size=0"):
-        Digits(image_size=0).check()
+@pytest.mark.parametrize("size", [0, -8, 8.5, "large", 10**9])
+def test_a_size_that_cannot_be_is_refused(size: Any) -> None:
+    with pytest.raises(UsageError, match=rf"dataset\.image_size={size}: "):
+        Digits(image_size=size).check()
 
 
 def test_equal_data_sets_share_one_copy() -> None:

@@ -14,6 +14,7 @@ import scipy.io
 from torchvision import datasets
 
 from senet_lab.data.datasets import SVHN, Cifar10, Cifar100
+from senet_lab.data.download import LISTING, Archive
 from senet_lab.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
@@ -21,14 +22,20 @@ LABELS = [3, 1, 4, 1]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with `content`, of which only the first `sent` bytes arrive, and counts downloads."""
+    """Answers with `content`, of which only the first `sent` bytes arrive, and counts downloads.
+
+    `published` is the data set's archive as its class should know it, with the SHA-256 of today's `content`.
+    """
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.sent: int | None = None
         self.downloads = 0
-        self.url = f"http://127.0.0.1:{self.server_port}/archive"
+        self.url = f"http://127.0.0.1:{self.server_port}/archive.tar.gz"
+
+    def published(self, **changes: str) -> tuple[Archive, ...]:
+        return (Archive(**({"url": self.url, "sha256": sha256(self.content)} | changes)),)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,6 +56,10 @@ class Handler(BaseHTTPRequestHandler):
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def cifar_archive(label_key: str) -> tuple[bytes, dict[str, object]]:
@@ -75,16 +86,17 @@ def cifar_archive(label_key: str) -> tuple[bytes, dict[str, object]]:
 def server() -> Iterator[Server]:
     content, known = cifar_archive("labels")
     with Server(content) as running, pytest.MonkeyPatch.context() as patch:
-        for key, value in (known | {"url": running.url}).items():
+        for key, value in known.items():
             patch.setattr(datasets.CIFAR10, key, value)
+        patch.setattr(Cifar10, "archives", running.published())
         Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield running
         running.shutdown()
 
 
 def left_in(folder: Path) -> list[str]:
-    """What lies in a folder but the lock."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
+    """What lies in a folder but the lock and the listing."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith((".lock", ".sha256")))
 
 
 def test_a_first_use_downloads_and_a_second_does_not(tmp_path: Path, server: Server) -> None:
@@ -101,8 +113,9 @@ def test_a_first_use_downloads_and_a_second_does_not(tmp_path: Path, server: Ser
 
 def test_cifar100_has_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     server.content, known = cifar_archive("fine_labels")
-    for key, value in (known | {"url": server.url}).items():
+    for key, value in known.items():
         monkeypatch.setattr(datasets.CIFAR100, key, value)
+    monkeypatch.setattr(Cifar100, "archives", server.published())
     assert Cifar100(str(tmp_path)).read().y_test.tolist() == LABELS
 
 
@@ -112,6 +125,8 @@ def test_svhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -
     server.content = matlab.getvalue()
     known = {part: [server.url, f"{part}.mat", md5(server.content)] for part in ("train", "test")}
     monkeypatch.setattr(datasets.SVHN, "split_list", known)
+    files = [server.published(url=server.url.replace("archive.tar.gz", f"{part}.mat"))[0] for part in known]
+    monkeypatch.setattr(SVHN, "archives", tuple(files))
     data = SVHN(str(tmp_path)).read()
     assert np.array_equal(data.x_train, IMAGES.transpose(0, 2, 3, 1))
     assert data.y_test.tolist() == [0, 1, 2, 9]
@@ -130,7 +145,7 @@ def spoil(content: bytes, how: str) -> bytes:
 @pytest.mark.parametrize("how", ["truncated", "flipped", "page", "empty"])
 def test_a_wrong_archive_is_refused_and_leaves_nothing(tmp_path: Path, server: Server, how: str) -> None:
     right, server.content = server.content, spoil(server.content, how)
-    with pytest.raises(UsageError, match=r"downloading them failed .*its MD5 differs") as caught:
+    with pytest.raises(UsageError, match=r"downloading them failed .*its SHA-256 differs") as caught:
         Cifar10(str(tmp_path)).check()
     assert f"dataset=cifar10: the files in {tmp_path}/cifar10 are missing" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -147,7 +162,7 @@ def test_a_connection_that_breaks(tmp_path: Path, server: Server) -> None:
 
 
 def test_offline(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/archive")
+    monkeypatch.setattr(Cifar10, "archives", server.published(url="http://127.0.0.1:1/archive.tar.gz"))
     with pytest.raises(
         UsageError, match=r"missing, and downloading them failed \(.*refused.*\): try again, or"
     ):
@@ -171,14 +186,109 @@ def test_damage_on_disk_is_noticed_and_mended(tmp_path: Path, server: Server, ho
     assert server.downloads == 2
 
 
-def test_a_killed_download_is_cleared_away(tmp_path: Path, server: Server) -> None:
+@pytest.mark.parametrize("after", ["mkdir", "listing", "half the archive"])
+def test_a_killed_download_is_cleared_away(tmp_path: Path, server: Server, after: str) -> None:
     partial = tmp_path / ".cifar10.partial"
     partial.mkdir()
-    (partial / "archive.tar.gz").write_bytes(server.content[:50])
-    (partial / "other").touch()
+    if after != "mkdir":
+        (partial / LISTING).touch()
+    if after == "half the archive":
+        (partial / "archive.tar.gz").write_bytes(server.content[:50])
     Cifar10(str(tmp_path)).read()
     assert left_in(tmp_path) == ["cifar10"]
     assert left_in(tmp_path / "cifar10") == ["folder"]
+
+
+@pytest.mark.parametrize("name", ["cifar10", ".cifar10.partial"])
+def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, server: Server, name: str) -> None:
+    mine = tmp_path / name / "results" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    with pytest.raises(UsageError) as caught:
+        Cifar10(str(tmp_path)).check()
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert mine.read_text() == "years of work"
+    assert left_in(tmp_path) == [name]
+
+
+def test_a_file_added_to_a_download_is_never_lost(tmp_path: Path, server: Server) -> None:
+    Cifar10(str(tmp_path)).read()
+    mine = tmp_path / "cifar10" / "notes.txt"
+    mine.write_text("years of work")
+    (tmp_path / "cifar10" / "folder" / "train").write_bytes(b"damaged")
+    with pytest.raises(UsageError, match=r"no download put .*notes\.txt there: move it away"):
+        Cifar10(str(tmp_path)).read()
+    assert mine.read_text() == "years of work"
+    mine.rename(tmp_path / "notes.txt")
+    assert Cifar10(str(tmp_path)).read().y_train.tolist() == LABELS
+
+
+def test_a_link_in_place_of_the_folder_is_left_alone(tmp_path: Path, server: Server) -> None:
+    mine = tmp_path / "elsewhere"
+    mine.mkdir()
+    (tmp_path / "cifar10").symlink_to(mine)
+    with pytest.raises(UsageError, match=r"no download put .*cifar10 there: move it away"):
+        Cifar10(str(tmp_path)).check()
+    assert (tmp_path / "cifar10").is_symlink()
+
+
+def test_data_that_somebody_else_put_there_are_read(tmp_path: Path, server: Server) -> None:
+    Cifar10(str(tmp_path)).read()
+    (tmp_path / "cifar10" / LISTING).unlink()
+    (tmp_path / "cifar10" / "notes.txt").touch()
+    assert Cifar10(str(tmp_path), download=False).read().y_train.tolist() == LABELS
+
+
+def test_a_right_md5_alone_does_not_do(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cifar10, "archives", server.published(sha256=sha256(b"another")))
+    with pytest.raises(UsageError, match=r"archive\.tar\.gz is not the published file: its SHA-256 differs"):
+        Cifar10(str(tmp_path)).check()
+    assert left_in(tmp_path) == []
+
+
+def member(kind: str) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(
+        {"absolute": "/tmp/senet-lab-trap", "parent": "folder/../../trap"}.get(kind, "trap")
+    )
+    if kind in ("symlink", "hardlink"):
+        info.type = tarfile.SYMTYPE if kind == "symlink" else tarfile.LNKTYPE
+        info.linkname = "../../somewhere"
+        return info, b""
+    info.size = 4
+    return info, b"trap"
+
+
+@pytest.mark.parametrize("kind", ["absolute", "parent", "symlink", "hardlink"])
+def test_an_archive_does_not_leave_its_folder(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    archive = io.BytesIO(server.content)
+    with (
+        tarfile.open(fileobj=archive) as old,
+        tarfile.open(fileobj=(new := io.BytesIO()), mode="w:gz") as tar,
+    ):
+        for info in old:
+            tar.addfile(info, old.extractfile(info))
+        info, content = member(kind)
+        tar.addfile(info, io.BytesIO(content))
+    server.content = new.getvalue()
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(server.content))
+    monkeypatch.setattr(Cifar10, "archives", server.published())
+    root = tmp_path / "root"
+    with pytest.raises(UsageError, match=r"trap in archive\.tar\.gz leads out of its folder"):
+        Cifar10(str(root)).check()
+    assert left_in(root) == []
+    assert left_in(tmp_path) == ["root"]
+
+
+def test_a_root_that_is_no_folder_name() -> None:
+    with pytest.raises(UsageError, match=r"dataset\.root=None: give a folder for the data set cifar10"):
+        Cifar10(None).check()  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"~nobody-of-this-name/cifar10 are missing"):
+        Cifar10("~nobody-of-this-name", download=False).check()
 
 
 def test_a_root_that_is_a_file(tmp_path: Path, server: Server) -> None:

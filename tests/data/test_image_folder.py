@@ -101,7 +101,13 @@ def test_an_empty_class_is_named(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "named"), [({"image_size": 0}, "image_size=0"), ({"workers": -1}, "workers=-1")]
+    ("options", "named"),
+    [
+        ({"image_size": 0}, "image_size=0"),
+        ({"image_size": 8.5}, "image_size=8.5"),
+        ({"workers": -1}, "workers=-1"),
+        ({"workers": "many"}, "workers=many"),
+    ],
 )
 def test_bad_options_are_named(root: Path, options: dict, named: str) -> None:
     with pytest.raises(UsageError, match=f"dataset.{named}"):
