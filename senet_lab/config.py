@@ -299,6 +299,8 @@ class WatchConfig(TrainConfig):
     """Where the server listens: this machine alone, unless told otherwise."""
     port: int = 0
     """0 takes a free one."""
+    allow_origin: list[str] = field(default_factory=list)
+    """More addresses at which a browser may reach the view, as `https://host[:port]`: a proxy's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

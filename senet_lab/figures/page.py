@@ -82,6 +82,8 @@ class Section:
     listings: Sequence[Listing] = ()
     alternative: str = field(default="its values are in the tables below")
     """Where those who cannot see the plot find what it shows."""
+    alerts: Sequence[str] = ()
+    """Troubles, told before the notes."""
 
 
 def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str], is_folded: bool = False) -> Table:
@@ -117,7 +119,39 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     for place, plot in enumerate(plots):
         plot.name = f"plot {place}"  # by which the template finds its place
     template = TEMPLATES.get_template("page.html.jinja")
-    text: dict[str, Any] = {"lead": lead, "sections": sections}
+    text: dict[str, Any] = {"lead": lead, "sections": sections, "live": None}
     if not plots:
         return template.render(title=title, bokeh_css="", bokeh_js="", plot_script="", roots={}, **text)
     return file_html(plots, INLINE, title, template=template, template_variables={"roots": {}, **text})
+
+
+def render_section(section: Section, key: str) -> str:
+    """A section alone, as HTML; its plot's place is empty.
+
+    Args:
+        section: what to show.
+        key: its id on the page.
+    """
+    parts: Any = TEMPLATES.get_template("section.html.jinja").module
+    return str(parts.part(section, key, {}, with_heading=True))
+
+
+def render_live(title: str, lead: Sequence[str], bokeh: str, nonce: str) -> str:
+    """A page as HTML whose sections come later, by its own script.
+
+    Args:
+        title: of the page.
+        lead: sentences under the title.
+        bokeh: where it finds BokehJS, seen from its own address.
+        nonce: what marks its scripts, so that no other runs.
+    """
+    return TEMPLATES.get_template("page.html.jinja").render(
+        title=title,
+        lead=lead,
+        sections=[],
+        live={"bokeh": bokeh, "nonce": nonce},
+        bokeh_css="",
+        bokeh_js="",
+        plot_script="",
+        roots={},
+    )

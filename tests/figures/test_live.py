@@ -1,20 +1,20 @@
-"""The live view's model of a sweep, and what reaches a viewer's document; the browser's part is elsewhere."""
+"""The live view's reader of a sweep, and what it gives to all viewers; the browser's part is elsewhere."""
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from bokeh.document import Document
-from bokeh.models import DataTable, Div
 from records_on_disk import TEMPLATES, directory_of, run_config, write_plan, write_run
 
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures import live as live_module
-from senet_lab.figures.live import VALUES, LiveSweep, Viewer
+from senet_lab.figures.live import MOST_ROWS, RUN_HEADINGS, VALUE_HEADINGS, LiveSweep
 from senet_lab.records.run import RunDirectory
+from senet_lab.records.sweep import SweepDirectory
 
 
 def set_status(path: Path, **values):
@@ -46,131 +46,162 @@ def running(sweep):
     return sweep / directory_of(run_config(seed=1))
 
 
-def open_view(sweep):
-    live = LiveSweep(sweep, TEMPLATES, Band.std)
-    viewer = Viewer(live, Document())
-    settle(viewer)
-    return live, viewer
+def open_view(sweep: Path) -> LiveSweep:
+    live = LiveSweep(SweepDirectory(sweep), TEMPLATES, Band.std)
+    draw(live)
+    return live
 
 
-def settle(viewer):
-    for _ in range(len(viewer.live.contents) + 1):
-        viewer.update()
+def draw(live: LiveSweep) -> None:
+    while live.draw_next():
+        pass
 
 
-def drawn(viewer, figure):
-    """Epochs of the mean curve."""
-    plot = viewer.panels[figure].plot
-    (line,) = [renderer for renderer in plot.renderers if renderer.name == "mean"]
-    return list(line.data_source.data["epoch"])
-
-
-def test_a_new_epoch_reaches_every_viewer_in_the_plot_that_it_has(sweep):
-    live, viewer = open_view(sweep)
-    other = Viewer(live, Document())
-    settle(other)
-    plot = viewer.panels["senet18_lr0.001"].plot
-    assert drawn(viewer, "senet18_lr0.001") == [0, 1]
-    add_epoch(running(sweep), 0.75)
+def look(live: LiveSweep) -> None:
     live.poll()
-    settle(viewer)
-    settle(other)
-    assert drawn(viewer, "senet18_lr0.001") == drawn(other, "senet18_lr0.001") == [0, 1, 2]
-    assert viewer.panels["senet18_lr0.001"].plot is plot, "zoom and hidden lines stay"
-    assert viewer.rows[1][1] == 3
-    assert viewer.rows[1][3] == pytest.approx(0.25)
+    draw(live)
+
+
+def shown(live: LiveSweep, since: int = -1) -> dict[str, dict[str, Any]]:
+    """What a viewer who has seen the version `since` is given, by key."""
+    changes = json.loads(live.view.changes(since))
+    assert changes["version"] == live.view.version
+    return {part["key"]: part for part in changes["parts"]}
+
+
+def cells(html: str) -> list[str]:
+    """Of the body of a table, row after row."""
+    return re.findall(r"<td[^>]*>([^<]*)</td>", html)
+
+
+def states(live: LiveSweep) -> list[str]:
+    return cells(shown(live)["runs"]["html"])[:: len(RUN_HEADINGS)]
+
+
+FIGURE = "figure:senet18_lr0.001"
+
+
+def test_a_viewer_is_given_what_is_newer_than_what_it_has(sweep):
+    live = open_view(sweep)
+    assert list(shown(live)) == ["summary", FIGURE, "figure:senet18_lr0.1", "runs"]
+    version = live.view.version
+    assert shown(live, version) == {}
+    add_epoch(running(sweep), 0.75)
+    look(live)
+    assert list(shown(live, version)) == ["summary", FIGURE, "runs"]
+    assert shown(live, version) != shown(live)
+    assert shown(live, live.view.version + 1) == shown(live), "a version of another server's"
 
 
 def test_a_table_tells_what_a_figure_shows_and_follows_it(sweep):
-    live, viewer = open_view(sweep)
+    live = open_view(sweep)
     add_epoch(running(sweep), 0.75)
-    live.poll()
-    settle(viewer)
-    children = viewer.figures.children
-    panel = viewer.panels["senet18_lr0.001"]
-    assert children[children.index(panel.plot) + 1] is panel.values
-    table = panel.values.text
-    assert 'aria-label="SENet-18 with learning rate 0.001: values at the last epoch" tabindex="0"' in table
-    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", table)
-    columns = len(VALUES)
-    assert dict(zip(cells[:columns], cells[columns:], strict=True)) == {
+    look(live)
+    part = shown(live)[FIGURE]
+    assert (
+        'aria-label="SENet-18 with learning rate 0.001: values at the last epoch" tabindex="0"'
+        in part["html"]
+    )
+    assert dict(zip(VALUE_HEADINGS.values(), cells(part["html"]), strict=True)) == {
         **{"line": "ReLU", "n": "1", "epoch": "2", "mean error": "0.2500", "std": "–"},
         **{"runs": "2", "finished": "1", "missing": "0"},
     }
+    assert part["item"]["root_id"]
 
 
-def test_a_new_epoch_is_drawn_once_for_all_viewers(sweep, monkeypatch):
-    live, viewer = open_view(sweep)
-    others = [Viewer(live, Document()) for _ in range(3)]
-    for one in others:
-        settle(one)
-    counted = Mock(wraps=live_module.draw)
-    monkeypatch.setattr(live_module, "draw", counted)
+def test_a_change_is_drawn_once_and_only_where_there_is_one(sweep, monkeypatch):
+    live = open_view(sweep)
+    counted = Mock(wraps=live_module.figure_section)
+    monkeypatch.setattr(live_module, "figure_section", counted)
+    look(live)
+    assert counted.call_count == 0
     add_epoch(running(sweep), 0.75)
-    live.poll()
-    for one in (viewer, *others):
-        settle(one)
-        assert drawn(one, "senet18_lr0.001") == [0, 1, 2]
-    assert counted.call_count == 1
+    look(live)
+    assert [shown(live) for _ in range(3)] == [shown(live)] * 3
+    assert [call.args[0].name for call in counted.call_args_list] == ["senet18_lr0.001"]
 
 
 def test_nothing_new_changes_nothing(sweep):
-    live, viewer = open_view(sweep)
-    version, rows = live.version, viewer.source.data
-    live.poll()
-    settle(viewer)
-    assert (live.version, viewer.source.data) == (version, rows)
+    live = open_view(sweep)
+    view = live.view
+    look(live)
+    assert live.view is view
 
 
-def test_hidden_lines_stay_hidden_when_the_plot_is_drawn_anew(sweep):
-    live, viewer = open_view(sweep)
-    for renderer in viewer.panels["senet18_lr0.001"].plot.renderers:
-        renderer.visible = False
+def test_a_plan_that_changes_changes_the_figures(sweep):
+    live = open_view(sweep)
     write_run(sweep, run_config(activation="mish"), [0.5, 0.5])
-    plan = [run_config(seed=0), run_config(seed=1), run_config(activation="mish")]
-    write_plan(sweep, plan)
-    live.poll()
-    settle(viewer)
-    plot = viewer.panels["senet18_lr0.001"].plot
-    visible = {item.label.value: {r.visible for r in item.renderers} for item in plot.legend[0].items}
-    assert visible == {"ReLU": {False}, "Mish": {True}}
-    assert len(viewer.figures.children) == 3, "the figure that left the plan is gone"
+    write_plan(sweep, [run_config(seed=0), run_config(seed=1), run_config(activation="mish")])
+    look(live)
+    assert list(shown(live)) == ["summary", FIGURE, "runs"]
+    assert "Mish" in cells(shown(live)[FIGURE]["html"])
 
 
 def test_states_time_left_and_a_figure_without_an_epoch(sweep):
-    _, viewer = open_view(sweep)
-    assert [row[0] for row in viewer.rows] == ["finished", "running", "planned", "planned"]
-    assert viewer.rows[1][4] == pytest.approx(98 * 60 / 60)
-    assert "1 finished, 1 running, 2 planned" in viewer.summary.text
-    assert viewer.panels["senet18_lr0.1"].plot is None
-    assert "No run has finished an epoch yet" in viewer.panels["senet18_lr0.1"].heading.text
+    live = open_view(sweep)
+    assert states(live) == ["running", "planned", "planned", "finished"], "those first that go on"
+    row = dict(zip(RUN_HEADINGS, cells(shown(live)["runs"]["html"]), strict=False))
+    assert (row["epochs"], row["planned"], row["error"]) == ("2", "100", "0.4000")
+    assert float(row["left"]) == pytest.approx(98 * 60 / 60)
+    assert "1 finished, 1 running, 2 planned; epochs 4 of 400" in shown(live)["summary"]["html"]
+    assert shown(live)["figure:senet18_lr0.1"]["item"] is None
+    assert "No run has finished an epoch yet" in shown(live)["figure:senet18_lr0.1"]["html"]
 
 
 def test_failures_and_damaged_records_are_told_at_once_and_escaped(sweep):
-    live, viewer = open_view(sweep)
+    live = open_view(sweep)
     set_status(running(sweep), state="failed", error="ValueError: <script>alert(1)</script>")
     other = write_run(sweep, run_config(lr=0.1), [0.5])
     (other / "status.json").write_text('{"state": "runn')
-    live.poll()
-    settle(viewer)
-    assert "failed: ValueError: &lt;script&gt;alert(1)&lt;/script&gt;" in viewer.summary.text
-    assert "unreadable" in viewer.summary.text
-    assert [row[0] for row in viewer.rows] == ["finished", "failed", "unreadable", "planned"]
-    set_status_again = {"state": "finished", "epochs_done": 1}
-    (other / "status.json").write_text(json.dumps(set_status_again))
-    live.poll()
-    settle(viewer)
-    assert viewer.rows[2][0] == "finished"
-    assert "unreadable" not in viewer.summary.text
+    look(live)
+    summary = shown(live)["summary"]["html"]
+    assert "failed: ValueError: &lt;script&gt;alert(1)&lt;/script&gt;" in summary
+    assert "unreadable" in summary
+    assert states(live) == ["failed", "unreadable", "planned", "finished"]
+    (other / "status.json").write_text(json.dumps({"state": "finished", "epochs_done": 1}))
+    look(live)
+    assert "unreadable" not in states(live)
+    assert "unreadable" not in shown(live)["summary"]["html"]
+
+
+def test_a_record_that_cannot_be_decoded_hides_no_other(sweep):
+    live = open_view(sweep)
+    damaged = write_run(sweep, run_config(lr=0.1), [0.5])
+    (damaged / "metrics.csv").write_bytes(b"epoch,lr\n0,\xff\n")
+    add_epoch(running(sweep), 0.75)
+    look(live)
+    assert states(live) == ["running", "unreadable", "planned", "finished"]
+    assert "0.2500" in cells(shown(live)[FIGURE]["html"])
+
+
+def test_a_damaged_plan_is_told_and_the_view_goes_on(sweep):
+    live = open_view(sweep)
+    plan = (sweep / "plan.json").read_bytes()
+    (sweep / "plan.json").write_text("{")
+    look(live)
+    assert "The view cannot follow the sweep: " in shown(live)["summary"]["html"]
+    assert shown(live)[FIGURE]["item"], "what was drawn stays"
+    (sweep / "plan.json").write_bytes(plan)
+    add_epoch(running(sweep), 0.75)
+    look(live)
+    assert "The view cannot follow" not in shown(live)["summary"]["html"]
+    assert "0.2500" in cells(shown(live)[FIGURE]["html"])
+
+
+def test_a_figure_that_cannot_be_drawn_is_told_in_its_place(sweep, monkeypatch):
+    live = open_view(sweep)
+    monkeypatch.setattr(live_module, "finals", Mock(side_effect=ZeroDivisionError("by zero")))
+    add_epoch(running(sweep), 0.75)
+    look(live)
+    assert "This figure cannot be drawn: ZeroDivisionError: by zero" in shown(live)[FIGURE]["html"]
+    assert shown(live)[FIGURE]["item"] is None
 
 
 def test_a_dead_process_is_interrupted(sweep):
-    live, viewer = open_view(sweep)
-    path = write_run(sweep, run_config(lr=0.1), [0.5], state="running")
-    live.poll()
-    settle(viewer)
-    assert viewer.rows[2][0] == "interrupted"
-    assert path.exists()
+    live = open_view(sweep)
+    write_run(sweep, run_config(lr=0.1), [0.5], state="running")
+    look(live)
+    assert states(live) == ["running", "interrupted", "planned", "finished"]
 
 
 def test_looking_writes_nothing(sweep):
@@ -178,21 +209,20 @@ def test_looking_writes_nothing(sweep):
         return {file: file.stat().st_mtime_ns for file in sweep.rglob("*")}
 
     before = contents()
-    live, viewer = open_view(sweep)
-    live.poll()
-    settle(viewer)
+    look(open_view(sweep))
     assert contents() == before
 
 
-def test_the_document_has_text_figures_and_table(sweep):
-    document = Document()
-    settle(Viewer(LiveSweep(sweep, TEMPLATES, Band.std), document))
-    assert document.title == sweep.name
-    (table,) = document.select({"type": DataTable})
-    assert len(table.source.data["run"]) == 4
-    assert len(list(document.select({"type": Div}))) == 5, "one of the sweep, two a figure"
+def test_a_long_table_shows_those_runs_that_go_on(tmp_path):
+    configs = [run_config(seed=seed) for seed in range(MOST_ROWS + 2)]
+    write_plan(tmp_path, configs)
+    for config in configs[:2]:
+        write_run(tmp_path, config, [0.5])
+    live = LiveSweep(SweepDirectory(tmp_path), TEMPLATES, Band.std)
+    assert states(live) == ["planned"] * MOST_ROWS
+    assert "2 more runs are not shown" in shown(live)["runs"]["html"]
 
 
 def test_no_plan(tmp_path):
     with pytest.raises(UsageError, match=r"plan\.json does not exist"):
-        LiveSweep(tmp_path, TEMPLATES, Band.std)
+        LiveSweep(SweepDirectory(tmp_path), TEMPLATES, Band.std)

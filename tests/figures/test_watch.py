@@ -1,29 +1,42 @@
-"""Where the live view listens, and who may look; what it shows is tested in a browser."""
+"""Where the live view listens, and which addresses it prints; who is answered there is tested elsewhere."""
 
 import socket
 
 import pytest
 from records_on_disk import run_config, write_plan
 
-from senet_lab.commands.watch import _origins, _where, watch
+from senet_lab.commands.watch import watch
 from senet_lab.compose import compose_command
 from senet_lab.errors import UsageError
+from senet_lab.figures.viewer import Door
 
 
-def test_this_machine_alone_needs_no_warning():
-    text = _where("127.0.0.1", 5006)
-    assert text.startswith("http://127.0.0.1:5006/ ")
-    assert "password" not in text
-    assert "evil.example:5006" not in _origins("127.0.0.1", 5006)
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:5006"),
+        ("127.1.2.3", "http://127.1.2.3:5006"),
+        ("localhost", "http://localhost:5006"),
+        ("::1", "http://[::1]:5006"),
+    ],
+)
+def test_this_machine_alone_needs_no_token(address, origin):
+    door = Door.at(address, 5006, [])
+    assert (door.origins, door.root) == ((origin,), "/")
 
 
-def test_other_addresses_are_told_to_have_no_password():
-    text = _where("0.0.0.0", 5006)
-    assert text.startswith(f"http://{socket.gethostname()}:5006/ ")
-    assert "no password" in text
-    assert _where("::1", 80).startswith("http://[::1]:80/ ")
-    assert "no password" in _where("fd00::1", 80)
-    assert _origins("192.0.2.1", 80) == ["192.0.2.1:80"]
+@pytest.mark.parametrize("address", ["192.0.2.1", "fd00::1", "lab"])
+def test_other_addresses_have_a_token(address):
+    door = Door.at(address, 80, [])
+    assert door.origins == (f"http://{f'[{address}]' if ':' in address else address}",)
+    assert door.root == f"/{door.token}/" != "//"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_every_address_is_this_machines_name_and_number(address):
+    origins = Door.at(address, 5006, []).origins
+    assert origins[0] == f"http://{socket.gethostname()}:5006"
+    assert not any("0.0.0.0" in origin or "[::]" in origin for origin in origins)
 
 
 def run_watch(outputs, *overrides):
@@ -38,6 +51,8 @@ def test_bad_input(tmp_path):
         run_watch(tmp_path, "port=70000")
     with pytest.raises(UsageError, match="cannot listen there"):
         run_watch(tmp_path, "address=192.0.2.1")
+    with pytest.raises(UsageError, match="allow_origin=lab"):
+        run_watch(tmp_path, "allow_origin=[lab]")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -1,23 +1,23 @@
 // Plots are painted on canvas, which CSS does not reach: give them the page's colours, on paper the light ones.
+let dress
 {
   const dark = matchMedia("screen and (prefers-color-scheme: dark)")
-  const local = {sync: false}  // paint is this browser's own, nothing for a server to know
   const figures = () => Bokeh.documents.flatMap((doc) => [...doc._all_models.values()]).filter((model) => model.type === "Figure")
   const paint = () => {
     const style = getComputedStyle(document.documentElement)
     const [paper, ink, faint, line] = ["paper", "ink", "faint", "line"].map((name) => style.getPropertyValue(`--${name}`).trim())
     for (const plot of figures()) {
-      plot.setv({background_fill_color: paper, border_fill_color: paper, outline_line_color: line, border_line_color: paper}, local)
+      plot.setv({background_fill_color: paper, border_fill_color: paper, outline_line_color: line, border_line_color: paper})
       for (const part of [...plot.left, ...plot.right, ...plot.above, ...plot.below, ...plot.center]) {
-        if (part.type.endsWith("Axis")) part.setv({major_label_text_color: faint, axis_label_text_color: ink, axis_line_color: faint, major_tick_line_color: faint}, local)
-        if (part.type === "Grid") part.setv({grid_line_color: part.dimension === 1 ? line : null}, local)
-        if (part.type === "Legend") part.setv({label_text_color: ink, background_fill_color: paper, border_line_color: line}, local)
+        if (part.type.endsWith("Axis")) part.setv({major_label_text_color: faint, axis_label_text_color: ink, axis_line_color: faint, major_tick_line_color: faint})
+        if (part.type === "Grid") part.setv({grid_line_color: part.dimension === 1 ? line : null})
+        if (part.type === "Legend") part.setv({label_text_color: ink, background_fill_color: paper, border_line_color: line})
       }
       // What is black on white would vanish on a dark ground.
       const [from, to] = dark.matches ? ["#000000", "#ffffff"] : ["#ffffff", "#000000"]
       for (const {glyph} of plot.renderers)
         for (const property of ["line_color", "fill_color"])
-          if ((glyph[property]?.value ?? glyph[property]) === from) glyph.setv({[property]: to}, local)
+          if ((glyph[property]?.value ?? glyph[property]) === from) glyph.setv({[property]: to})
     }
   }
   // On a phone a legend beside the plot leaves it no room: put it below.
@@ -30,15 +30,14 @@
       for (const legend of legends) {
         const longest = Math.max(...legend.items.map((item) => String(item.label?.value ?? "").length))
         const fit = Math.max(1, Math.floor(300 / (40 + 7 * longest)))  // columns, by the pixels that labels take
-        legend.setv({ncols: narrow.matches ? fit : "auto"}, local)
+        legend.setv({ncols: narrow.matches ? fit : "auto"})
       }
-      plot.setv({[from]: plot[from].filter((part) => !legends.includes(part)), [to]: [...plot[to], ...legends]}, local)
+      plot.setv({[from]: plot[from].filter((part) => !legends.includes(part)), [to]: [...plot[to], ...legends]})
     }
   }
-  const dress = () => { paint(); place() }
+  dress = () => { paint(); place() }
   dark.addEventListener("change", paint)
   narrow.addEventListener("change", place)
-  const begin = () => Bokeh.documents[0]?.roots().length ? dress() : setTimeout(begin, 50)
+  const begin = () => globalThis.Bokeh?.documents[0]?.roots().length ? dress() : setTimeout(begin, 50)
   begin()
-  if ("live" in document.body.dataset) setInterval(dress, 1000)  // plots come as the sweep goes on
 }
