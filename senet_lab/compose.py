@@ -50,6 +50,8 @@ class Command:
     """The same config before interpolations were resolved."""
     points: list[Point]
     is_sweep: bool
+    config_dir: Path | None = None
+    """The person's own folder of YAML, beside `conf/`."""
 
 
 def config_folder() -> Path:
@@ -108,7 +110,7 @@ def compose_command(
         node = base.copy()
         OmegaConf.set_struct(node, False)
         del node["hydra"]
-    return Command(config, launcher, node, points, is_sweep)
+    return Command(config, launcher, node, points, is_sweep, config_dir)
 
 
 @contextmanager
@@ -131,6 +133,15 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     except HydraException as error:
         raise UsageError(_one_line(error)) from error
+
+
+def is_swept(overrides: Sequence[str]) -> bool:
+    """Whether a key is given several values; what cannot be parsed is left to `compose_command`."""
+    try:
+        parsed = OverridesParser.create().parse_overrides([_literal(override) for override in overrides])
+    except HydraException:
+        return False
+    return any(override.is_sweep_override() for override in parsed)
 
 
 def _literal(override: str) -> str:

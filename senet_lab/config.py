@@ -204,6 +204,25 @@ def as_plain(config: RunConfig) -> dict[str, Any]:
     return msgspec.to_builtins(asdict(config))  # which alone leaves out fields that have their default
 
 
+def comparable(config: RunConfig) -> dict[str, Any]:
+    """A plain config that equals that of the same run in another version of this package.
+
+    A key that a node gets later has a value that changes nothing (null, 0, false, empty): such keys are
+    left out.
+    """
+    nodes = {key for key, value in vars(config).items() if isinstance(value, dict)}
+    return {
+        key: _without_neutral(value) if key in nodes else value for key, value in as_plain(config).items()
+    }
+
+
+def _without_neutral(node: Mapping[str, Any]) -> dict[str, Any]:
+    values = {
+        key: _without_neutral(value) if isinstance(value, dict) else value for key, value in node.items()
+    }
+    return {key: value for key, value in values.items() if value not in (None, 0, False, "", [], {})}
+
+
 @dataclass
 class FiguresConfig:
     """Which runs share a figure and a line: templates over each run's own config."""

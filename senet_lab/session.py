@@ -1,4 +1,4 @@
-"""One command's work on a sweep: its runs in the plan, executed where they are not done, mirrored to a tracker."""
+"""One command's work on a sweep: its runs in the plan, executed where not done, mirrored to a tracker."""
 
 import shutil
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def train_runs(command: Command, arguments: Sequence[str], console: Console) -> 
             launcher = build_launcher(command.launcher)
             sweep = sweep_directory(command.config.outputs, command.config.name)
             tracker = build_tracker(command.config.tracker, sweep)
-            request = request_runs(command.config, command.points, command.is_sweep, arguments)
+            request = request_runs(command, arguments)
             survey = Survey(sweep, request.runs).refresh()
         if not stop():
             for note in request.notes:

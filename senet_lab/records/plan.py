@@ -6,12 +6,10 @@ Later edits of YAML do not reach a sweep under way: what runs is what the plan s
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 import senet_lab
 from senet_lab.config import RunConfig, run_config
@@ -41,11 +39,16 @@ class PlannedRun:
     """Size of its checkpoint on disk."""
     plain: dict[str, Any]
     """The config, value by value as it was frozen: fields that came later are not in it."""
+    continues: list[str] = field(default_factory=list)
+    """Hashes that it had with fewer epochs: it goes on from a checkpoint of these, too."""
 
     @cached_property
     def config(self) -> RunConfig:
         """The config, typed; fields that came later have their defaults."""
         return run_config(self.plain, f"the plan of {self.directory}")
+
+
+_FIELDS = tuple(field.name for field in fields(PlannedRun))
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ class Plan:
     source: str
     """SHA-256 of the code that planned it."""
     runs: list[PlannedRun]
+    commands: dict[str, str] = field(default_factory=dict)
+    """Digest of the YAML from which each command line was planned."""
 
     def write(self) -> None:
         """Freeze the plan."""
         remove_temporaries(self.sweep.path)
-        content = _Content(PLAN_FORMAT, self.source, self.runs)
-        write_atomic(self.sweep.plan_file, json.dumps(msgspec.to_builtins(content), indent=1) + "\n")
+        runs = [{key: getattr(run, key) for key in _FIELDS} for run in self.runs]
+        content = {"format": PLAN_FORMAT, "source": self.source, "runs": runs, "commands": self.commands}
+        write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class _Content:
     format: int
     source: str
     runs: list[PlannedRun]
+    commands: dict[str, str] = field(default_factory=dict)
 
 
 def read_plan(sweep: SweepDirectory) -> Plan | None:
@@ -96,7 +103,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
                 f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
                 "put it back, or plan it under another name="
             )
-    return Plan(sweep, plan.source, plan.runs)
+    return Plan(sweep, plan.source, plan.runs, plan.commands)
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:

@@ -279,6 +279,12 @@ class RunDirectory:
         keep_epochs(self.activations_file, Coefficient, epochs, coefficients)
         keep_epochs(self.metrics_file, Metrics, epochs, 1)
 
+    def set_aside_rows(self) -> None:
+        """Rename the tables of a run that starts again, so that what it had measured is not lost."""
+        for file in (self.metrics_file, self.activations_file):
+            if file.exists():
+                file.rename(file.with_name(f"{file.stem}.before{file.suffix}"))
+
     def append_metrics(self, row: Metrics) -> None:
         """Add one epoch's row."""
         append_rows(self.metrics_file, [row])

@@ -23,7 +23,8 @@ class Survey:
         """Read what may have changed."""
         for run in self.runs:
             if run.directory not in self.statuses or self.state(run) not in FINAL:
-                self.statuses[run.directory] = readable_status(self.sweep.run(run.directory))
+                status = readable_status(self.sweep.run(run.directory))
+                self.statuses[run.directory] = as_planned(run, status)
         return self
 
     def state(self, run: PlannedRun) -> State:
@@ -71,6 +72,13 @@ class Survey:
             per_epoch = seconds[model] / epochs[model] if epochs[model] else mean
             left += per_epoch * (run.config.epochs - status.epochs_begun)
         return left / workers
+
+
+def as_planned(run: PlannedRun, status: Status) -> Status:
+    """A status as the plan has it by now: a run that was finished and got more epochs is not."""
+    if status.state is State.FINISHED and status.config_hash in run.continues:
+        return replace(status, state=State.INTERRUPTED, epochs=run.config.epochs)
+    return status
 
 
 def readable_status(directory: RunDirectory) -> Status:

@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,12 @@ def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> in
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load_checkpoint(file: Path, config_hash: str) -> dict[str, Any]:
+def load_checkpoint(file: Path, config_hashes: Collection[str]) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote, on the CPU.
+
+    Args:
+        file: the checkpoint.
+        config_hashes: of the configs whose runs it may belong to.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
@@ -62,7 +67,7 @@ def load_checkpoint(file: Path, config_hash: str) -> dict[str, Any]:
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"{file} has checkpoint format {found}; this version reads {FORMAT}")
-    if content["config_hash"] != config_hash:
+    if content["config_hash"] not in config_hashes:
         raise CheckpointError(f"{file} belongs to another config")
     return content
 

@@ -19,6 +19,7 @@ from senet_lab.files import remove_temporaries, write_atomic
 from senet_lab.records.plan import PlannedRun, source_hash
 from senet_lab.records.rows import Metrics
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.survey import as_planned
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import MissingRowsError
 from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -49,7 +50,7 @@ def _execute(
     directory = sweep.run(run.directory)
     try:
         with directory.lock():
-            state = directory.status().state
+            state = as_planned(run, directory.status()).state
             if state in FINAL or (stop() and not is_first):
                 return state
             return (yield from _Attempt(directory, run).state(stop))
@@ -141,7 +142,7 @@ class _Attempt:
         training = Training(self.run.config, engine)
         if self.directory.checkpoint_file.exists():
             try:
-                state = load_checkpoint(self.directory.checkpoint_file, self.run.hash)
+                state = load_checkpoint(self.directory.checkpoint_file, {self.run.hash, *self.run.continues})
                 self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
             except (CheckpointError, MissingRowsError) as error:
                 self._note(f"{error}: this run starts again")
@@ -151,6 +152,8 @@ class _Attempt:
                     self._note(f"{self.directory.path} goes on with other code than it began with")
                 self.status = replace(self.status, seconds=self.seconds_before)
                 return training
+        if self.run.continues:
+            self.directory.set_aside_rows()
         self.directory.keep_epochs(0, 0)
         return training
 

@@ -1,5 +1,6 @@
 """Requests on a sweep's plan: which of its runs a command means, and which new ones it freezes."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,11 +9,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from joblib import cpu_count
 
-from senet_lab.compose import Point
-from senet_lab.config import CheckpointConfig, PlanMode, RunConfig, TrainConfig, as_plain
+from senet_lab.compose import Command, Point, config_folder
+from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import (
     NOT_RESULTS,
@@ -32,70 +34,138 @@ EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "hy
 
 @dataclass(frozen=True)
 class Request:
-    """What one command asks of a plan."""
+    """Runs that one command asks for."""
 
     plan: Plan
     runs: list[PlannedRun]
-    """The runs asked for, in plan order."""
+    """In plan order."""
     notes: list[str]
     """What the person should know: duplicates dropped, edits that do not reach the plan."""
 
 
-def request_runs(
-    config: TrainConfig, points: Sequence[Point], is_sweep: bool, arguments: Sequence[str]
-) -> Request:
+def request_runs(command: Command, arguments: Sequence[str]) -> Request:
     """Find the command's runs in the frozen plan; freeze those that are new, where that is allowed.
 
-    The same command line again means the runs that it planned, whatever the YAML says by now. A single
-    run joins an existing plan by itself; a sweep must say `plan=extend`.
+    The same command line again means the runs that it planned, whatever the YAML says by now. A single run
+    joins an existing plan by itself; a sweep must say `plan=extend`, which also gives planned runs more
+    epochs.
 
     Args:
+        command: composed; its points are asked for only where the plan does not know the command already.
         arguments: what the person typed.
 
     Raises:
-        UsageError: points that are not in the plan without `plan=extend`; a directory whose config
-            differs; `plan=new` over runs that have begun; a folder that cannot be written.
+        UsageError: points that are not in the plan without `plan=extend`; a directory whose config differs;
+            `plan=new` over runs that have begun; a folder that cannot be written.
     """
+    config: TrainConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    command = shlex.join(without_execution_keys(arguments))
-    notes: list[str] = []
     make_writable(sweep.path)
-    asked = _distinct(points, notes)
-    for directory in asked:
-        require_inside(sweep.path, directory)
+    line = shlex.join(without_execution_keys(arguments))
     with sweep.plan_lock():
         plan = read_plan(sweep)
-        if config.plan is PlanMode.new and plan is not None:
+        if plan is not None and config.plan is PlanMode.new:
             _require_empty(plan)
             plan = None
         if plan is None:
-            threads = threads_per_run(len(asked))
-            plan = Plan(sweep, source_hash(), _freeze(asked.values(), command, threads))
-            plan.write()
-            return Request(plan, plan.runs, notes)
-        if plan.source != source_hash():
-            notes.append("the code has changed since this sweep was planned: runs from here on use the new")
-        frozen = {run.directory: run for run in plan.runs}
-        fresh = [point for directory, point in asked.items() if directory not in frozen]
-        notes += _changes(frozen, asked, sweep)
-        again = is_sweep and any(run.command == command for run in plan.runs)
-        if fresh and (config.plan is PlanMode.extend or not is_sweep):
-            # Not more than the runs have that stand beside them: threads reach the last bits of a result.
-            threads = min([threads_per_run(len(fresh)), *(run.threads for run in plan.runs)])
-            plan = Plan(sweep, plan.source, [*plan.runs, *_freeze(fresh, command, threads)])
-            plan.write()
-        elif fresh and not again:
-            raise UsageError(
-                f"{len(fresh)} of {len(asked)} runs, the first of them {fresh[0].directory}, are not in "
-                f"{plan.sweep.plan_file}: plan=extend adds them, another name= keeps them apart"
-            )
-        elif fresh:
-            notes.append(
-                f"the YAML now asks for {len(fresh)} more runs, the first of them {fresh[0].directory}; "
-                "the frozen plan goes on without them: plan=extend adds them"
-            )
-    mine = [run for run in plan.runs if run.directory in asked or (again and run.command == command)]
+            return _plan_first(sweep, command, line)
+        return _join(plan, command, line)
+
+
+def _plan_first(sweep: SweepDirectory, command: Command, line: str) -> Request:
+    """Freeze all points of the command."""
+    notes: list[str] = []
+    asked = _distinct(command.points, sweep, notes)
+    runs = _freeze(asked.values(), line, threads_per_run(len(asked)))
+    plan = Plan(sweep, source_hash(), runs, {line: _yaml_digest(command)})
+    plan.write()
+    return Request(plan, runs, notes)
+
+
+def _join(plan: Plan, command: Command, line: str) -> Request:
+    """The command's runs in a plan that is there, after what it may add to it."""
+    notes: list[str] = []
+    is_new_code = plan.source != source_hash()
+    if is_new_code:
+        notes.append("the code has changed since this sweep was planned: runs from here on use the new")
+    again = command.is_sweep and any(run.command == line for run in plan.runs)
+    if again and not is_new_code and plan.commands.get(line) == _yaml_digest(command):
+        return Request(plan, [run for run in plan.runs if run.command == line], notes)
+    asked = _distinct(command.points, plan.sweep, notes)
+    extends = command.config.plan is PlanMode.extend
+    if extends:
+        plan = _with_more_epochs(plan, asked, notes)
+    frozen = {run.directory: run for run in plan.runs}
+    notes += _changes(frozen, asked, plan.sweep)
+    fresh = [point for directory, point in asked.items() if directory not in frozen]
+    if fresh and (extends or not command.is_sweep):
+        # Not more than the runs have that stand beside them: threads reach the last bits of a result.
+        threads = min([threads_per_run(len(fresh)), *(run.threads for run in plan.runs)])
+        runs = [*plan.runs, *_freeze(fresh, line, threads)]
+        plan = replace(plan, runs=runs, commands={**plan.commands, line: _yaml_digest(command)})
+        plan.write()
+    elif fresh and not again:
+        raise UsageError(
+            f"{len(fresh)} of {len(asked)} runs, the first of them {fresh[0].directory}, are not in "
+            f"{plan.sweep.plan_file}: plan=extend adds them, another name= keeps them apart"
+        )
+    elif fresh:
+        notes.append(
+            f"the YAML now asks for {len(fresh)} more runs, the first of them {fresh[0].directory}; "
+            "the frozen plan goes on without them: plan=extend adds them"
+        )
+    mine = [run for run in plan.runs if run.directory in asked or (again and run.command == line)]
     return Request(plan, mine, notes)
+
+
+def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) -> Plan:
+    """The plan whose runs go on to the epochs that are asked for; written where it is another one.
+
+    Raises:
+        UsageError: a run whose learning rates depend on the number of epochs: more of them are another run.
+    """
+    runs = []
+    kept: Counter[bool] = Counter()
+    for run in plan.runs:
+        point = asked.get(run.directory)
+        if point is None or point.config.epochs <= run.config.epochs:
+            runs.append(run)
+            continue
+        before, after = _results(run.config), _results(point.config)
+        differing = {key for key in after if before.get(key) != after[key]}
+        if differing == {"epochs", "schedule"}:
+            raise UsageError(
+                f"plan=extend epochs={point.config.epochs}: the schedule of {run.directory} depends on the "
+                "number of epochs, so a longer run is another one: give it another name="
+            )
+        if differing != {"epochs"}:
+            runs.append(run)  # _changes says in what it differs
+            continue
+        plain = {**run.plain, "epochs": point.config.epochs}
+        longer = replace(run, plain=plain, hash=config_hash(plain), continues=[*run.continues, run.hash])
+        runs.append(longer)
+        kept[plan.sweep.run(run.directory).checkpoint_file.exists()] += 1
+    if not kept:
+        return plan
+    if kept[True]:
+        notes.append(f"{kept[True]} runs get more epochs and go on from their checkpoints")
+    if kept[False]:
+        notes.append(
+            f"{kept[False]} runs get more epochs and train from the start: they kept no checkpoint "
+            "(checkpoint.keep=true keeps it)"
+        )
+    plan = replace(plan, runs=runs)
+    plan.write()
+    return plan
+
+
+def _yaml_digest(command: Command) -> str:
+    """SHA-256 of all YAML that a command may have been composed from."""
+    digest = hashlib.sha256()
+    for folder in filter(None, (config_folder(), command.config_dir)):
+        for file in sorted(folder.rglob("*.yaml")):
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def threads_per_run(runs: int) -> int:
@@ -122,25 +192,28 @@ def without_execution_keys(arguments: Sequence[str]) -> list[str]:
     return [word for word in arguments if re.split("[=/.]", word.lstrip("+~"))[0] not in EXECUTION_KEYS]
 
 
-def _distinct(points: Sequence[Point], notes: list[str]) -> dict[str, Point]:
+def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) -> dict[str, Point]:
     """One point for each directory."""
     distinct: dict[str, Point] = {}
     for point in points:
         twin = distinct.setdefault(point.directory, point)
-        if without_checkpoint(twin.config) != without_checkpoint(point.config):
-            key, first, second = difference(as_plain(twin.config), as_plain(point.config))
+        before, after = (_results(one.config) for one in (twin, point))
+        if before != after:
+            key, first, second = difference(before, after)
             raise UsageError(
                 f"two runs of this sweep would share {point.directory}: they differ in {key} "
                 f"({first}, {second}); sweep over {key} itself or give them different names"
             )
     if len(distinct) < len(points):
         notes.append(f"{len(points) - len(distinct)} duplicate runs dropped")
+    for directory in distinct:
+        require_inside(sweep.path, directory)
     return distinct
 
 
-def without_checkpoint(config: RunConfig) -> RunConfig:
-    """The config without what its numbers do not depend on."""
-    return replace(config, checkpoint=CheckpointConfig())
+def _results(config: RunConfig) -> dict[str, Any]:
+    """The values that a run's numbers depend on."""
+    return {key: value for key, value in comparable(config).items() if key not in NOT_RESULTS}
 
 
 def _freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
@@ -184,9 +257,10 @@ def _changes(
     changes: Counter[tuple[str, str, str]] = Counter()
     for directory in frozen.keys() & asked.keys():
         run, point = frozen[directory], asked[directory]
-        if run.config != point.config:
-            key, was, now = difference(as_plain(run.config), as_plain(point.config))
-            is_another = without_checkpoint(run.config) != without_checkpoint(point.config)
+        before, after = comparable(run.config), comparable(point.config)
+        if before != after:
+            key, was, now = difference(before, after)
+            is_another = key.split(".")[0] not in NOT_RESULTS
             said = without_execution_keys(run.overrides) != without_execution_keys(point.overrides)
             if is_another and said:
                 raise UsageError(

@@ -14,6 +14,8 @@ from sweeps import statuses, sweep
 from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.config import as_plain
+from senet_lab.records.plan import config_hash
 from senet_lab.records.run import State
 from senet_lab.runs.checkpoint import checkpoint_bytes
 
@@ -122,7 +124,8 @@ def test_another_config_in_the_same_directory_is_refused(
 ) -> None:
     main(sweep(tmp_path))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert main(sweep(tmp_path, "epochs=5")) == 2
+    assert main(sweep(tmp_path, "epochs=1", "plan=extend")) == 2
+    assert main(sweep(tmp_path, "batch_size=16", "epochs=5", "plan=extend")) == 2
     assert "was planned with epochs=2, not epochs=5" in capfd.readouterr().err
     assert main(sweep(tmp_path, "epochs=5", "plan=extend")) == 2
     assert before == {file: file.read_bytes() for file in before}
@@ -146,8 +149,13 @@ def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.C
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda text: text[:-20], "is not a plan"),
-        (lambda text: text.replace('"format": 1', '"format": 2'), "has plan format 2; this version reads 1"),
+        (lambda text: text[:-20], "plan.json is not JSON"),
+        (lambda text: text.replace('"threads": 1', '"threads": "1"'), "Expected `int`, got `str`"),
+        (
+            lambda text: text.replace('"format": 2', '"format": 9'),
+            "has plan format 9; this version reads up to 2",
+        ),
+        (lambda text: text.replace('"lr": 0.001', '"lr": 0.1'), "is not the one that was planned"),
         (lambda text: text.replace("runs/resnet18", "../../../resnet18"), "leads out of"),
     ],
 )
@@ -178,8 +186,8 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     command = compose_command("train", arguments[1:])
     runs = [
         {
-            "directory": point.directory, "hash": "", "command": "experiment=six_plots dataset=digits",
-            "overrides": list(point.overrides), "threads": 1, "checkpoint_bytes": 0, "config": point.config,
+            "directory": point.directory, "hash": config_hash(as_plain(point.config)), "command": "experiment=six_plots dataset=digits",
+            "overrides": list(point.overrides), "threads": 1, "checkpoint_bytes": 0, "config": as_plain(point.config),
         }
         for point in command.points
     ]  # fmt: skip
