@@ -124,10 +124,10 @@ def test_another_config_in_the_same_directory_is_refused(
 ) -> None:
     main(sweep(tmp_path))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert main(sweep(tmp_path, "epochs=5")) == 2
+    assert "was planned with epochs=2, not epochs=5" in capfd.readouterr().err
     assert main(sweep(tmp_path, "epochs=1", "plan=extend")) == 2
     assert main(sweep(tmp_path, "batch_size=16", "epochs=5", "plan=extend")) == 2
-    assert "was planned with epochs=2, not epochs=5" in capfd.readouterr().err
-    assert main(sweep(tmp_path, "epochs=5", "plan=extend")) == 2
     assert before == {file: file.read_bytes() for file in before}
 
 
@@ -153,7 +153,7 @@ def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.C
         (lambda text: text.replace('"threads": 1', '"threads": "1"'), "Expected `int`, got `str`"),
         (
             lambda text: text.replace('"format": 2', '"format": 9'),
-            "has plan format 9; this version reads up to 2",
+            "has plan format 9; this version",
         ),
         (lambda text: text.replace('"lr": 0.001', '"lr": 0.1'), "is not the one that was planned"),
         (lambda text: text.replace("runs/resnet18", "../../../resnet18"), "leads out of"),
@@ -186,10 +186,11 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     command = compose_command("train", arguments[1:])
     runs = [
         {
-            "directory": point.directory, "hash": config_hash(as_plain(point.config)), "command": "experiment=six_plots dataset=digits",
-            "overrides": list(point.overrides), "threads": 1, "checkpoint_bytes": 0, "config": as_plain(point.config),
+            "directory": point.directory, "hash": config_hash(plain), "threads": 1, "checkpoint_bytes": 0,
+            "command": "experiment=six_plots dataset=digits", "overrides": [], "config": plain,
         }
         for point in command.points
+        for plain in [as_plain(point.config)]
     ]  # fmt: skip
     folder = tmp_path / "six_plots"
     for run in runs:
