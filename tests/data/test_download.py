@@ -1,81 +1,33 @@
-import hashlib
 import io
 import multiprocessing
 import pickle
 import tarfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 import scipy.io
+from downloads import Server, md5, running, sha256, tar
 from torchvision import datasets
 
 from senet_lab.data.datasets import SVHN, Cifar10, Cifar100
-from senet_lab.data.download import LISTING, Archive
+from senet_lab.data.download import LISTING
 from senet_lab.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
 LABELS = [3, 1, 4, 1]
 
 
-class Server(ThreadingHTTPServer):
-    """Answers with `content`, of which only the first `sent` bytes arrive, and counts downloads.
-
-    `published` is the data set's archive as its class should know it, with the SHA-256 of today's `content`.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = content
-        self.sent: int | None = None
-        self.downloads = 0
-        self.url = f"http://127.0.0.1:{self.server_port}/archive.tar.gz"
-
-    def published(self, **changes: str) -> tuple[Archive, ...]:
-        return (Archive(**({"url": self.url, "sha256": sha256(self.content)} | changes)),)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.server.content)))
-        self.end_headers()
-        # torchvision first asks where the address redirects to, and marks that request so.
-        if self.headers["Method"] != "HEAD":
-            self.server.downloads += 1
-            self.wfile.write(self.server.content[: self.server.sent])
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def cifar_archive(label_key: str) -> tuple[bytes, dict[str, object]]:
     """A CIFAR-like archive of 4 training and 4 test images, and what torchvision has to know about it."""
     entry = pickle.dumps({"data": IMAGES.reshape(4, -1), label_key: LABELS})
     meta = pickle.dumps({"names": list("abcdefghij")})
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, content in (("train", entry), ("test", entry), ("meta", meta)):
-            info = tarfile.TarInfo(f"folder/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return archive.getvalue(), {
+    archive = tar({"folder/train": entry, "folder/test": entry, "folder/meta": meta})
+    return archive, {
         "base_folder": "folder",
         "filename": "archive.tar.gz",
-        "tgz_md5": md5(archive.getvalue()),
+        "tgz_md5": md5(archive),
         "train_list": [["train", md5(entry)]],
         "test_list": [["test", md5(entry)]],
         "meta": {"filename": "meta", "key": "names", "md5": md5(meta)},
@@ -85,13 +37,11 @@ def cifar_archive(label_key: str) -> tuple[bytes, dict[str, object]]:
 @pytest.fixture
 def server() -> Iterator[Server]:
     content, known = cifar_archive("labels")
-    with Server(content) as running, pytest.MonkeyPatch.context() as patch:
+    with running(Server(content)) as serving, pytest.MonkeyPatch.context() as patch:
         for key, value in known.items():
             patch.setattr(datasets.CIFAR10, key, value)
-        patch.setattr(Cifar10, "archives", running.published())
-        Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield running
-        running.shutdown()
+        patch.setattr(Cifar10, "archives", serving.published())
+        yield serving
 
 
 def left_in(folder: Path) -> list[str]:
@@ -268,12 +218,12 @@ def test_an_archive_does_not_leave_its_folder(
     archive = io.BytesIO(server.content)
     with (
         tarfile.open(fileobj=archive) as old,
-        tarfile.open(fileobj=(new := io.BytesIO()), mode="w:gz") as tar,
+        tarfile.open(fileobj=(new := io.BytesIO()), mode="w:gz") as spoilt,
     ):
         for info in old:
-            tar.addfile(info, old.extractfile(info))
+            spoilt.addfile(info, old.extractfile(info))
         info, content = member(kind)
-        tar.addfile(info, io.BytesIO(content))
+        spoilt.addfile(info, io.BytesIO(content))
     server.content = new.getvalue()
     monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5(server.content))
     monkeypatch.setattr(Cifar10, "archives", server.published())
