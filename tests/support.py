@@ -66,8 +66,10 @@ def distances_of_tact(act: TAct, x: Tensor, grad: Tensor, once: float) -> list[f
     assert out.dtype == x.dtype
     got = (out, *torch.autograd.grad(out, (x, act.alpha, act.beta), grad))
     want = (exact, *torch.autograd.grad(exact, (exact_x, alpha, beta), grad.double()))
-    # Some ten operations in float32, then one rounding; sums of terms of up to 20.
-    terms = [20 * 2.0**-23 + once * one.abs() for one in want[:2]]
+    # Some ten operations in float32 on terms of the size of x, or of the gradient, and of 1; one rounding to
+    # x's format. Sums of terms of up to 20.
+    sizes = (1 + one.detach().double().abs() for one in (x, grad))
+    terms = [20 * 2.0**-23 * size + once * one.abs() for size, one in zip(sizes, want[:2], strict=True)]
     sums = [torch.tensor(20 * x.numel() ** 0.5 * 2.0**-23, device=x.device)] * 2
     return [
         ((one - other).abs() / bound).max().item()

@@ -30,9 +30,8 @@ class Engine:
         """Move the network to the device, in channels_last, which the batches have too."""
         if self.device.type == "cpu":
             cpu.keep_memory()
-            cpu.use_fast_layers(network)
-        elif not self.compiled:  # which makes kernels of its own
-            cuda.use_fast_layers(network)
+        if not self.compiled:  # which makes kernels of its own
+            (cpu if self.device.type == "cpu" else cuda).use_fast_layers(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def autocast(self) -> AbstractContextManager:

@@ -1,4 +1,5 @@
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -95,6 +96,26 @@ def test_gradients_of_x_alpha_and_beta(kind: type[TAct], shape: tuple[int, ...],
         return functional_call(act, {"alpha": alpha, "beta": beta}, x)
 
     assert torch.autograd.gradcheck(apply, (x, alpha, beta))
+    assert torch.autograd.gradgradcheck(apply, (x, alpha, beta))
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+def test_second_derivatives_where_the_incoming_gradient_needs_none(kind: type[TAct]) -> None:
+    act = kind(4, 0.375, 0.125)  # exact in float32
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    power = 2 if kind is MTAct else 1
+    results = []
+    for y in (act(x), tact_as_published(x, 0.375**power, 0.125**power)):
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(slope.square().sum(), x)[0])
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+def test_integers_are_refused(kind: type[TAct], dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=f"Act: takes floating-point values, not {dtype}"):
+        kind(4, 0.25, 0.5)(torch.ones(2, 4, dtype=dtype))
 
 
 @pytest.mark.parametrize("kind", LEARNABLE)
@@ -152,15 +173,32 @@ def test_under_autocast_the_coefficients_stay_float32() -> None:
 
 
 @pytest.mark.parametrize("kind", LEARNABLE)
-def test_compiles_into_one_graph_with_the_same_gradients(kind: type[TAct]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiles_into_one_graph_with_the_same_gradients(kind: type[TAct], dtype: torch.dtype) -> None:
     act = kind(4, ALPHA, BETA)
-    x = torch.randn(2, 4, 3, 3)
-    grads = []
+    x = torch.randn(2, 4, 3, 3).to(dtype).requires_grad_()
+    results = []
     for apply in (act, torch.compile(act, backend="aot_eager", fullgraph=True)):
-        act.zero_grad()
-        apply(x).square().sum().backward()
-        grads.append(torch.stack([act.alpha.grad, act.beta.grad]))
-    torch.testing.assert_close(*grads)
+        y = apply(x)
+        results.append((y, *torch.autograd.grad(y.float().square().sum(), (x, act.alpha, act.beta))))
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize("kind", LEARNABLE)
+def test_compiled_graphs_write_nothing_in_place(kind: type[TAct]) -> None:
+    """Up to torch 2.11, that in an autograd.Function makes all gradients before it zero."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph
+
+    torch.compile(kind(4, ALPHA, BETA), backend=keep, fullgraph=True)(torch.randn(2, 4, requires_grad=True))
+    (graph,) = graphs
+    calls = [node for node in graph.graph.nodes if node.op.startswith("call_")]
+    steps = [getattr(node.target, "__name__", str(node.target)) for node in calls]
+    assert "sigmoid" in steps
+    assert not any(step.endswith("_") or "function_apply" in step for step in steps)
 
 
 def test_coefficients_that_do_not_learn_are_buffers() -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.pieces import PIECE
 from senet_lab.training import cpu
+from senet_lab.training.engine import Engine
 
 # In float64 both ways round at 1e-16; sums here have at most 2,000 terms of size 1.
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -144,6 +145,36 @@ def test_the_fast_mish_is_mish(dtype: torch.dtype) -> None:
     close = {torch.float32: 10 * 2.0**-24, torch.bfloat16: 2.0**-8}[dtype]
     torch.testing.assert_close(out.double(), value, rtol=close, atol=1e-30)
     torch.testing.assert_close(slope.double(), exact_slope, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_second_derivatives_of_the_fast_mish(dtype: torch.dtype) -> None:
+    fast, results = nn.Sequential(nn.Mish()), []
+    cpu.use_fast_layers(fast)
+    x = torch.linspace(-4, 4, 33).to(dtype).requires_grad_()
+    for y in (fast(x), F.mish(x)):
+        (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(slope.sum(), x)[0])
+    close = {torch.float64: 1e-12, torch.bfloat16: 2.0**-6}[dtype]
+    torch.testing.assert_close(*results, rtol=close, atol=close)
+    assert results[0].abs().max() > 0.5
+
+
+def test_the_fast_mish_refuses_integers() -> None:
+    fast = nn.Sequential(nn.Mish())
+    cpu.use_fast_layers(fast)
+    with pytest.raises(TypeError, match="FastMish: takes floating-point values"):
+        fast(torch.arange(3))
+
+
+def test_a_compiled_network_keeps_the_plain_layers() -> None:
+    """Up to torch 2.11, compiled fast layers would have zero gradients."""
+    layers = (nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Mish(), nn.AdaptiveAvgPool2d(1))
+    for compiled in (True, False):
+        network = nn.Sequential(*copy.deepcopy(layers))
+        Engine(torch.device("cpu"), "float32", False, compiled=compiled).place(network)
+        kept = [type(layer) is type(plain) for layer, plain in zip(network, layers, strict=True)]
+        assert kept == [compiled] * 3
 
 
 @pytest.mark.parametrize(

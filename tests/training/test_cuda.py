@@ -1,7 +1,9 @@
 """The Triton kernels, without a GPU: interpreted, compiled, and where they go."""
 
 import multiprocessing
+import sysconfig
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,6 +76,19 @@ def test_scalar_coefficients_are_made_fast_in_place(monkeypatch: pytest.MonkeyPa
     after = network.state_dict()
     assert before.keys() == after.keys()
     assert all(before[key].data_ptr() == after[key].data_ptr() for key in before)
+
+
+def test_the_header_is_sought_where_triton_seeks_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A system Python on Debian names /usr/local/include first, where the header is not."""
+    (tmp_path / "Python.h").touch()
+    folders = {"posix_local": "/usr/local/include", "posix_prefix": str(tmp_path)}
+    monkeypatch.setattr(cuda, "has_triton", lambda: True)
+    monkeypatch.setenv("CC", "gcc")
+    monkeypatch.setattr(sysconfig, "get_default_scheme", lambda: "posix_local")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _, scheme: folders[scheme])
+    assert cuda.triton_works()
+    (tmp_path / "Python.h").unlink()
+    assert not cuda.triton_works()
 
 
 def test_without_a_compiler_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

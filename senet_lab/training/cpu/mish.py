@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
+from senet_lab.networks.activations.elementwise import ElementwiseFunction, Formula, refuse_integers
 from senet_lab.networks.pieces import dense, pieces
 
 
@@ -15,21 +16,26 @@ class FastMish(nn.Mish):
     """Mish looked up in bfloat16, whose 65,536 values fit into a table, and with one σ in wider formats."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        """Apply to every element."""
-        return _MishFunction.apply(input)
+        """Apply to every element.
+
+        Raises:
+            TypeError: the input is not of a floating-point dtype.
+        """
+        refuse_integers(self, input)
+        return _MishFunction.apply(F.mish, input)
 
 
-class _MishFunction(torch.autograd.Function):
+class _MishFunction(ElementwiseFunction):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
         return _by_piece(lambda piece: _of(_value, piece), x)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            return ElementwiseFunction.backward(ctx, grad)
         (x,) = ctx.saved_tensors
-        return _by_piece(lambda piece, piece_grad: _of(_slope, piece).mul_(piece_grad), x, grad)
+        return None, _by_piece(lambda piece, piece_grad: _of(_slope, piece).mul_(piece_grad), x, grad)
 
 
 def _value(x: Tensor) -> Tensor:

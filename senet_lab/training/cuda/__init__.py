@@ -31,5 +31,7 @@ def use_fast_layers(network: nn.Module) -> None:
 def triton_works() -> bool:
     """Whether there are Triton, a GPU that it supports, and what it builds its launcher with."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    # As Triton looks for it: a system Python on Debian has another default scheme, without the header.
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
+    header = Path(sysconfig.get_path("include", scheme)) / "Python.h"
     return has_triton() and compiler is not None and header.exists()

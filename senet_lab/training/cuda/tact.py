@@ -3,47 +3,40 @@
 # Triton reads annotations as types of its own.
 # mypy: disable-error-code="no-untyped-def"
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from senet_lab.networks.activations import MTAct, TAct
+from senet_lab.networks.activations.elementwise import ElementwiseFunction, Formula
 from senet_lab.networks.pieces import dense, laid_out_as
 
 BLOCK = 1024
 """Elements of one program: in half precision, a load of 16 bytes for each of its 128 threads."""
 
 
-class FastTAct(TAct):
-    """TAct of float32 or half-precision maps; computed in float32 and rounded once, as the plain one is."""
+class TritonTActFunction(ElementwiseFunction):
+    """TAct of float32 or half-precision maps with scalar α and β; computed in float32 and rounded once."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply to every element."""
-        return _Function.apply(x, *self.effective())
-
-
-class FastMTAct(FastTAct, MTAct):
-    """The same with squared coefficients."""
-
-
-class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+        """Apply the activation to every element."""
         x = dense(x)
-        ctx.save_for_backward(x, alpha, beta)
         out = torch.empty_like(x)
         with torch.cuda.device_of(x):
-            forward_kernel[(_programs(x),)](x, out, alpha, beta, x.numel(), BLOCK, enable_fp_fusion=True)
+            forward_kernel[(_programs(x),)](x, out, *coefficients, x.numel(), BLOCK, enable_fp_fusion=True)
         return out
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x, α and β."""
+        if torch.is_grad_enabled():
+            return ElementwiseFunction.backward(ctx, grad)
         x, alpha, beta = ctx.saved_tensors
+        x = dense(x)
         grad = laid_out_as(x, grad)
         grad_x = torch.empty_like(x)
         # A row for each program instead of atomic additions: the same sums each time.
@@ -52,7 +45,19 @@ class _Function(torch.autograd.Function):
             backward_kernel[(len(sums),)](
                 x, grad, grad_x, sums, alpha, beta, x.numel(), BLOCK, enable_fp_fusion=True
             )
-        return grad_x, *sums.sum(0).unbind()
+        return None, grad_x, *sums.sum(0).unbind()
+
+
+class FastTAct(TAct):
+    """TAct by one Triton kernel each way."""
+
+    function: ClassVar[type[ElementwiseFunction]] = TritonTActFunction
+
+
+class FastMTAct(MTAct):
+    """mTAct by one Triton kernel each way."""
+
+    function: ClassVar[type[ElementwiseFunction]] = TritonTActFunction
 
 
 def _programs(x: Tensor) -> int:
