@@ -5,6 +5,7 @@ it is imported.
 """
 
 import inspect
+import itertools
 import json
 import logging
 import os
@@ -81,7 +82,9 @@ def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | Non
 def build_act_layer(node: Node, seed: int) -> ActLayer:
     """A factory that networks call once per site with the site's width.
 
-    A value written as `[low, high]` is drawn here, once per run, so that all sites start from it.
+    A value written as `[low, high]` is drawn here, once per run, so that all sites start from it. A class
+    that draws initial values does so from a stream of the site, which leaves the weights of the network as
+    they are with any other activation.
     """
     draws = generator(seed, Stream.ACTIVATION)
     arguments = {
@@ -89,8 +92,13 @@ def build_act_layer(node: Node, seed: int) -> ActLayer:
     }
     takes_channels = "channels" in inspect.signature(_target("activation", node)).parameters
 
+    sites = itertools.count(1)
+
     def act_layer(channels: int) -> nn.Module:
-        return as_site(_build("activation", arguments, **({"channels": channels} if takes_channels else {})))
+        width = {"channels": channels} if takes_channels else {}
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream_seed(seed, Stream.ACTIVATION, next(sites)))
+            return as_site(_build("activation", arguments, **width))
 
     return act_layer
 
