@@ -17,6 +17,7 @@ from senet_lab.compose import Command, compose_command, config_folder, register_
 from senet_lab.config import SCHEMAS, register_schemas
 from senet_lab.errors import UsageError
 from senet_lab.runs.signals import raise_on_sigterm
+from senet_lab.text import plain
 
 HYDRA_FLAGS = (
     "-h", "--help", "--hydra-help", "-c", "--cfg", "-p", "--package", "--resolve",
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with raise_on_sigterm():
             return _run(arguments)
     except UsageError as error:
-        print(f"senet-lab: {error}", file=sys.stderr)
+        print(f"senet-lab: {plain(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is wrong, and nobody listens.

@@ -2,46 +2,46 @@
 
 import json
 import platform
-import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
 from typing import Any, cast
 
 from joblib import cpu_count
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from packaging.requirements import Requirement
 
+from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command, config_folder, options
 from senet_lab.config import Format
+from senet_lab.errors import UsageError
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "chartify", "bokeh", "pandas", "scikit-learn")
+BROWSER = "apt-get install chromium chromium-driver (else figures are HTML only)"
+DEVELOPMENT = "dev"
+"""The extra for those who work on this package."""
 
 
 def doctor(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print versions, devices, browser and data sets, each missing thing with what fixes it."""
-    rows = [*_software(), *_devices(), *_browser(), *_datasets()]
+    """Print versions, devices, browser, extras, trackers and data sets, each lack with its remedy."""
+    rows = [*_software(), *_devices(), *_browser(), *_extras(), *_trackers(), *_datasets()]
     if command.config.format is Format.json:
         print(json.dumps(rows, indent=2))
-        return 0
-    table = Table("", "found", "to fix", box=None)
-    for row in rows:
-        table.add_row(row["item"], Text(row["found"]), Text(row["fix"]))
-    Console().print(table)
+    else:
+        print_table(("", "found", "to fix"), [list(row.values()) for row in rows], has_lines=False)
     return 0
 
 
-def _row(item: str, found: object, fix: str = "") -> dict[str, Any]:
+def _row(item: str, found: object, fix: str = "") -> dict[str, str]:
     return {"item": item, "found": str(found), "fix": fix}
 
 
-def _software() -> list[dict[str, Any]]:
+def _software() -> list[dict[str, str]]:
     rows = [_row("python", platform.python_version())]
     return rows + [_row(package, version(package)) for package in PACKAGES]
 
 
-def _devices() -> list[dict[str, Any]]:
+def _devices() -> list[dict[str, str]]:
     import torch
 
     rows = [_row("cpu", f"{cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}")]
@@ -52,29 +52,67 @@ def _devices() -> list[dict[str, Any]]:
     return rows
 
 
-def _browser() -> list[dict[str, Any]]:
+def _browser() -> list[dict[str, str]]:
+    from senet_lab.figures.browser import BROWSERS, DRIVERS, find_program
+
+    found = {"chromium": find_program(BROWSERS), "chromedriver": find_program(DRIVERS)}
+    return [_row(item, path or "missing", "" if path else BROWSER) for item, path in found.items()]
+
+
+def _extras() -> list[dict[str, str]]:
+    """The extras of this package, each with its libraries."""
+    known = [Requirement(text) for text in requires("senet-lab") or ()]
     rows = []
-    for item, names in (
-        ("chromium", ("chromium", "chromium-browser", "google-chrome")),
-        ("chromedriver",) * 2,
-    ):
-        found = next(filter(None, map(shutil.which, [names] if isinstance(names, str) else names)), None)
-        fix = "" if found else "apt-get install chromium chromium-driver (else figures are HTML only)"
-        rows.append(_row(item, found or "missing", fix))
+    for extra in metadata("senet-lab").get_all("Provides-Extra") or ():
+        if extra == DEVELOPMENT:
+            continue
+        needed = [one.name for one in known if one.marker and one.marker.evaluate({"extra": extra})]
+        versions = {package: _version(package) for package in needed}
+        fix = "" if all(versions.values()) else f"pip install 'senet-lab[{extra}]'"
+        found = ", ".join(f"{package} {number or 'missing'}" for package, number in versions.items())
+        rows.append(_row(f"extra {extra}", found, fix))
     return rows
 
 
-def _datasets() -> list[dict[str, Any]]:
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _trackers() -> list[dict[str, str]]:
+    """The options of `tracker=`, and whether their libraries are here."""
+    from senet_lab.records.sweep import SweepDirectory
+    from senet_lab.trackers.tracker import build_tracker
+
+    sweep, rows = SweepDirectory(Path("outputs/default")), []
+    for name in options("tracker"):
+        try:
+            tracker = build_tracker(_option("tracker", name), sweep)
+        except UsageError as error:
+            rows.append(_row(f"tracker {name}", "not ready", str(error)))
+        else:
+            rows.append(_row(f"tracker {name}", "ready" if tracker else "nothing is sent anywhere"))
+    return rows
+
+
+def _datasets() -> list[dict[str, str]]:
     """The data sets that are downloaded: which are here, and which come at their first use."""
     from senet_lab.build import build_dataset
     from senet_lab.data.datasets import Downloaded
 
     rows = []
     for name in options("dataset"):
-        node = OmegaConf.load(config_folder() / "dataset" / f"{name}.yaml")
-        dataset = build_dataset(cast(dict[str, Any], OmegaConf.to_container(node, resolve=True)))
+        dataset = build_dataset(_option("dataset", name))
         if isinstance(dataset, Downloaded):
             here = dataset.folder.exists()
             fix = "" if here else f"senet-lab train dataset={name} downloads it at its first use"
             rows.append(_row(f"dataset {name}", dataset.folder if here else "not here yet", fix))
     return rows
+
+
+def _option(group: str, name: str) -> dict[str, Any]:
+    """The content of an option's YAML."""
+    node = OmegaConf.load(config_folder() / group / f"{name}.yaml")
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
@@ -67,23 +65,20 @@ def describe(
 
 
 def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
-    console = Console()
     if operations:
-        table = Table("operation", "repeat", "output", "multiply-accumulates", "coefficients", box=None)
-        for row in result["operations"]:
-            output = "×".join(map(str, row["output"]))
-            table.add_row(
-                row["name"], str(row["repeat"]), output, f"{row['macs']:,}", f"{row['parameters']:,}"
-            )
-        console.print(table)
+        rows = [
+            (row["name"], row["repeat"], _shape(row), f"{row['macs']:,}", f"{row['parameters']:,}")
+            for row in result["operations"]
+        ]
+        headings = ("operation", "repeat", "output", "multiply-accumulates", "coefficients")
+        print_table(headings, rows, has_lines=False)
     if layers:
-        table = Table("layer", "class", "output", "parameters", "multiply-accumulates", box=None)
-        for layer in result["layers"]:
-            output = "×".join(map(str, layer["output"]))
-            table.add_row(
-                layer["name"], layer["type"], output, f"{layer['parameters']:,}", f"{layer['macs']:,}"
-            )
-        console.print(table)
+        rows = [
+            (row["name"], row["type"], _shape(row), f"{row['parameters']:,}", f"{row['macs']:,}")
+            for row in result["layers"]
+        ]
+        headings = ("layer", "class", "output", "parameters", "multiply-accumulates")
+        print_table(headings, rows, has_lines=False)
     print(f"{result['model']} with {result['activation']}")
     print(f"  classes               {result['num_classes']}")
     print(f"  image                 3×{result['image_size']}×{result['image_size']}")
@@ -95,3 +90,7 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
     if result["reference"]:
         facts = ", ".join(f"{key} {value}" for key, value in result["reference"].items())
         print(f"  published             {facts}")
+
+
+def _shape(row: dict[str, Any]) -> str:
+    return "×".join(map(str, row["output"]))

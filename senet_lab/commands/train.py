@@ -4,9 +4,8 @@ import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.records.run import State
 from senet_lab.session import Session, train_runs
@@ -21,31 +20,30 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     Raises:
         UsageError: before any run starts.
     """
-    console = Console()
-    session = train_runs(command, arguments, console)
+    session = train_runs(command, arguments, Console())
     if session.signal_number is not None:
         print(f"interrupted; go on with: {_command_line(arguments)}")
         return 128 + session.signal_number
-    _print_outcome(console, session, arguments)
+    _print_outcome(session, arguments)
     return 0 if not session.survey.without_state(State.FINISHED) else 1
 
 
-def _print_outcome(console: Console, session: Session, arguments: Sequence[str]) -> None:
+def _print_outcome(session: Session, arguments: Sequence[str]) -> None:
     """Say where the records lie, and what did not finish, where its traceback is and how to retry."""
     survey, sweep = session.survey, session.survey.sweep
     unfinished = survey.without_state(State.FINISHED)
     print(f"{len(survey.runs) - len(unfinished)} of {len(survey.runs)} runs finished: {sweep.runs}")
     if not unfinished:
         return
-    table = Table("run", "state", "error", "traceback")
+    rows = []
     for run in unfinished:
         status = survey.statuses[run.directory]
         trace = sweep.run(run.directory).error_file
         holder = f"held by process {status.pid} on {status.host}"
         error = holder if status.state is State.RUNNING else status.error or ""
         where = str(trace) if trace.exists() else ""
-        table.add_row(Text(run.directory), status.state, Text(error), Text(where))
-    console.print(table)
+        rows.append((run.directory, status.state, error, where))
+    print_table(("run", "state", "error", "traceback"), rows)
     held = survey.with_state(State.RUNNING)
     if held:
         watch = [f"name={sweep.name}", f"outputs={sweep.path.parent}", "watch=true"]

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SCALE = 2
 """PNG pixels for each CSS pixel: sharp in print."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+DRIVERS = ("chromedriver",)
 FLAGS = (
     "--headless",
     "--no-sandbox",  # Chromium refuses to start as root otherwise; the one page it opens is ours
@@ -76,9 +77,13 @@ Render = Callable[["Drawing", Collection[str]], dict[str, bytes]]
 
 def find_chromium() -> tuple[str, str] | None:
     """The paths of Chromium and of its driver; None where either is not installed."""
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    driver = shutil.which("chromedriver")
+    browser, driver = find_program(BROWSERS), find_program(DRIVERS)
     return (browser, driver) if browser and driver else None
+
+
+def find_program(names: Sequence[str]) -> str | None:
+    """The path of the first of these programs that is installed."""
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @contextmanager

@@ -10,17 +10,26 @@ from bokeh.embed import file_html
 from bokeh.models import Plot
 from bokeh.resources import INLINE
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
-from senet_lab.text import MISSING, number
+from senet_lab.text import MISSING, number, plain
+
+
+def _shown(value: Any) -> Any:
+    """What a template writes for a value, unless it is markup already."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
+    finalize=_shown,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-"""Every value is escaped unless a template says otherwise."""
+"""Every value is plain text and escaped, unless a template says otherwise."""
+TEMPLATES.filters["lines"] = lambda text: Markup.escape(plain(text, keep_lines=True))
 
 
 LONG = 40

@@ -9,6 +9,7 @@ import pandas as pd
 
 from senet_lab.errors import UsageError
 from senet_lab.files import write_atomic
+from senet_lab.text import csv_table
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
@@ -24,8 +25,8 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV."""
-    _write(path, table.to_csv(index=False, lineterminator="\n"))
+    """Write a table as CSV, in which no text is a formula."""
+    _write(path, csv_table(table))
 
 
 def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:

@@ -1,0 +1,37 @@
+"""Tables on the terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import HEAVY_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from senet_lab.text import number, plain
+
+
+def cell(value: Any) -> Text:
+    """A number as all tables write it, or text in which nothing is markup."""
+    return Text(plain(value) if isinstance(value, str) else number(value))
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", has_lines: bool = True
+) -> None:
+    """Print rows of text and numbers as wide as the terminal is.
+
+    Args:
+        headings: of the columns.
+        rows: their cells.
+        title: above the table.
+        has_lines: between columns.
+    """
+    table = Table(
+        title=cell(title) if title else None, title_justify="left", box=HEAVY_HEAD if has_lines else None
+    )
+    for heading in headings:
+        table.add_column(cell(heading))
+    for row in rows:
+        table.add_row(*map(cell, row))
+    Console().print(table)
