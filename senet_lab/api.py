@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from senet_lab.compose import Command, compose_command, is_swept
+from senet_lab.compose import Command, compose_command
+from senet_lab.overrides import is_swept
 from senet_lab.records.sweep import SweepDirectory
 
 if TYPE_CHECKING:

@@ -25,9 +25,6 @@ HYDRA_FLAGS = (
 )  # fmt: skip
 """Flags that Hydra answers itself, without a run."""
 
-NEEDS_POINTS = ("train", "summary")
-"""Verbs that compose each run; the others read what a plan has frozen."""
-
 Verb = Callable[[Command, Sequence[str]], int]
 
 
@@ -69,9 +66,7 @@ def _run(arguments: list[str]) -> int:
     if any(flag.split("=")[0] in HYDRA_FLAGS for flag in rest):
         return _ask_hydra(verb, rest)
     options = _parse(rest)
-    command = compose_command(
-        verb, options.overrides, options.multirun, options.config_dir, with_points=verb in NEEDS_POINTS
-    )
+    command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
     return run(command, rest)
 

@@ -1,21 +1,20 @@
 """From the command line and `conf/` to the points of a sweep, through Hydra's compose API.
 
-Hydra composes each point; nothing here builds an object or writes a file.
+Nothing here builds an object or writes a file.
 """
 
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -24,9 +23,17 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.config import RunConfig, TrainConfig, check_name, register_schemas, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
+from senet_lab.groups import config_folder, is_group, option_file, options
+from senet_lab.overrides import MOST, Axis, axes_of, parse
+from senet_lab.variants import Axes, Variants
+
+RUN_KEYS = [field.name for field in fields(RunConfig)]
 
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
 """Sweep axes that the run directory names in any case."""
+
+EMPTY = "senet_lab_empty"
+"""An option without content, for groups that are filled in afterwards."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +55,19 @@ class Command:
     launcher: dict[str, Any]
     node: DictConfig
     """The same config before interpolations were resolved."""
-    points: list[Point]
     is_sweep: bool
-    config_dir: Path | None = None
+    compose_points: Callable[[], list[Point]]
+    config_dir: Path | None
     """The person's own folder of YAML, beside `conf/`."""
 
+    @cached_property
+    def points(self) -> list[Point]:
+        """The runs asked for, composed when this is first read: a plan that knows the command needs none.
 
-def config_folder() -> Path:
-    """`conf/`: the wheel's own copy, or the checkout's."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+        Raises:
+            UsageError: see `compose_command`.
+        """
+        return self.compose_points()
 
 
 def register_resolvers() -> None:
@@ -67,11 +77,7 @@ def register_resolvers() -> None:
 
 
 def compose_command(
-    verb: str,
-    overrides: Sequence[str],
-    multirun: bool = False,
-    config_dir: Path | None = None,
-    with_points: bool = True,
+    verb: str, overrides: Sequence[str], multirun: bool = False, config_dir: Path | None = None
 ) -> Command:
     """Compose what `senet-lab <verb> <overrides>` asks for.
 
@@ -80,131 +86,165 @@ def compose_command(
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
         config_dir: the person's own folder of YAML, beside `conf/`.
-        with_points: compose each point, too; a verb that reads a frozen plan does without.
 
     Raises:
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
             type or out of range, a sweep without `-m`.
     """
-    with _hydra(config_dir) as search:
-        parsed = _parse([_literal(override) for override in overrides])
-        _check_choices(parsed, config_dir)
-        fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-        base = _compose(verb, [*search, *fixed], config_dir)
-        is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
-        swept = [o.input_line for o in parsed if o.is_sweep_override()]
-        if swept and not is_sweep:
-            raise UsageError(f"{swept[0]} asks for several values: add -m to sweep over them")
-        config = _checked(base)
-        points = []
-        if with_points and isinstance(config, RunConfig):
-            params = base.hydra.sweeper.params if is_sweep else None
-            given = [f"{key}={value}" for key, value in (params or {}).items()]
-            sweep = _parse(given)
-            axes = _axes([*sweep, *parsed])
-            _check_axes(axes)
-            # An experiment's axis names its runs' directories, also where a command fixes its value.
-            named = [key for key in axes if len(axes[key]) > 1 or key in _axes(sweep)]
-            points = list(_points(verb, search, axes, named, config_dir))
-        launcher = _plain(base.hydra.launcher)
-        node = base.copy()
-        OmegaConf.set_struct(node, False)
-        del node["hydra"]
-    return Command(config, launcher, node, points, is_sweep, config_dir)
+    folders = [config_folder(), *([config_dir] if config_dir else [])]
+    asked = axes_of(parse(overrides), folders)
+    with _hydra(folders) as search:
+        base = _compose_first(verb, search, asked, folders)
+    is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
+    swept = next((axis for axis in asked.values() if axis.is_swept), None)
+    if swept and not is_sweep:
+        raise UsageError(f"{swept.line} asks for several values: add -m to sweep over them")
+    planned = _axes_in(base, folders) if is_sweep else {}
+    axes = planned | asked
+    _check_axes(axes.values())
+    # An experiment's axis names its runs' directories, also where a command fixes its value.
+    named = [key for key, axis in axes.items() if axis.is_swept or key in planned]
+    node = base.copy()
+    OmegaConf.set_struct(node, False)
+    del node["hydra"]
+    points = partial(_points, verb, axes, named, folders)
+    return Command(_checked(node), _plain(base.hydra.launcher), node, is_sweep, points, config_dir)
+
+
+def _compose_first(
+    verb: str, search: Sequence[str], asked: dict[str, Axis], folders: Sequence[Path]
+) -> DictConfig:
+    """The config with the first value of each axis that was asked for."""
+    first = [axis.overrides[0] for axis in asked.values()]
+    try:
+        return _compose(verb, [*search, *first], folders)
+    except UsageError:
+        # A key may belong to an option that an experiment chooses, by an axis of its own.
+        groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
+        planned = _axes_in(_compose(verb, [*search, *groups], folders), folders)
+        if not planned:
+            raise
+        first = [axis.overrides[0] for axis in (planned | asked).values()]
+        return _compose(verb, [*search, *first], folders)
+
+
+def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
+    """The axes that an experiment plans: Hydra's `sweeper.params`."""
+    params = node.hydra.sweeper.params or {}
+    return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
 
 @contextmanager
-def _hydra(config_dir: Path | None) -> Iterator[list[str]]:
-    """Hydra set up on `conf/`; yields the overrides that add the user's own folder."""
+def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
+    """Hydra set up on `folders`, the first of them `conf/`; yields the overrides that add the others."""
     register_schemas()
     register_resolvers()
-    if config_dir is not None and not config_dir.is_dir():
-        raise UsageError(f"--config-dir {config_dir}: there is no such folder")
-    for file in [] if config_dir is None else sorted(config_dir.rglob("*.yaml")):
-        read_yaml(file)  # Hydra would build whatever stands there
-    search = [] if config_dir is None else [f"hydra.searchpath=['file://{config_dir.resolve()}']"]
-    with initialize_config_dir(config_dir=str(config_folder()), version_base="1.3", job_name="senet-lab"):
-        yield search
+    conf, *persons = folders
+    for folder in persons:
+        if not folder.is_dir():
+            raise UsageError(f"--config-dir {folder}: there is no such folder")
+        for file in sorted(folder.rglob("*.yaml")):
+            read_yaml(file)  # Hydra would build whatever stands there
+    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder.resolve()}') for folder in persons)}]"]
+    with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
+        yield search if persons else []
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        loader = GlobalHydra.instance().config_loader()
-        return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UsageError(_one_line(error)) from error
-
-
-def is_swept(overrides: Sequence[str]) -> bool:
-    """Whether a key is given several values; what cannot be parsed is left to `compose_command`."""
-    try:
-        parsed = OverridesParser.create().parse_overrides([_literal(override) for override in overrides])
-    except HydraException:
-        return False
-    return any(override.is_sweep_override() for override in parsed)
-
-
-def _literal(override: str) -> str:
-    """Escape the `=` of a plain value, which paths of run directories have and Hydra's grammar takes not."""
-    key, _, value = override.partition("=")
-    if "=" in value and not set(value) & set("\\'\"[]{}()"):
-        return f"{key}={value.replace('=', chr(92) + '=')}"
-    return override
-
-
-def _axes(overrides: Sequence[Override]) -> dict[str, list[str]]:
-    """Each key with the overrides it sweeps over; a later override of a key replaces an earlier one."""
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            if not override.is_discrete_sweep():
-                raise UsageError(f"{override.input_line}: only lists and ranges of values can be swept")
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            axes[key] = [override.input_line or f"{key}={override.get_value_element_as_str()}"]
-    return axes
-
-
-def _check_axes(axes: Mapping[str, Sequence[str]]) -> None:
+def _check_axes(axes: Iterable[Axis]) -> None:
     """Refuse to sweep over what no run is told: the same run would come twice."""
-    manner = {field.name for field in fields(TrainConfig)} - {field.name for field in fields(RunConfig)}
-    for key, values in axes.items():
-        if len(values) > 1 and re.split(r"[./]", key.lstrip("+"))[0] in {*manner, "hydra"}:
-            raise UsageError(f"{key} says how to run, not what: give it one value instead of {len(values)}")
+    manner = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
+    count = 1
+    for axis in axes:
+        count *= len(axis.overrides)
+        if axis.is_swept and re.split(r"[./]", axis.key.lstrip("+"))[0] in {*manner, "hydra"}:
+            raise UsageError(
+                f"{axis.key} says how to run, not what: give it one value instead of {len(axis.overrides)}"
+            )
+    if count > MOST:
+        raise UsageError(f"{count:,} runs are more than the {MOST:,} that a sweep can have")
 
 
 def _points(
-    verb: str, search: list[str], axes: dict[str, list[str]], named: Sequence[str], config_dir: Path | None
-) -> Iterator[Point]:
-    """Compose each point of the product; points that differ in plain values alone share one composition."""
-    run_keys = [field.name for field in fields(RunConfig)]
-    swept = [key for key, values in axes.items() if len(values) > 1]
+    verb: str, axes: Mapping[str, Axis], named: Sequence[str], folders: Sequence[Path]
+) -> list[Point]:
+    """The product of `axes`, in order."""
+    outer, variants = _variants(verb, axes, folders)
     extra = [key for key in named if key not in GROUPS_IN_PATH]
-    values = [key for key in swept if not _is_group(key, config_dir) and key[0] not in "+~"]
-    composed: dict[tuple[str, ...], DictConfig] = {}
-    for overrides in itertools.product(*axes.values()):
+    points = []
+    for overrides in itertools.product(*(axis.overrides for axis in axes.values())):
         by_key = dict(zip(axes, overrides, strict=True))
-        groups = tuple(override for key, override in by_key.items() if key not in values)
-        if groups not in composed:
-            composed[groups] = _compose(verb, [*search, *groups], config_dir)
-        node = composed[groups].copy()
-        for key in values:
-            _set(node, key, by_key[key])
-        config = run_config(_plain(OmegaConf.masked_copy(node, run_keys)), "the config")
-        yield Point(overrides, config, _directory(config, [by_key[key] for key in extra]))
+        try:
+            config = variants[tuple(by_key[key] for key in outer)].config(by_key)
+        except OmegaConfBaseException as error:
+            raise UsageError(f"{' '.join(overrides)}: {_explain(error)}") from error
+        run = run_config(config, " ".join(overrides))
+        points.append(Point(overrides, run, _directory(run, [by_key[key] for key in extra])))
+    return points
+
+
+def _variants(
+    verb: str, axes: Mapping[str, Axis], folders: Sequence[Path]
+) -> tuple[list[str], dict[tuple[str, ...], Variants]]:
+    """Compose what only Hydra can: each combination of options that reach beyond their group.
+
+    Returns:
+        The keys of these options, and by their overrides the runs that have them in common.
+    """
+    swept = [axis for axis in axes.values() if axis.is_swept and axis.key[0] not in "+~"]
+    values = {axis.key: axis.choices for axis in swept if not axis.is_group}
+    lone = {axis.key: contents for axis in swept if (contents := _lone_options(axis, folders))}
+    with _hydra(folders) as search:
+        for options in (lone, {}) if lone else ({},):
+            inner: Axes = {**options, **values}
+            outer = {key: axis.overrides for key, axis in axes.items() if key not in inner}
+            composed = {
+                overrides: _compose_run(verb, [*search, *overrides], list(options), folders)
+                for overrides in itertools.product(*outer.values())
+            }
+            if all(composed.values()):
+                break
+    return list(outer), {overrides: Variants(node, inner) for overrides, node in composed.items() if node}
+
+
+def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
+    """The contents of a group's swept options, by override, where each is all that its option stands for.
+
+    Empty where one has defaults or a package of its own, and for a group that is no field of a run.
+    """
+    contents = {}
+    for override, name in axis.choices.items():
+        file = option_file(axis.key, name, folders) if axis.key in RUN_KEYS and axis.is_group else None
+        if file is None or "@package" in file.read_text("utf-8"):
+            return {}
+        content = OmegaConf.load(file)
+        if not isinstance(content, DictConfig) or "defaults" in content:
+            return {}
+        contents[override] = content
+    return contents
+
+
+def _compose_run(
+    verb: str, overrides: Sequence[str], empty: Sequence[str], folders: Sequence[Path]
+) -> DictConfig | None:
+    """A run's config with the groups in `empty` left empty; None where they cannot be.
+
+    Nothing but its option may add to such a group: neither an experiment nor another override.
+    """
+    store = ConfigStore.instance()
+    for group in empty:
+        store.store(name=EMPTY, group=group, node={})
+    try:
+        node = _compose(verb, [*overrides, *(f"{group}={EMPTY}" for group in empty)], folders)
+    except UsageError:
+        if not empty:
+            raise
+        return None
+    return None if any(node[group] for group in empty) else OmegaConf.masked_copy(node, RUN_KEYS)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
     """Interpolations resolved, enums as their names: what JSON and YAML can hold."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, enum_to_str=True))
-
-
-def _set(node: DictConfig, key: str, override: str) -> None:
-    try:
-        OmegaConf.update(node, key, _parse([override])[0].value())
-    except OmegaConfBaseException as error:
-        raise UsageError(f"{override}: {_one_line(error)}") from error
 
 
 def _directory(config: RunConfig, named: Sequence[str]) -> str:
@@ -218,11 +258,11 @@ def _directory(config: RunConfig, named: Sequence[str]) -> str:
     return "/".join(["runs", *model, activation, f"lr={config.lr!r}", *extra, f"seed={config.seed}"])
 
 
-def _compose(verb: str, overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
     try:
         return compose(config_name=verb, overrides=list(overrides), return_hydra_config=True)
     except MissingConfigException as error:
-        raise _unknown_option(error, config_dir) from error
+        raise _unknown_option(error, folders) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_explain(error)) from error
 
@@ -244,45 +284,13 @@ def _checked(node: DictConfig) -> Any:
         raise UsageError(_explain(error)) from error
 
 
-def _check_choices(overrides: Sequence[Override], config_dir: Path | None) -> None:
-    """Refuse a group option that is a path out of the config tree, before Hydra opens it."""
-    for override in overrides:
-        values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-        for value in values:
-            if _is_group(override.key_or_group, config_dir) and isinstance(value, str):
-                parts = value.strip("'\"").split("/")
-                if ".." in parts or "" in parts or any("\0" in part for part in parts):
-                    raise UsageError(
-                        f"{override.key_or_group}={value}: an option's name, not a path; "
-                        f"one of {', '.join(options(override.key_or_group, config_dir))}"
-                    )
-
-
-def _folders(config_dir: Path | None) -> list[Path]:
-    return [config_folder(), *([config_dir] if config_dir else [])]
-
-
-def _is_group(key: str, config_dir: Path | None) -> bool:
-    return any((folder / key).is_dir() for folder in _folders(config_dir))
-
-
-def options(group: str, config_dir: Path | None = None) -> list[str]:
-    """The options of a config group, nested ones as `published/senet18`, in alphabetical order."""
-    found = {
-        str(file.relative_to(folder / group).with_suffix(""))
-        for folder in _folders(config_dir)
-        for file in (folder / group).rglob("*.yaml")
-    }
-    return sorted(found, key=lambda name: (name.count("/"), name))
-
-
-def _unknown_option(error: MissingConfigException, config_dir: Path | None) -> UsageError:
+def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> UsageError:
     missing = error.missing_cfg_file or ""
     group, _, name = missing.partition("/")
-    while _is_group(f"{group}/{name.partition('/')[0]}", config_dir) and "/" in name and "hydra" in group:
+    while is_group(f"{group}/{name.partition('/')[0]}", folders) and "/" in name and "hydra" in group:
         head, _, name = name.partition("/")
         group = f"{group}/{head}"
-    known = options(group, config_dir)
+    known = options(group, *folders)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     return UsageError(f"{group}={name}: there is no such {group}; {hint}known: {', '.join(known)}")

@@ -68,7 +68,7 @@ def test_every_option_composes_builds_and_steps(override: str) -> None:
 def test_every_experiment_composes_for_every_verb_and_its_ends_step(name: str) -> None:
     experiment = [f"experiment={name}"]
     for verb in ("plot", "status", "summary"):
-        command = compose_command(verb, experiment, with_points=False)
+        command = compose_command(verb, experiment)
         assert command.config.name == name
     crops = command.node.augment.name == "resized_crop"
     here = [*experiment, "dataset=digits", "dataset.image_size=8", *(["augment.size=16"] if crops else [])]
@@ -88,7 +88,7 @@ def test_every_experiment_says_source_cost_and_command(name: str) -> None:
     for verb, words in re.findall(
         r"^#   (?:senet-lab|torchrun .*-m senet_lab) (\w+) (.*)", comment, re.MULTILINE
     ):
-        compose_command(verb, shlex.split(words), with_points=False)
+        compose_command(verb, shlex.split(words))
 
 
 @pytest.mark.parametrize("name", options("dataset"))
@@ -101,12 +101,12 @@ def test_every_data_set_composes_and_builds(name: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_primary_config_composes(verb: str) -> None:
     required = ["run=here"] if verb == "inspect" else []
-    assert compose_command(verb, required, with_points=False).config
+    assert compose_command(verb, required).config
 
 
 @pytest.mark.parametrize("name", options("hydra/launcher"))
 def test_every_launcher_names_its_class(name: str) -> None:
-    node = compose_command("train", [f"hydra/launcher={name}"], with_points=False).launcher
+    node = compose_command("train", [f"hydra/launcher={name}"]).launcher
     assert node["_target_"].startswith("senet_lab.runs.")
     assert (
         Path(__file__).parents[1] / (node["_target_"].rpartition(".")[0].replace(".", "/") + ".py")

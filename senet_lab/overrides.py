@@ -1,0 +1,148 @@
+"""Overrides in Hydra's syntax: what a command line fixes, and what it sweeps over."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, Transformer
+from hydra.errors import HydraException
+
+from senet_lab.errors import UsageError
+from senet_lab.groups import is_group, options
+
+MOST = 1_000_000
+"""Values of an axis: more would be a mistake."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A key with the overrides that a command gives it: several where it is swept."""
+
+    key: str
+    line: str
+    """As it was written."""
+    overrides: list[str]
+    values: list[Any]
+    """As Hydra reads them: the name of an option, a number, a list."""
+    is_group: bool
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether there is a choice."""
+        return len(self.overrides) > 1
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The values by override."""
+        return dict(zip(self.overrides, self.values, strict=True))
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Read overrides.
+
+    Raises:
+        UsageError: one that Hydra's grammar does not know.
+    """
+    return [_parse(_literal(override)) for override in overrides]
+
+
+def is_swept(overrides: Sequence[str]) -> bool:
+    """Whether a key is given several values.
+
+    Raises:
+        UsageError: see `parse`.
+    """
+    return any(override.is_sweep_override() for override in parse(overrides))
+
+
+def _parse(override: str) -> Override:
+    try:
+        parsed = _parser().parse_override(override)
+    except HydraException as error:
+        right = "quote a text with spaces or special characters" if "=" in override else "write key=value"
+        raise UsageError(f"{override}: {' '.join(str(error).split())}; {right}") from error
+    if not parsed.key_or_group:
+        raise UsageError(f"{override}: lacks a key; write key=value")
+    return parsed
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def _literal(override: str) -> str:
+    """Escape the `=` of a plain value, which paths of run directories have and Hydra's grammar takes not."""
+    key, _, value = override.partition("=")
+    if "=" in value and not set(value) & set("\\'\"[]{}()"):
+        return f"{key}={value.replace('=', chr(92) + '=')}"
+    return override
+
+
+def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, Axis]:
+    """The axes of a sweep by key; a later override of a key replaces an earlier one.
+
+    Args:
+        overrides: in the order in which they count.
+        folders: of config groups.
+
+    Raises:
+        UsageError: a sweep whose values cannot be listed, or that has none; an option that is a path out of
+            the config tree, before Hydra opens it.
+    """
+    axes: dict[str, Axis] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        group = is_group(override.key_or_group, folders)
+        if override.is_sweep_override():
+            swept = _swept(override, folders)
+            texts = [f"{key}={Transformer.str(value)}" for value in swept]
+            values = [_unquoted(value, text) for value, text in zip(swept, texts, strict=True)]
+        else:
+            texts, values = [override.input_line or key], [override.value()]
+        if group:
+            _check_names(override.key_or_group, values, folders)
+        axes[key] = Axis(key, override.input_line or key, texts, values, group)
+    return axes
+
+
+def _check_names(group: str, names: Sequence[Any], folders: Sequence[Path]) -> None:
+    for name in names:
+        parts = name.split("/") if isinstance(name, str) else []
+        if ".." in parts or "" in parts or any("\0" in part for part in parts):
+            raise UsageError(
+                f"{group}={name}: an option's name, not a path; one of {', '.join(options(group, *folders))}"
+            )
+
+
+def _swept(override: Override, folders: Sequence[Path]) -> list[Any]:
+    """The values that an override sweeps over."""
+    line, key = override.input_line, override.key_or_group
+    value = override.value()
+    if isinstance(value, Glob):
+        if not is_group(key, folders):
+            raise UsageError(f"{line}: glob chooses among the options of a group, but {key} is a value")
+        known = [name for name in options(key, *folders) if "/" not in name]
+        values = value.filter(known)
+        if not values:
+            raise UsageError(f"{line}: matches none of {', '.join(known)}")
+        return values
+    if not override.is_discrete_sweep():
+        raise UsageError(f"{line}: only lists and ranges of values can be swept, such as {key}=a,b")
+    try:
+        values = list(itertools.islice(override.sweep_iterator(), MOST + 1))
+    except (HydraException, ValueError, ArithmeticError) as error:
+        raise UsageError(f"{line}: {' '.join(str(error).split())}") from error
+    if not 0 < len(values) <= MOST:
+        count = f"more than {MOST:,}" if values else "no"
+        raise UsageError(f"{line}: has {count} values to sweep over")
+    return values
+
+
+def _unquoted(value: Any, override: str) -> Any:
+    """An element of a sweep as the value of the override that stands for it."""
+    return value if isinstance(value, bool | int | float) else _parse(override).value()
