@@ -1,4 +1,4 @@
-"""`senet-lab plot`: a sweep's curves and final values as CSV, its figures as HTML, PNG and SVG."""
+"""`senet-lab plot`: a sweep's curves and final values as CSV, its figures as HTML, PNG, SVG and PDF."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A headless Chromium that renders one drawing after another to PNG and SVG."""
+"""A headless Chromium that renders one drawing after another to PNG, SVG and PDF."""
 
 import base64
 import ctypes
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bokeh.resources import INLINE
 from selenium.common.exceptions import WebDriverException
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SCALE = 2
 """PNG pixels for each CSS pixel: sharp in print."""
+PIXELS_PER_INCH = 96
+"""Of CSS."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRIVERS = ("chromedriver",)
 FLAGS = (
@@ -72,7 +74,7 @@ class BrowserError(Exception):
 
 
 Render = Callable[["Drawing", Collection[str]], dict[str, bytes]]
-"""From a drawing and formats (`png`, `svg`) to a file's content by format."""
+"""From a drawing and formats (`png`, `svg`, `pdf`) to a file's content by format."""
 
 
 def find_chromium() -> tuple[str, str] | None:
@@ -88,7 +90,7 @@ def find_program(names: Sequence[str]) -> str | None:
 
 @contextmanager
 def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterator[Render]:
-    """A browser that renders drawings to SVG with real text and PNG at `SCALE`.
+    """A browser that renders drawings: SVG and PDF with vectors and real text, PNG at `SCALE`.
 
     Whatever happens, its processes are gone afterwards: they are one process group, which is killed,
     and the kernel ends them with this process should that be killed.
@@ -129,6 +131,9 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
                 if "png" in formats:
                     shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
                     files["png"] = base64.b64decode(shot["data"])
+                if "pdf" in formats:
+                    sheet = chrome.execute_cdp_cmd("Page.printToPDF", _sheet(drawing))
+                    files["pdf"] = base64.b64decode(sheet["data"])
             return {form: files[form] for form in formats}
 
         try:
@@ -143,6 +148,18 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
             yield render
         finally:
             _kill(service)
+
+
+def _sheet(drawing: "Drawing") -> dict[str, Any]:
+    """How to print a drawing on one sheet of its own size."""
+    margins = dict.fromkeys(("marginTop", "marginBottom", "marginLeft", "marginRight"), 0)
+    return {
+        "paperWidth": drawing.width / PIXELS_PER_INCH,
+        "paperHeight": drawing.height / PIXELS_PER_INCH,
+        "pageRanges": "1",
+        "printBackground": True,
+        **margins,
+    }
 
 
 def _short_folder() -> str:

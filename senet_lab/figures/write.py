@@ -14,8 +14,8 @@ from senet_lab.text import csv_table
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
-FORMATS = ("html", "png", "svg")
-INSTALL = "no Chromium, so no PNG and SVG; to install it: apt-get install chromium chromium-driver"
+FORMATS = ("html", "png", "svg", "pdf")
+INSTALL = "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver"
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[s
                 for form, content in render(drawing, formats).items():
                     _write(folder / f"{name}.{form}", content)
     except BrowserError as error:
-        print(f"Chromium failed, so PNG and SVG are not all written: {error}", file=sys.stderr)
+        print(f"Chromium failed, so not all figures are written: {error}", file=sys.stderr)
         return False
     return True
 

@@ -51,6 +51,20 @@ def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
 
 
 @pytest.mark.browser
+def test_pdf_is_one_sheet_of_vectors_as_large_as_the_drawing(drawing, chromium):
+    with headless_chromium(*chromium) as render:
+        pdf = render(drawing, ["pdf"])["pdf"]
+    assert pdf.startswith(b"%PDF-")
+    (box,) = re.findall(rb"/MediaBox \[0 0 (\S+) (\S+)\]", pdf)
+    assert [float(side) for side in box] == pytest.approx(
+        [0.75 * drawing.width, 0.75 * drawing.height], abs=1
+    )
+    assert len(re.findall(rb"/Type /Page\b", pdf)) == 1
+    assert b"/Subtype /Image" not in pdf
+    assert b"/FontFile2" in pdf, "text, with the letters that it needs"
+
+
+@pytest.mark.browser
 def test_ticks_can_be_told_apart_however_narrow_the_range(chromium, tmp_path):
     with headless_chromium(*chromium) as render:
         for number, spread in enumerate((0.3, 0.01, 0.0005)):

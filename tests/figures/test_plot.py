@@ -64,10 +64,10 @@ def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
 
 @pytest.mark.browser
 def test_all_formats_and_nothing_else_in_the_folder(sweep, tmp_path):
-    assert run_plot(tmp_path) == 0
+    assert run_plot(tmp_path, "formats=[html,png,svg,pdf]") == 0
     figures = ("senet18_lr0.001", "mobilenetv2_lr0.001")
     assert names(sweep / "figures") == {"curves.csv", "final.csv"} | {
-        f"{figure}.{form}" for figure in figures for form in ("html", "png", "svg")
+        f"{figure}.{form}" for figure in figures for form in ("html", "png", "svg", "pdf")
     }
     assert names(sweep) == {"runs", "figures"}
 
@@ -81,7 +81,7 @@ def test_without_chromium_html_is_written_and_one_line_says_what_to_install(
         *("curves.csv", "final.csv", "senet18_lr0.001.html", "mobilenetv2_lr0.001.html"),
     }
     assert capsys.readouterr().err == (
-        "no Chromium, so no PNG and SVG; to install it: apt-get install chromium chromium-driver\n"
+        "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver\n"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_run_whose_process_is_dead_is_called_interrupted(sweep, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["formats=[pdf]"], r"formats=\['pdf'\]: formats must be one or more of html, png, svg"),
+        (["formats=[gif]"], r"formats=\['gif'\]: formats must be one or more of html, png, svg, pdf"),
         (["formats=[]"], "formats must be"),
         (["figures.line=all"], "fall on one line"),
     ],
