@@ -8,6 +8,7 @@ import inspect
 import itertools
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -21,13 +22,12 @@ from torch import nn
 from senet_lab.config import RunConfig
 from senet_lab.data.batches import check_batch_size
 from senet_lab.errors import UsageError
-from senet_lab.networks.activations import as_site
+from senet_lab.networks.activations import activation_sites, as_site, coefficients
 from senet_lab.networks.initialise import INITS
+from senet_lab.optim import parameter_groups
 from senet_lab.seeding import Stream, generator, stream_seed
-from senet_lab.training import cpu
-from senet_lab.training.engine import choose_engine
 
-ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "torch.nn", "torch.optim")
+ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "senet_lab.optim", "torch.nn", "torch.optim")
 """Where a `_target_` may point; the variable SENET_LAB_PACKAGES adds the user's own, by commas."""
 
 FOR_PEOPLE = ("name", "label", "style", "reference")
@@ -103,25 +103,52 @@ def build_act_layer(node: Node, seed: int) -> ActLayer:
     return act_layer
 
 
-def build_optimizer(node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+def build_optimizer(node: Node, network: nn.Module, lr: float, **flags: bool) -> torch.optim.Optimizer:
     """The optimizer over all of the network's parameters.
 
-    Where it has such: one kernel for all parameters, and on CUDA a step that a graph can capture.
+    Args:
+        node: constructor arguments, and those of `optim.parameter_groups`.
+        network: see there.
+        lr: see there.
+        flags: ways of computing, for a constructor that takes them.
     """
-    parameters = list(network.parameters())
-    device = parameters[0].device.type
-    takes = inspect.signature(_target("optimizer", node)).parameters
-    wanted = {"fused": device != "meta", "capturable": device == "cuda"}
-    ways = {key: True for key, holds in wanted.items() if holds and key in takes}
-    optimizer = _build("optimizer", node, params=parameters, lr=lr, **ways)
-    if device == "cpu":
-        cpu.use_fast_optimizer(optimizer)
-    return optimizer
+    own = {key: value for key, value in node.items() if key not in ("decay", "coefficient_lr_factor")}
+    takes = inspect.signature(_target("optimizer", own)).parameters
+    decay = takes.get("weight_decay")
+    groups = parameter_groups(
+        network,
+        [value for _, site in activation_sites(network) for value in coefficients(site).values()],
+        lr,
+        node.get("weight_decay", decay.default if decay else 0.0),
+        **{key: value for key, value in node.items() if key not in own},
+    )
+    flags = {key: flag for key, flag in flags.items() if key in takes}
+    return _build("optimizer", own, params=groups, lr=lr, **flags)
 
 
-def build_schedule(node: Node, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning-rate schedule, stepped once an epoch."""
-    return _build("schedule", node, optimizer=optimizer)
+def build_schedule(
+    node: Node, optimizer: torch.optim.Optimizer, total_steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning-rate schedule: stepped after every batch if it `spans_training`, else after every epoch.
+
+    Args:
+        node: constructor arguments. A constructor that takes `max_lr` gets each group's learning rate.
+        optimizer: whose learning rates it sets.
+        total_steps: batches of the whole training.
+    """
+    takes = inspect.signature(_target("schedule", node)).parameters
+    rates = [group["lr"] for group in optimizer.param_groups]
+    offered = {"total_steps": total_steps, "max_lr": rates}
+    arguments = {key: value for key, value in offered.items() if key in takes and key not in node}
+    return _build("schedule", node, optimizer=optimizer, **arguments)
+
+
+def spans_training(node: Node) -> bool:
+    """Whether a schedule goes by step over the whole training, so that its rates depend on the epochs.
+
+    Any other does not, unless its YAML says so by `${epochs}`.
+    """
+    return "total_steps" in inspect.signature(_target("schedule", node)).parameters
 
 
 def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -133,7 +160,6 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     Raises:
         UsageError: one line that names the node and what is wrong with it.
     """
-    choose_engine(config.trainer)
     dataset = build_dataset(config.dataset)
     dataset.check()
     check_batch_size(dataset.train_images, config.batch_size // config.accumulate)
@@ -141,7 +167,8 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
         optimizer = build_optimizer(config.optimizer, network, config.lr)
-        build_schedule(config.schedule, optimizer)
+        steps = math.ceil(dataset.train_images / config.batch_size)
+        build_schedule(config.schedule, optimizer, config.epochs * steps)
     return network, optimizer
 
 

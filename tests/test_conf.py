@@ -36,7 +36,7 @@ def step(config: dict[str, Any], device: str = "cpu") -> None:
     with torch.device(device):
         network = build_network(config, dataset.num_classes)
         optimizer = build_optimizer(config.optimizer, network, config.lr)
-    schedule = build_schedule(config.schedule, optimizer)
+    schedule = build_schedule(config.schedule, optimizer, total_steps=10)
     batches = dataset.batches(build_augment(config.augment), 5, torch.device("cpu"))
     images, labels = next(iter(batches.train(torch.Generator())))
     loss = F.cross_entropy(network(images.to(device)), labels.to(device))

@@ -223,6 +223,7 @@ def _freeze(points: Collection[Point], command: str, threads: int) -> list[Plann
     """
     from senet_lab.build import check_run
     from senet_lab.runs.checkpoint import checkpoint_bytes
+    from senet_lab.training.engine import choose_engine
 
     sizes: dict[str, int] = {}
     runs = []
@@ -231,6 +232,7 @@ def _freeze(points: Collection[Point], command: str, threads: int) -> list[Plann
         parts = {key: value for key, value in plain.items() if key not in ("seed", "lr", *NOT_RESULTS)}
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
+            choose_engine(point.config.trainer)
             sizes[text] = checkpoint_bytes(*check_run(point.config))
         runs.append(
             PlannedRun(

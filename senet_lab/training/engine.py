@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils import deterministic as determinism
 
+from senet_lab.build import Node, build_optimizer
 from senet_lab.config import TrainerConfig
 from senet_lab.errors import UsageError
 from senet_lab.training import cpu, cuda
@@ -33,6 +34,16 @@ class Engine:
         if not self.compiled:  # which makes kernels of its own
             (cpu if self.device.type == "cpu" else cuda).use_fast_layers(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def make_optimizer(self, node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+        """The optimizer of a placed network, by the fastest kernels that it has for the device.
+
+        One kernel for all parameters where there is such, and on CUDA a step that a graph can capture.
+        """
+        optimizer = build_optimizer(node, network, lr, fused=True, capturable=self.device.type == "cuda")
+        if self.device.type == "cpu":
+            cpu.use_fast_optimizer(optimizer)
+        return optimizer
 
     def autocast(self) -> AbstractContextManager:
         """The context of every forward pass."""

@@ -1,5 +1,6 @@
 """One run: a network trained and tested epoch by epoch."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from senet_lab.build import (
     build_augment,
     build_dataset,
     build_network,
-    build_optimizer,
     build_schedule,
+    spans_training,
 )
 from senet_lab.config import RunConfig
 from senet_lab.networks.activations import coefficient_rows
@@ -49,8 +50,12 @@ class Training:
             self.batches.share = self.group.share
             self.network = engine.place(build_network(config, dataset.num_classes))
             self.parallel = self.group.wrap(self.network)
-            self.optimizer = build_optimizer(config.optimizer, self.network, config.lr)
-            self.schedule = build_schedule(config.schedule, self.optimizer)
+            self.optimizer = engine.make_optimizer(config.optimizer, self.network, config.lr)
+            self.steps_per_epoch = math.ceil(self.batches.train_images / self.batch_size)
+            self.schedule = build_schedule(
+                config.schedule, self.optimizer, config.epochs * self.steps_per_epoch
+            )
+            self.schedule_by_step = spans_training(config.schedule)
             self._make_steps()
         self.epochs_done = 0
         self.images_done = 0
@@ -96,7 +101,8 @@ class Training:
             # The one copy of an epoch from the device.
             train_loss, train_top1, _ = (train.double().cpu() / self.batches.train_images).tolist()
             test_loss, test_top1, test_top5 = (test.double().cpu() / self.batches.test_images).tolist()
-        self.schedule.step()
+        if not self.schedule_by_step:
+            self.schedule.step()
         epoch = self.epochs_done
         self.epochs_done += 1
         seconds = time.perf_counter() - started
@@ -169,6 +175,9 @@ class Training:
             # Of all processes together; the last batch is smaller.
             count = min(self.batch_size, self.batches.train_images - step * self.batch_size)
             self.take(images, labels, count)
+            if self.schedule_by_step:
+                self.schedule.step()
+                self.train_step.set_rates()
             self.images_done += count
             yield
         return self.group.add(self.train_step.sums)

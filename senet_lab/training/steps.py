@@ -59,6 +59,10 @@ class TrainStep:
     def begin(self) -> None:
         """Before an epoch: sums of zero, and the rates that the schedule has set."""
         self.sums.zero_()
+        self.set_rates()
+
+    def set_rates(self) -> None:
+        """Take over the learning rates that the schedule has set."""
         for rate, group in zip(self.rates, self.optimizer.param_groups, strict=False):
             rate.fill_(group["lr"])
 

@@ -204,16 +204,17 @@ def test_pieces_of_any_layout(kind: type[nn.Module], layout: Callable[[Tensor], 
     torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
 @pytest.mark.parametrize("amsgrad", [False, True])
-def test_the_fast_adam_is_adam(amsgrad: bool) -> None:
+def test_the_fast_adam_is_adam(kind: type[torch.optim.Adam], amsgrad: bool) -> None:
     """Weights and state bit by bit, also from a state that plain Adam saved, in whatever layout."""
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(6, 8, 3), nn.Conv2d(8, 8, 1), nn.Flatten(), nn.Linear(32, 3))
     plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast = copy.deepcopy(plain)
     settings = {"lr": 0.01, "weight_decay": 0.1, "amsgrad": amsgrad, "fused": True}
-    one = torch.optim.Adam(plain.parameters(), **settings)
-    other = torch.optim.Adam(fast.parameters(), **settings)
+    one = kind(plain.parameters(), **settings)
+    other = kind(fast.parameters(), **settings)
     cpu.use_fast_optimizer(other)
     assert type(other) is cpu.FastAdam
     for step in range(4):

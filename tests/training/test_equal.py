@@ -36,7 +36,8 @@ class Run:
         self.dtype = dtype
         network = build_network(config, 10).to(dtype)
         self.network = engine.place(network) if fast else network
-        self.optimizer = build_optimizer(config.optimizer, self.network, config.lr)
+        make = engine.make_optimizer if fast else build_optimizer
+        self.optimizer = make(config.optimizer, self.network, config.lr)
 
     def goes_on_from(self, other: "Run") -> None:
         """Take over another run's weights, running statistics and moments, rounded to this one's format."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils import deterministic as determinism
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from senet_lab.build import build_augment, build_dataset, build_network, build_optimizer
+from senet_lab.build import build_augment, build_dataset, build_network
 from senet_lab.compose import compose_command
 from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import activation_sites
@@ -81,7 +81,7 @@ def test_fused_adam_takes_the_step_of_the_plain_one(tmp_path: Path) -> None:
     config = tiny_config(tmp_path)
     networks = [build_network(config, 10) for _ in range(2)]
     optimizers = [
-        build_optimizer(config.optimizer, networks[0], 0.01),
+        PLAIN.make_optimizer(config.optimizer, networks[0], 0.01),
         torch.optim.Adam(networks[1].parameters(), lr=0.01, foreach=False, fused=False),
     ]
     images = torch.randn(16, 3, 8, 8)

@@ -47,6 +47,6 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def use_fast_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Switch Adam to `FastAdam`, in place; its state stays."""
-    if type(optimizer) is torch.optim.Adam:
+    """Switch Adam and AdamW to `FastAdam`, in place; the state stays."""
+    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):  # which differ in a setting of their groups
         optimizer.__class__ = FastAdam

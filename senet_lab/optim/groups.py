@@ -1,0 +1,83 @@
+"""Parameter groups: which parameters decay, and how fast the coefficients of activations learn."""
+
+import math
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from senet_lab.errors import UsageError
+
+KINDS = ("weights", "norms", "biases", "coefficients")
+"""Kinds of parameters: `coefficients` of the activation under test; `norms`, with all else of one dimension;
+`biases` of other layers; and `weights`."""
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+def parameter_groups(
+    network: nn.Module,
+    coefficients: Iterable[Tensor],
+    lr: float,
+    weight_decay: float,
+    decay: Collection[str] = ("weights",),
+    coefficient_lr_factor: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Group a network's parameters by what an optimizer shall do with them; `weights` come first.
+
+    Parameters that are treated alike share a group, in the network's order.
+
+    Args:
+        network: of which every parameter comes into a group.
+        coefficients: those of the activation under test.
+        lr: learning rate of the run.
+        weight_decay: of the kinds in `decay`; 0 for all others.
+        decay: kinds of parameters that decay.
+        coefficient_lr_factor: learning rate of activation coefficients, in units of `lr`.
+
+    Raises:
+        UsageError: an unknown kind, a factor that is negative or not finite.
+    """
+    if isinstance(decay, str) or not set(decay) <= set(KINDS):
+        raise UsageError(f"optimizer.decay={decay}: must be a list of {', '.join(KINDS)}")
+    if not 0 <= coefficient_lr_factor < math.inf:
+        raise UsageError(
+            f"optimizer.coefficient_lr_factor={coefficient_lr_factor}: must be a number, 0 or more"
+        )
+    treatments: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
+    if coefficient_lr_factor != 1:
+        treatments["coefficients"]["lr"] = lr * coefficient_lr_factor
+    if weight_decay:
+        for kind in set(KINDS) - set(decay):
+            treatments[kind]["weight_decay"] = 0.0
+    kinds = parameter_kinds(network, coefficients)
+    groups: list[dict[str, Any]] = []
+    for kind in KINDS:
+        alike = [other for other in KINDS if treatments[other] == treatments[kind]]
+        params = [parameter for name, parameter in network.named_parameters() if kinds[name] in alike]
+        if alike[0] == kind and params:
+            groups.append({"params": params, **treatments[kind]})
+    return groups
+
+
+def parameter_kinds(network: nn.Module, coefficients: Iterable[Tensor]) -> dict[str, str]:
+    """The kind of each parameter by its name, in the network's order."""
+    learned = {id(value) for value in coefficients}
+    norms = {
+        id(parameter)
+        for module in network.modules()
+        if isinstance(module, NORMS)
+        for parameter in module.parameters(recurse=False)
+    }
+
+    def kind(name: str, parameter: nn.Parameter) -> str:
+        if id(parameter) in learned:
+            return "coefficients"
+        if id(parameter) in norms:
+            return "norms"
+        if name.rpartition(".")[2] == "bias":
+            return "biases"
+        return "weights" if parameter.ndim > 1 else "norms"
+
+    return {name: kind(name, parameter) for name, parameter in network.named_parameters()}
