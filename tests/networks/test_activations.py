@@ -369,6 +369,11 @@ def test_initial_values_that_are_drawn() -> None:
         assert wide["apl"][f"b{s}"].std().item() == pytest.approx(0.5, rel=0.07)
 
 
+def test_snake_refuses_to_divide_by_zero() -> None:
+    with pytest.raises(UsageError, match="a=0: Snake divides"):
+        activation("snake", a=0)
+
+
 def test_xielu_starts_with_both_slopes_at_the_published_value() -> None:
     positive, negative = activation("xielu").effective()
     assert (positive.item(), negative.item()) == pytest.approx((0.8, 0.8))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet_lab.errors import UsageError
 from senet_lab.networks.activations.elementwise import (
     Elementwise,
     along_channels,
@@ -40,8 +41,8 @@ class PReLU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, a: Tensor) -> Tensor:
-        """Its two branches."""
-        return torch.where(x > 0, x, a * x)
+        """Both branches added up, each 0 where the other holds: several times as fast as a choice."""
+        return x.relu() + a * x.clamp(max=0)
 
 
 class Swish(Elementwise):
@@ -176,9 +177,9 @@ class XIELU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Its two branches; the exponential never sees a positive x."""
-        below = negative * (x.clamp(max=0).expm1() - x)
-        return torch.where(x > 0, positive * x.square(), below) + XIELU.BETA * x
+        """Both branches added up, each 0 where the other holds."""
+        below = x.clamp(max=0)
+        return positive * x.relu().square() + negative * (below.expm1() - below) + XIELU.BETA * x
 
 
 class Snake(Elementwise):
@@ -186,13 +187,14 @@ class Snake(Elementwise):
 
     def __init__(self, channels: int, a: float = 1.0, per_channel: bool = False) -> None:
         super().__init__()
+        if a == 0:
+            raise UsageError("activation.a=0: Snake divides by a; take another value")
         self.a = coefficient(a, shape_of(channels, per_channel))
 
     @staticmethod
     def formula(x: Tensor, a: Tensor) -> Tensor:
-        """With sin(ax)/(ax) as a sinc, so that a = 0 is its limit, x."""
-        angle = a * x
-        return x + x * angle.sin() * torch.sinc(angle / math.pi)
+        """As written."""
+        return x + (a * x).sin().square() / a
 
 
 class APL(Elementwise):
@@ -247,7 +249,5 @@ class SReLU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: Tensor) -> Tensor:
-        """Its three branches."""
-        above = t_right + a_right * (x - t_right)
-        below = t_left + a_left * (x - t_left)
-        return torch.where(x >= t_right, above, torch.where(x <= t_left, below, x))
+        """x, and beyond each threshold the change of slope."""
+        return x + (a_left - 1) * (x - t_left).clamp(max=0) + (a_right - 1) * (x - t_right).relu()
