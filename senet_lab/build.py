@@ -163,7 +163,7 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     dataset = build_dataset(config.dataset)
     dataset.check()
     check_batch_size(dataset.train_images, config.batch_size // config.accumulate)
-    build_augment(config.augment)
+    build_augment(config.augment).take_statistics(dataset)
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
         optimizer = build_optimizer(config.optimizer, network, config.lr)

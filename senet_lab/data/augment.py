@@ -1,77 +1,131 @@
-"""Augmentation on the training device: per sample, on uint8, with an epoch's random numbers drawn at once."""
+"""Augmentation on the training device: each sample its own, from an epoch's random numbers drawn at once."""
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from senet_lab.data.mixing import Mixing
+from senet_lab.data.moves import (
+    ONE,
+    draw_corners,
+    draw_sides,
+    in_boxes,
+    move,
+    rotation_maps,
+    to_device,
+)
 from senet_lab.errors import UsageError
 
-ONE = 1 << 16  # 1.0 in 16.16 fixed point
+ERASED_SHARE, ERASED_RATIO = (0.02, 0.4), (0.3, 1 / 0.3)
+"""Area and width over height of an erased box: Zhong et al., arXiv 1708.04896."""
+
+HALF = (0.5, 0.5, 0.5)
+
+
+class Operations(Protocol):
+    """A policy; see `Policy` in `policies.py`."""
+
+    columns: int
+
+    def draw(self, count: int, image_size: int, generator: torch.Generator) -> Tensor:
+        """Numbers for `count` images, int32 (count, columns) on the CPU."""
+        ...
+
+    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+        """Change images, uint8 (B, H, H, 3), by numbers from `draw`, int32 (B, columns) on the CPU."""
+        ...
+
+
+class HasStatistics(Protocol):
+    """A data set; see `DataSet` in `dataset.py`."""
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and std a channel."""
+        ...
 
 
 class Augment(nn.Module):
-    """Random crop, flip and rotation, then `(x / 255 - mean) / std`.
+    """Random crop, flip and rotation, a policy, `(x / 255 - mean) / std`, erasing, and mixing in pairs.
 
-    The three moves are one map from an output pixel to a source pixel: for each sample, six integers
-    (ax, bx, cx, ay, by, cy) in 16.16 fixed point say that output pixel (x, y) takes source pixel
-    `(ax·x + bx·y + cx) >> 16, (ay·x + by·y + cy) >> 16`, black where that lies outside the image.
-    Integers give the same pixels on every device. The result equals, pixel by pixel, what torchvision makes
-    of PIL images with `RandomCrop(size, padding)`, `RandomHorizontalFlip`, `RandomRotation` (nearest
-    neighbour, black fill), `ToTensor` and `Normalize` in this order. Crop and rotation together differ from
-    that in one thing: where the rotation looks beyond the crop, it finds the image, not black.
+    The three moves are one map from an output pixel to a source pixel, see `move`. The result equals, pixel
+    by pixel, what torchvision makes of PIL images with `RandomCrop(size, padding)`, `RandomHorizontalFlip`,
+    `RandomRotation` (nearest neighbour, black fill), `ToTensor` and `Normalize` in this order. Crop and
+    rotation together differ from that in one thing: where the rotation looks beyond the crop, it finds the
+    image, not black.
 
     Args:
         flip: probability of a horizontal flip.
         rotate: the angle is uniform in ±rotate degrees.
         crop_padding: black pixels added on each side before a crop back to the image's size.
-        mean, std: one value a channel, of images in 0..1.
+        mean, std: one value a channel, of images in 0..1; None takes those of the images trained on.
         size: pixels a side of what comes out, by antialiased bilinear interpolation; None keeps the image's.
         resolution: factor of that size (compound scaling).
+        policy: what else is done to the pixels, such as `TrivialAugment`.
+        erasing: probability that a box becomes the mean colour (Zhong et al., arXiv 1708.04896).
+        mixup, cutmix: see `Mixing`.
     """
 
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
 
     def __init__(
         self,
         flip: float = 0.0,
         rotate: float = 0.0,
         crop_padding: int = 0,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
+        mean: Sequence[float] | None = HALF,
+        std: Sequence[float] | None = HALF,
         size: int | None = None,
         resolution: float = 1.0,
+        policy: Operations | None = None,
+        erasing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= flip <= 1:
-            raise UsageError(f"augment.flip={flip}: give a probability from 0 to 1")
-        if not 0 <= rotate <= 180:
-            raise UsageError(f"augment.rotate={rotate}: give degrees from 0 to 180")
-        if crop_padding < 0:
-            raise UsageError(f"augment.crop_padding={crop_padding}: give 0 pixels or more")
-        if len(mean) != 3 or not all(map(math.isfinite, mean)):
-            raise UsageError(f"augment.mean={list(mean)}: give three numbers, one a channel")
-        if len(std) != 3 or not all(0 < value < math.inf for value in std):
-            raise UsageError(f"augment.std={list(std)}: give three positive numbers, one a channel")
-        if size is not None and size < 1:
-            raise UsageError(f"augment.size={size}: give 1 pixel or more, or null for the image's own size")
+        require(0 <= flip <= 1, "flip", flip, "a probability from 0 to 1")
+        require(0 <= rotate <= 180, "rotate", rotate, "degrees from 0 to 180")
+        require(crop_padding >= 0, "crop_padding", crop_padding, "0 pixels or more")
+        require(mean is None or _all(mean, -math.inf), "mean", mean, "three numbers, one a channel")
+        require(std is None or _all(std, 0), "std", std, "three positive numbers, one a channel")
+        require(size is None or size >= 1, "size", size, "1 pixel or more, or null for the image's own size")
+        require(0 <= erasing <= 1, "erasing", erasing, "a probability from 0 to 1")
+        for key, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+            require(0 <= alpha < math.inf, key, alpha, "the α of Beta(α, α), 0 for none")
         self.flip = flip
-        self.size = size
-        self.resolution = resolution
         self.rotate = rotate
         self.crop_padding = crop_padding
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32), persistent=False)
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32), persistent=False)
+        self.size = size
+        self.resolution = resolution
+        self.policy = policy
+        self.erasing = erasing
+        self.mixing = Mixing(mixup, cutmix) if mixup or cutmix else None
+        self.register_buffer("mean", _buffer(mean), persistent=False)
+        self.register_buffer("std", _buffer(std), persistent=False)
 
     def output_size(self, image_size: int) -> int:
         """Pixels a side of what comes out."""
         return max(1, round((self.size or image_size) * self.resolution))
 
     def draw(self, count: int, image_size: int, generator: torch.Generator) -> Tensor | None:
-        """The maps of `count` samples, (count, 6) int32 on the CPU; None where nothing is random."""
+        """What is random about `count` samples, int32 (count, columns) on the CPU; None where nothing is."""
+        size = self.output_size(image_size)
+        drawn = [self.draw_place(count, image_size, generator)]
+        if self.policy is not None:
+            drawn.append(self.policy.draw(count, self.placed_size(image_size), generator))
+        if self.erasing:
+            drawn.append(draw_erased(count, size, self.erasing, generator))
+        if self.mixing is not None:
+            drawn.append(self.mixing.draw(count, size, generator))
+        columns = [part for part in drawn if part is not None]
+        return torch.cat(columns, dim=1) if columns else None
+
+    def draw_place(self, count: int, image_size: int, generator: torch.Generator) -> Tensor | None:
+        """The maps of `count` samples, int32 (count, 6) on the CPU; None where nothing moves."""
         if not (self.flip or self.rotate or self.crop_padding):
             return None
         maps = torch.tensor([ONE, 0, 0, 0, ONE, 0], dtype=torch.int32).repeat(count, 1)
@@ -89,38 +143,63 @@ class Augment(nn.Module):
             maps[:, 2::3] += shift * ONE
         return maps
 
-    def forward(self, images: Tensor, maps: Tensor | None) -> Tensor:
-        """Augment and normalise: uint8 (B, H, H, 3), int32 (B, 6) → float32 (B, 3, S, S) in channels_last.
+    def placed_size(self, image_size: int) -> int:
+        """Pixels a side of what the policy sees."""
+        return image_size
 
-        S is `output_size(H)`.
+    def forward(self, images: Tensor, drawn: Tensor | None) -> Tensor:
+        """Augment and normalise, but for the mixing.
+
+        Args:
+            images: uint8 (B, H, H, 3).
+            drawn: rows of `draw`, on the CPU; None for images to test on.
+
+        Returns:
+            Float32 (B, 3, S, S) in channels_last; S is `output_size(H)`.
         """
-        if maps is not None:
-            images = self._move(images, maps)
-        return resize(self._normalise(images), self.output_size(images.shape[1]))
+        place, policy, erased, _ = self._parts(drawn)
+        if place is not None:
+            images = move(images, to_device(place, images.device), turned=bool(self.rotate))
+        if policy is not None and self.policy is not None:
+            images = self.policy(images, policy)
+        return erase(resize(self._normalise(images), self.output_size(images.shape[1])), erased)
+
+    def mix(
+        self, images: Tensor, labels: Tensor, drawn: Tensor | None, classes: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mix the images of a batch where that is asked for; see `Mixing`."""
+        if self.mixing is None or drawn is None:
+            return images, labels
+        return self.mixing(images, labels, drawn[:, -Mixing.columns :], classes)
+
+    def take_statistics(self, dataset: HasStatistics) -> None:
+        """Normalise with the data set's mean and std where these options are None."""
+        if self.mean is None or self.std is None:
+            mean, std = dataset.statistics()
+            self.mean = _buffer(mean) if self.mean is None else self.mean
+            self.std = _buffer(std) if self.std is None else self.std
+
+    def _parts(self, drawn: Tensor | None) -> list[Tensor | None]:
+        """The columns for the place, the policy, the erasing and the mixing; None for what is not drawn."""
+        if drawn is None:
+            return [None] * 4
+        widths = [
+            0 if self.policy is None else self.policy.columns,
+            4 if self.erasing else 0,
+            0 if self.mixing is None else Mixing.columns,
+        ]
+        parts = drawn.split([drawn.shape[1] - sum(widths), *widths], dim=1)
+        return [part if part.shape[1] else None for part in parts]
 
     def _normalise(self, images: Tensor) -> Tensor:
         """Uint8 (B, H, W, 3) → float32 (B, 3, H, W) in channels_last, of mean 0 and std 1."""
+        assert self.mean is not None
+        assert self.std is not None
         batch, height, width, channels = images.shape
         # Whole image rows make one long inner loop; a broadcast over three channels is a short, slow one.
         rows = images.reshape(batch, height, width * channels).to(torch.float32)
         rows = rows.div_(255).sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
         return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-    def _move(self, images: Tensor, maps: Tensor) -> Tensor:
-        batch, size, _, channels = images.shape
-        ax, bx, cx, ay, by, cy = maps.view(batch, 6, 1, 1).unbind(1)
-        column = torch.arange(size, dtype=torch.int32, device=images.device)
-        row = column.view(size, 1)
-        x, y = ax * column + cx, by * row + cy  # (B, 1, W) and (B, H, 1)
-        if self.rotate:
-            x, y = x + bx * row, y + ay * column  # (B, H, W) both
-        x, y = x >> 16, y >> 16
-        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-        first = torch.arange(0, batch * size * size, size * size, dtype=torch.int32, device=images.device)
-        source = y * size + x + first.view(batch, 1, 1)
-        black = batch * size * size  # the index of one row more
-        pixels = F.pad(images.reshape(-1, channels), (0, 0, 0, 1))
-        return pixels.index_select(0, source.where(inside, black).view(-1)).view(images.shape)
 
 
 class RandomResizedCrop(Augment):
@@ -134,7 +213,7 @@ class RandomResizedCrop(Augment):
         size: pixels a side of what comes out.
         scale: range of the part's share of the area.
         ratio: range of its width over its height, drawn evenly in the logarithm.
-        flip, mean, std, resolution: see `Augment`.
+        flip, mean, std, resolution, policy, erasing, mixup, cutmix: see `Augment`.
     """
 
     def __init__(
@@ -143,52 +222,64 @@ class RandomResizedCrop(Augment):
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         flip: float = 0.5,
-        mean: Sequence[float] = (0.5, 0.5, 0.5),
-        std: Sequence[float] = (0.5, 0.5, 0.5),
+        mean: Sequence[float] | None = HALF,
+        std: Sequence[float] | None = HALF,
         resolution: float = 1.0,
+        policy: Operations | None = None,
+        erasing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ) -> None:
-        super().__init__(flip=flip, mean=mean, std=std, size=size, resolution=resolution)
+        super().__init__(flip, 0.0, 0, mean, std, size, resolution, policy, erasing, mixup, cutmix)
         for key, bounds, most in (("scale", scale, 1.0), ("ratio", ratio, math.inf)):
-            if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= most:
-                raise UsageError(f"augment.{key}={list(bounds)}: give two positive numbers, low to high")
+            holds = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] <= most
+            require(holds, key, bounds, "two positive numbers, low to high")
         self.scale = scale
         self.ratio = ratio
 
-    def draw(self, count: int, image_size: int, generator: torch.Generator) -> Tensor:
-        """Each image's part: top, left, height, width and flip, (count, 5) int32 on the CPU."""
-        tries = 10  # as many as torchvision makes before it takes the whole image
-        uniform = torch.rand(count, tries, 2, generator=generator, dtype=torch.float64)
-        low, high = (math.log(bound) for bound in self.ratio)
-        area = image_size**2 * (self.scale[0] + (self.scale[1] - self.scale[0]) * uniform[..., 0])
-        ratio = torch.exp(low + (high - low) * uniform[..., 1])
-        width, height = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
-        fits = (width >= 1) & (width <= image_size) & (height >= 1) & (height <= image_size)
-        first = fits.int().argmax(dim=1, keepdim=True)
-        none = ~fits.any(dim=1)
-        width, height = (side.gather(1, first)[:, 0].where(~none, image_size) for side in (width, height))
-        corner = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-        top, left = corner[:, 0] * (image_size - height + 1), corner[:, 1] * (image_size - width + 1)
+    def draw_place(self, count: int, image_size: int, generator: torch.Generator) -> Tensor:
+        """Each image's part: top, left, height, width and flip, int32 (count, 5) on the CPU."""
+        height, width, fits = draw_sides(count, image_size, self.scale, self.ratio, image_size, generator)
+        height, width = height.where(fits, image_size), width.where(fits, image_size)
+        top, left = draw_corners(height, width, image_size, generator)
         flipped = torch.rand(count, generator=generator) < self.flip
-        return torch.stack([top.floor(), left.floor(), height, width, flipped], dim=1).to(torch.int32)
+        return torch.stack([top, left, height, width, flipped], dim=1).to(torch.int32)
 
-    def forward(self, images: Tensor, maps: Tensor | None) -> Tensor:
-        """Cut, resize and normalise: uint8 (B, H, H, 3), int32 (B, 5) → float32 (B, 3, S, S)."""
-        floats, size = self._normalise(images), self.output_size(images.shape[1])
-        if maps is None:
+    def placed_size(self, image_size: int) -> int:
+        """See `Augment`."""
+        return self.output_size(image_size)
+
+    def forward(self, images: Tensor, drawn: Tensor | None) -> Tensor:
+        """See `Augment`."""
+        size = self.output_size(images.shape[1])
+        place, policy, erased, _ = self._parts(drawn)
+        if place is None:
             larger = round(size * 256 / 224)
-            whole = resize(floats, larger)
+            whole = resize(self._normalise(images), larger)
             middle = slice((larger - size) // 2, (larger - size) // 2 + size)
             return whole[:, :, middle, middle].contiguous(memory_format=torch.channels_last)
-        top, left, height, width, flipped = maps.to(torch.float32).unbind(1)
-        place = (torch.arange(size, device=images.device) + 0.5) / size
-        across = torch.where(flipped[:, None] > 0, 1 - place, place)
-        # Source pixels, (B, size) each; beyond the part's border pixels nothing is looked at.
-        last = images.shape[1] - 1
-        y = top[:, None] + (height[:, None] * place - 0.5).clamp(min=0).minimum(height[:, None] - 1)
-        x = left[:, None] + (width[:, None] * across - 0.5).clamp(min=0).minimum(width[:, None] - 1)
-        grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
-        crops = F.grid_sample(floats, grid * (2 / max(1, last)) - 1, align_corners=True)
-        return crops.contiguous(memory_format=torch.channels_last)
+        place = to_device(place, images.device)
+        if policy is None or self.policy is None:
+            crops = crop(self._normalise(images), place, size)
+        else:
+            pixels = crop(images.permute(0, 3, 1, 2).to(torch.float32), place, size)
+            pixels = pixels.round().to(torch.uint8).permute(0, 2, 3, 1)
+            crops = self._normalise(self.policy(pixels, policy))
+        return erase(crops, erased)
+
+
+def crop(images: Tensor, place: Tensor, size: int) -> Tensor:
+    """Parts of float32 (B, 3, H, H), by rows of `RandomResizedCrop.draw_place`, at `size` pixels a side."""
+    top, left, height, width, flipped = place.to(torch.float32).unbind(1)
+    middle = (torch.arange(size, device=images.device) + 0.5) / size
+    across = torch.where(flipped[:, None] > 0, 1 - middle, middle)
+    # Source pixels, (B, size) each; beyond the part's border pixels nothing is looked at.
+    last = images.shape[-1] - 1
+    y = top[:, None] + (height[:, None] * middle - 0.5).clamp(min=0).minimum(height[:, None] - 1)
+    x = left[:, None] + (width[:, None] * across - 0.5).clamp(min=0).minimum(width[:, None] - 1)
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
+    crops = F.grid_sample(images, grid * (2 / max(1, last)) - 1, align_corners=True)
+    return crops.contiguous(memory_format=torch.channels_last)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -198,24 +289,35 @@ def resize(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
-def rotation_maps(degrees: Tensor, image_size: int) -> Tensor:
-    """Counter-clockwise rotations about the image's centre as maps: float64 (N,) → int32 (N, 6).
+def draw_erased(count: int, size: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Top, left, height and width of the box that each image loses, int32 (count, 4); of size 0 for none."""
+    chosen = torch.rand(count, generator=generator) < probability
+    height, width, fits = draw_sides(count, size, ERASED_SHARE, ERASED_RATIO, size - 1, generator)
+    height, width = height.where(fits & chosen, 0), width.where(fits & chosen, 0)
+    return torch.stack([*draw_corners(height, width, size, generator), height, width], dim=1).to(torch.int32)
 
-    The arithmetic is that of Pillow's `Image.rotate(angle, NEAREST)`: a matrix rounded to 15 digits, sampled
-    at pixel centres, each entry rounded to 16.16 fixed point.
+
+def erase(images: Tensor, boxes: Tensor | None) -> Tensor:
+    """Set a box of each normalised image, (B, 3, S, S), to the mean, in place; boxes are `draw_erased`'s."""
+    if boxes is None:
+        return images
+    return images.masked_fill_(in_boxes(to_device(boxes, images.device), images.shape[-1]), 0.0)
+
+
+def require(holds: bool, key: str, value: object, right: str) -> None:
+    """Refuse an option of the augmentation.
+
+    Raises:
+        UsageError: naming the option and what would be right.
     """
-    angle = -torch.deg2rad(degrees.to(torch.float64))
-    cos, sin = angle.cos().round(decimals=15), angle.sin().round(decimals=15)
-    centre = image_size / 2
-    maps = torch.stack(
-        [
-            cos,
-            sin,
-            (cos * -centre + sin * -centre) + centre + cos * 0.5 + sin * 0.5,
-            -sin,
-            cos,
-            (-sin * -centre + cos * -centre) + centre - sin * 0.5 + cos * 0.5,
-        ],
-        dim=1,
-    )
-    return (maps * ONE + 0.5).floor().to(torch.int32)
+    if not holds:
+        shown = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        raise UsageError(f"augment.{key}={shown}: give {right}")
+
+
+def _buffer(values: Sequence[float] | None) -> Tensor | None:
+    return None if values is None else torch.tensor(values, dtype=torch.float32)
+
+
+def _all(values: Sequence[float], above: float) -> bool:
+    return len(values) == 3 and all(above < value < math.inf for value in values)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from senet_lab.data.augment import Augment
+from senet_lab.data.moves import to_device
 from senet_lab.errors import UsageError
 
 TEST_BATCH = {"cpu": 500, "cuda": 1000}
@@ -22,7 +23,8 @@ Part = tuple[Tensor, Tensor]
 class Batches(Protocol):
     """What the training loop asks of a data set.
 
-    Images are float32 (B, 3, H, H) in channels_last, labels int64 (B,); both are on the device.
+    Images are float32 (B, 3, H, H) in channels_last, labels int64 (B,); both are on the device. Where
+    training images are mixed, their labels are the shares of the classes, float32 (B, K).
     """
 
     train_images: int
@@ -64,43 +66,47 @@ class SizedDataset(Dataset):
 class ResidentBatches:
     """A data set that lives on the device as uint8 and is augmented there.
 
-    All random numbers of an epoch are drawn at its start and copied to the device at once; after that,
-    nothing waits for the device. `draw` and `train_batch` are the halves of `train`.
+    All random numbers of an epoch are drawn at its start; after that, nothing waits for the device. `draw`
+    and `train_batch` are the halves of `train`.
 
     Args:
         train, test, validation: images uint8 (N, H, H, 3) and labels int64 (N,) on the device.
+        num_classes: labels are below it.
     """
 
-    def __init__(self, train: Part, test: Part, validation: Part, augment: Augment, batch_size: int) -> None:
+    def __init__(
+        self, train: Part, test: Part, validation: Part, num_classes: int, augment: Augment, batch_size: int
+    ) -> None:
         self.x_train, self.y_train = train
         self.test_part, self.validation_part = test, validation
         self.train_images, self.test_images, self.validation_images = (
             len(labels) for _, labels in (train, test, validation)
         )
         check_batch_size(self.train_images, batch_size)
+        self.num_classes = num_classes
         self.augment = augment.to(self.x_train.device)
         self.batch_size = batch_size
         self.share = slice(None)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """An epoch's order, int64 (N,), and its augmentation, int32 (N, 6) or None, on the device."""
-        device = self.x_train.device
+        """An epoch's order, int64 (N,) on the device, and what `Augment.draw` draws for it, on the CPU."""
         order = torch.randperm(self.train_images, generator=generator)
-        maps = self.augment.draw(self.train_images, self.x_train.shape[1], generator)
-        return to_device(order, device), None if maps is None else to_device(maps, device)
+        drawn = self.augment.draw(self.train_images, self.x_train.shape[1], generator)
+        return to_device(order, self.x_train.device), drawn
 
-    def train_batch(self, indices: Tensor, maps: Tensor | None) -> Part:
-        """The images and labels at `indices`, augmented by the rows of `maps`."""
-        images = self.augment(self.x_train.index_select(0, indices), maps)
+    def train_batch(self, indices: Tensor, drawn: Tensor | None) -> Part:
+        """The images and labels at `indices`, augmented by the rows of `drawn`, not mixed yet."""
+        images = self.augment(self.x_train.index_select(0, indices), drawn)
         return images, self.y_train.index_select(0, indices)
 
     def train(self, generator: torch.Generator) -> Iterator[Part]:
         """See `Batches`; the last, smaller batch is kept."""
-        order, maps = self.draw(generator)
+        order, drawn = self.draw(generator)
         for start in range(0, self.train_images, self.batch_size):
             batch = slice(start, start + self.batch_size)
-            mine = None if maps is None else maps[batch][self.share]
-            yield self.train_batch(order[batch][self.share], mine)
+            mine = None if drawn is None else drawn[batch][self.share]
+            images, labels = self.train_batch(order[batch][self.share], mine)
+            yield self.augment.mix(images, labels, mine, self.num_classes)
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""
@@ -130,6 +136,7 @@ class LoadedBatches:
         train_set: SizedDataset,
         test_set: SizedDataset,
         validation_set: SizedDataset,
+        num_classes: int,
         image_size: int,
         augment: Augment,
         batch_size: int,
@@ -140,6 +147,7 @@ class LoadedBatches:
         self.train_set, self.test_set, self.validation_set = train_set, test_set, validation_set
         self.train_images, self.test_images = len(train_set), len(test_set)
         self.validation_images = len(validation_set)
+        self.num_classes = num_classes
         self.image_size = image_size
         self.augment = augment.to(device)
         self.batch_size = batch_size
@@ -151,14 +159,13 @@ class LoadedBatches:
         """See `Batches`; the last, smaller batch is kept."""
         order = torch.randperm(self.train_images, generator=generator)
         seeds = torch.randint(2**62, (self.train_images,), generator=generator)
-        maps = self.augment.draw(self.train_images, self.image_size, generator)
+        drawn = self.augment.draw(self.train_images, self.image_size, generator)
         # Every n-th image of an epoch is every n-th of each batch, whose size n divides.
         size = self.batch_size // (self.share.step or 1)
         order, seeds = order[self.share], seeds[self.share]
-        batch_maps = repeat(None) if maps is None else to_device(maps[self.share], self.device).split(size)
-        loaded = self._load(self.train_set, order, seeds, size)
-        for (images, labels), some in zip(loaded, batch_maps, strict=False):
-            yield self.augment(images, some), labels
+        rows = repeat(None) if drawn is None else drawn[self.share].split(size)
+        for (images, labels), some in zip(self._load(self.train_set, order, seeds, size), rows, strict=False):
+            yield self.augment.mix(self.augment(images, some), labels, some, self.num_classes)
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""
@@ -184,10 +191,3 @@ class LoadedBatches:
         )
         for images, labels in loader:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy without making the host wait: from pinned memory where the device is a GPU."""
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

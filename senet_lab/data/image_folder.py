@@ -69,6 +69,13 @@ class ImageFolder(Split):
         kept = self.in_validation(np.array([label for _, label in train]))
         return list(compress(train, ~kept)), test, list(compress(train, kept))
 
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """See `DataSet`."""
+        raise UsageError(
+            "augment.mean and augment.std: dataset=image_folder does not decode its images to find them; "
+            "give three numbers each, or augment=imagenet"
+        )
+
     def fingerprint(self) -> str:
         """See `DataSet`; of the files' names, sizes and times (whole seconds), not of their content."""
         return _digest(self)
@@ -77,6 +84,7 @@ class ImageFolder(Split):
         """See `DataSet`."""
         from torchvision import transforms
 
+        augment.take_statistics(self)
         train, test, validation = self.parts()
         random_crop = transforms.RandomResizedCrop(self.image_size)
         centre_crop = transforms.Compose(
@@ -86,6 +94,7 @@ class ImageFolder(Split):
             DecodedImages(train, random_crop),
             DecodedImages(test, centre_crop),
             DecodedImages(validation, centre_crop),
+            num_classes=self.num_classes,
             image_size=self.image_size,
             augment=augment,
             batch_size=batch_size,

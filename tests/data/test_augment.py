@@ -7,7 +7,8 @@ from torchvision import transforms
 
 from senet_lab.build import build_augment
 from senet_lab.compose import compose_command
-from senet_lab.data.augment import Augment, rotation_maps
+from senet_lab.data.augment import Augment
+from senet_lab.data.moves import rotation_maps
 from senet_lab.errors import UsageError
 
 
@@ -142,5 +143,5 @@ def test_a_gpu_makes_the_same_pixels() -> None:
     sources = images(1000, 32)
     maps = augment.draw(1000, 32, torch.Generator().manual_seed(9))
     on_cpu = pixels(augment(sources, maps))
-    on_gpu = pixels(augment.cuda()(sources.cuda(), maps.cuda())).cpu()
+    on_gpu = pixels(augment.cuda()(sources.cuda(), maps)).cpu()
     assert torch.equal(on_cpu, on_gpu)

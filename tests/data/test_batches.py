@@ -15,7 +15,7 @@ def numbered(augment: Augment, batch_size: int = 8) -> ResidentBatches:
         labels = torch.arange(count)
         return (labels % 256).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 4, 4, 3).contiguous(), labels
 
-    return ResidentBatches(part(50), part(1200), part(600), augment, batch_size)
+    return ResidentBatches(part(50), part(1200), part(600), 1200, augment, batch_size)
 
 
 def test_an_epoch_has_each_image_once_and_keeps_the_last_batch() -> None:

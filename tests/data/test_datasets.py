@@ -8,6 +8,7 @@ import torch
 from senet_lab.data.augment import Augment
 from senet_lab.data.dataset import load
 from senet_lab.data.datasets import Digits
+from senet_lab.data.image_folder import ImageFolder
 from senet_lab.errors import UsageError
 
 
@@ -56,3 +57,26 @@ def test_a_size_that_cannot_be_is_refused(size: Any) -> None:
 def test_equal_data_sets_share_one_copy() -> None:
     first, second = (Digits().batches(Augment(), 128, torch.device("cpu")) for _ in range(2))
     assert first.x_train is second.x_train
+
+
+def test_a_mean_that_is_left_out_is_the_training_images_own() -> None:
+    dataset = Digits(validation=0.2)
+    images = load(dataset).x_train / 255
+    mean, std = dataset.statistics()
+    np.testing.assert_allclose(mean, images.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std, images.std(axis=(0, 1, 2)), rtol=1e-9)
+    for given in ({"mean": None}, {"std": None}, {"mean": None, "std": None}):
+        batches = dataset.batches(Augment(**given), 100, torch.device("cpu"))
+        normalised = torch.cat([images for images, _ in batches.train(torch.Generator())]).double()
+        if "mean" in given:
+            assert normalised.mean(dim=(0, 2, 3)).abs().max() < 1e-5
+        if "std" in given:
+            assert (normalised.std(dim=(0, 2, 3)) - 1).abs().max() < 1e-4
+    assert Augment().mean.tolist() == [0.5] * 3
+
+
+def test_an_image_folder_has_to_be_told_its_mean() -> None:
+    with pytest.raises(
+        UsageError, match=r"augment\.mean and augment\.std: dataset=image_folder does not decode"
+    ):
+        ImageFolder("anywhere").batches(Augment(mean=None), 100, torch.device("cpu"))
