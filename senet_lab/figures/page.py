@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from bokeh.embed import file_html
-from bokeh.models import Plot
+from bokeh.models import InlineStyleSheet, Plot
 from bokeh.resources import INLINE
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -34,6 +34,8 @@ TEMPLATES.filters["lines"] = lambda text: Markup.escape(plain(text, keep_lines=T
 
 LONG = 40
 """Characters beyond which a cell's text wraps."""
+SHORT = 25
+"""Rows of a table up to which it is not parted in print."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     is_folded: bool = False
     """Shown on request."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is kept on one sheet of paper."""
+        return len(self.rows) <= SHORT
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,7 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
     plots = [section.plot for section in sections if section.plot is not None]
     for place, plot in enumerate(plots):
         plot.name = f"plot {place}"  # by which the template finds its place
+        plot.toolbar.stylesheets = [InlineStyleSheet(css="@media print { :host { visibility: hidden; } }")]
     template = TEMPLATES.get_template("page.html.jinja")
     text: dict[str, Any] = {"lead": lead, "sections": sections, "live": None}
     if not plots:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
@@ -222,6 +223,10 @@ class Joblib:
         return drive(_Pools(sweep, workers), sweep, packs, workers, stop)
 
 
+LOKY_WARNING = "A worker stopped while some jobs were given to the "
+"""Of a worker that had grown and was replaced between two runs, as it should be: no news for a person."""
+
+
 class _Pools:
     """An `Engine` of pools of one worker each: a pool whose worker is killed takes all of its runs along."""
 
@@ -231,9 +236,13 @@ class _Pools:
         self.busy: dict[Future, ProcessPoolExecutor] = {}
 
     def __enter__(self) -> "_Pools":
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.filterwarnings("ignore", LOKY_WARNING)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._warnings.__exit__()
         for pool in [*self.idle, *self.busy.values()]:
             pool.shutdown(kill_workers=True)
 

@@ -1,6 +1,8 @@
 """The report and the live view in a real browser, at the width of a desk and of a phone."""
 
+import base64
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from browser import (
     tooltip,
     wait,
 )
-from records_on_disk import directory_of, run_config, write_plan, write_run
+from records_on_disk import STYLES, directory_of, run_config, write_plan, write_run
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from test_live import add_epoch, set_status
@@ -284,3 +286,22 @@ def test_live_view_sorts_its_table_and_fits_a_phone(chrome, view):
     assert states() == sorted(states(), reverse=True)
     assert complaints(chrome) == []
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_the_report_in_print_has_a_heading_with_each_figure_and_no_half_empty_pages(chrome, tmp_path):
+    sweep = tmp_path / EVIL
+    configs = [
+        run_config(activation=name, lr=lr, seed=seed)
+        for lr in (0.1, 0.01, 0.001, 0.0001)
+        for name in STYLES
+        for seed in range(2)
+    ]
+    write_plan(sweep, configs)
+    for config in configs:
+        write_run(sweep, config, [0.5, 0.6])
+    assert report(command(tmp_path, "report"), []) == 0
+    open_page(chrome, (sweep / "report.html").as_uri(), 1280, plots=4)
+    sheets = {"preferCSSPageSize": True, "generateTaggedPDF": False}
+    pdf = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", sheets)["data"])
+    # A figure with its heading and tables takes most of a sheet; the rest fits on two.
+    assert len(re.findall(rb"/Type /Page\b", pdf)) <= 4 + 2

@@ -1,17 +1,22 @@
 """The same sweep on every engine, with one of its workers killed in the middle."""
 
+import inspect
 import os
 import signal
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky import process_executor
 from support import tiny
 from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
 from senet_lab.records.run import RunDirectory
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.launchers import LOKY_WARNING, _Pools
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=2")
@@ -113,3 +118,14 @@ def test_a_launcher_that_cannot_be(
     assert main(["train", *tiny(tmp_path), *overrides.split()]) == 2
     assert message in capfd.readouterr().err
     assert statuses(tmp_path) == {}
+
+
+def test_a_worker_that_was_replaced_is_no_news(tmp_path: Path) -> None:
+    assert f'"{LOKY_WARNING}"' in inspect.getsource(process_executor), "loky says it in other words now"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with _Pools(SweepDirectory(tmp_path), 0):
+            warnings.warn(f"{LOKY_WARNING}executor.", UserWarning, stacklevel=1)
+            warnings.warn("Something else.", UserWarning, stacklevel=1)
+        warnings.warn(f"{LOKY_WARNING}executor.", UserWarning, stacklevel=1)
+    assert [str(one.message) for one in told] == ["Something else.", f"{LOKY_WARNING}executor."]
