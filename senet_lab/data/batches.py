@@ -12,6 +12,9 @@ from senet_lab.data.augment import Augment
 from senet_lab.data.moves import to_device
 from senet_lab.errors import UsageError
 
+AT_ONCE = {"cpu": 0, "cuda": 64 * 2**20}
+"""Bytes of augmented images made together: many batches by one launch on a GPU, one batch on a CPU."""
+
 TEST_BATCH = {"cpu": 500, "cuda": 1000}
 """Test images at a time. On a CPU, 1,000 are slower and take more memory than training does."""
 
@@ -36,6 +39,10 @@ class Batches(Protocol):
 
     def train(self, generator: torch.Generator) -> Iterator[Part]:
         """One epoch: each image once, in an order and with an augmentation drawn from a CPU generator."""
+        ...
+
+    def prepare(self, generator: torch.Generator) -> None:
+        """Draw ahead what `train` will draw from a generator in this state, while a GPU has other work."""
         ...
 
     def test(self) -> Iterator[Part]:
@@ -87,6 +94,12 @@ class ResidentBatches:
         self.augment = augment.to(self.x_train.device)
         self.batch_size = batch_size
         self.share = slice(None)
+        self._prepared: tuple[Tensor, tuple[Tensor, Tensor | None]] | None = None
+
+    def prepare(self, generator: torch.Generator) -> None:
+        """Draw an epoch that a later `train` gets with a generator in the same state."""
+        state = generator.get_state()
+        self._prepared = state, self.draw(generator)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """An epoch's order, int64 (N,) on the device, and what `Augment.draw` draws for it, on the CPU."""
@@ -101,12 +114,29 @@ class ResidentBatches:
 
     def train(self, generator: torch.Generator) -> Iterator[Part]:
         """See `Batches`; the last, smaller batch is kept."""
-        order, drawn = self.draw(generator)
-        for start in range(0, self.train_images, self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            mine = None if drawn is None else drawn[batch][self.share]
-            images, labels = self.train_batch(order[batch][self.share], mine)
-            yield self.augment.mix(images, labels, mine, self.num_classes)
+        order, drawn = self._drawn(generator)
+        size = self.batch_size // (self.share.step or 1)
+        at_once = self._at_once()
+        for start in range(0, self.train_images, at_once):
+            part = slice(start, start + at_once)
+            mine = None if drawn is None else drawn[part][self.share]
+            images, labels = self.train_batch(order[part][self.share], mine)
+            for first in range(0, len(labels), size):
+                batch = slice(first, first + size)
+                some = None if mine is None else mine[batch]
+                yield self.augment.mix(images[batch], labels[batch], some, self.num_classes)
+
+    def _drawn(self, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and torch.equal(prepared[0], generator.get_state()):
+            return prepared[1]
+        return self.draw(generator)
+
+    def _at_once(self) -> int:
+        """Images that are gathered and augmented together: whole batches, one at least."""
+        size = self.augment.output_size(self.x_train.shape[1])
+        fit = AT_ONCE[self.x_train.device.type] // (12 * size**2)  # float32, three channels
+        return max(1, fit // self.batch_size) * self.batch_size
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""
@@ -166,6 +196,9 @@ class LoadedBatches:
         rows = repeat(None) if drawn is None else drawn[self.share].split(size)
         for (images, labels), some in zip(self._load(self.train_set, order, seeds, size), rows, strict=False):
             yield self.augment.mix(self.augment(images, some), labels, some, self.num_classes)
+
+    def prepare(self, generator: torch.Generator) -> None:
+        """See `Batches`; to draw takes little beside decoding."""
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""

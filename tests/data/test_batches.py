@@ -3,8 +3,9 @@ import torch
 from torch import Tensor
 
 from senet_lab.data.augment import Augment
-from senet_lab.data.batches import ResidentBatches, check_batch_size
+from senet_lab.data.batches import AT_ONCE, ResidentBatches, check_batch_size
 from senet_lab.data.datasets import Digits
+from senet_lab.data.policies import TrivialAugment
 from senet_lab.errors import UsageError
 
 
@@ -91,3 +92,49 @@ def test_other_last_batches_are_kept(images: int, batch_size: int) -> None:
 def test_batches_refuse_a_last_batch_of_one_image() -> None:
     with pytest.raises(UsageError, match="one image"):
         numbered(Augment(), batch_size=7)
+
+
+STRONG = {
+    "flip": 0.5,
+    "rotate": 30,
+    "crop_padding": 2,
+    "policy": TrivialAugment(),
+    "erasing": 0.3,
+    "mixup": 0.5,
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"flip": 0.4, "rotate": 30}, {"size": 12, "flip": 0.5}, STRONG])
+@pytest.mark.parametrize("share", [slice(None), slice(1, None, 2)])
+def test_many_batches_made_together_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, options: dict, share: slice
+) -> None:
+    def epoch(at_once: int) -> list[tuple[Tensor, Tensor]]:
+        monkeypatch.setitem(AT_ONCE, "cpu", at_once)
+        digits = Digits().batches(Augment(**options), 100, torch.device("cpu"))
+        digits.share = share
+        return list(digits.train(torch.Generator().manual_seed(6)))
+
+    alone = epoch(0)
+    # Five batches, two and a half (so two), all of them.
+    for at_once in (5 * 100 * 12 * 12**2, 250 * 12 * 12**2, 10**9):
+        together = epoch(at_once)
+        assert len(together) == len(alone) == 15
+        for (images, labels), (ours, own_labels) in zip(alone, together, strict=True):
+            assert torch.equal(images, ours)
+            assert torch.equal(labels, own_labels)
+            assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_epoch_drawn_ahead_is_the_same_and_serves_its_own_generator_only() -> None:
+    digits = Digits().batches(Augment(flip=0.4, rotate=30), 100, torch.device("cpu"))
+
+    def epoch(seed: int) -> Tensor:
+        return torch.cat([images for images, _ in digits.train(torch.Generator().manual_seed(seed))])
+
+    third, fourth = epoch(3), epoch(4)
+    digits.prepare(torch.Generator().manual_seed(4))
+    assert torch.equal(epoch(4), fourth)
+    digits.prepare(torch.Generator().manual_seed(4))
+    assert torch.equal(epoch(3), third)
+    assert torch.equal(epoch(4), fourth)
