@@ -36,6 +36,15 @@ def number(value: Any) -> str:
     return f"{value:.1e}" if 0 < size < 0.00005 else f"{value:.4f}"
 
 
+def clock(seconds: float) -> str:
+    """A duration as h:mm:ss; `MISSING` for NaN."""
+    if math.isnan(seconds):
+        return MISSING
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
 def plain(text: str, *, keep_lines: bool = False) -> str:
     r"""One line of text that only shows: white space as spaces, what cannot be printed by its escape.
 

@@ -7,7 +7,7 @@ import pytest
 from bokeh.embed.util import contains_tex_string
 from omegaconf import OmegaConf
 
-from senet_lab.text import csv_table, label, literal, number, plain
+from senet_lab.text import clock, csv_table, label, literal, number, plain
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ from senet_lab.text import csv_table, label, literal, number, plain
 )
 def test_numbers(value: object, text: str) -> None:
     assert number(value) == text
+
+
+def test_durations() -> None:
+    assert [clock(seconds) for seconds in (0, 59.6, 3600 * 30 + 61, math.nan)] == [
+        *("0:00:00", "0:01:00", "30:01:01", "–"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from senet_lab.analysis.grouping import Figure, Run, group, read_run, with_runs
 from senet_lab.background import Background
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
-from senet_lab.figures.page import Section, render_section, table
+from senet_lab.figures.page import Section, render_section, table, time_cell
 from senet_lab.figures.sections import figure_section
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.survey import Survey, living_status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import clock
 
 POLL_SECONDS = 1.0
 """Between two looks at the records."""
@@ -33,12 +34,12 @@ MOST_TROUBLES = 20
 MOST_ROWS = 500
 """Of the table of runs, which viewers get anew with each change."""
 RUN_HEADINGS = {
+    "run": "run",
     "state": "state",
     "epochs": "epochs",
     "planned": "of",
     "error": "last error",
-    "left": "minutes left",
-    "run": "run",
+    "left": "time left",
     "message": "message",
 }
 VALUE_HEADINGS = {
@@ -204,7 +205,7 @@ class LiveSweep:
         done, epochs = survey.epochs()
         running = survey.counts()[State.RUNNING]
         left = survey.seconds_left(running) if running else None
-        ending = "" if left is None else f"; about {left / 60:.0f} minutes left at this pace"
+        ending = "" if left is None else f"; about {clock(left)} left at this pace"
         troubles = [_told(run, survey.statuses[run.directory]) for run in survey.with_state(*TROUBLE)]
         more = len(troubles) - MOST_TROUBLES
         alerts = [
@@ -226,9 +227,10 @@ class LiveSweep:
         status, metrics = self.survey.statuses[run.directory], self._records[run.directory].metrics
         done, epochs = status.epochs_done, run.config.epochs
         per_epoch = status.seconds / done if done else float("nan")
-        left = 0.0 if status.state in FINAL else per_epoch * (epochs - done) / 60
+        left = 0.0 if status.state in FINAL else per_epoch * (epochs - done)
         error = float("nan") if metrics.empty else 1 - float(metrics["test_top1"].iloc[-1])
-        return (str(status.state), done, epochs, error, left, run.directory, status.message)
+        name = run.directory.removeprefix("runs/")
+        return (name, str(status.state), done, epochs, error, time_cell(left), status.message)
 
 
 class Reader(Background):

@@ -12,7 +12,7 @@ from bokeh.resources import INLINE
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from senet_lab.text import MISSING, number, plain
+from senet_lab.text import MISSING, clock, number, plain
 
 
 def _shown(value: Any) -> Any:
@@ -34,6 +34,8 @@ TEMPLATES.filters["lines"] = lambda text: Markup.escape(plain(text, keep_lines=T
 
 LONG = 40
 """Characters beyond which a cell's text wraps."""
+LAST = 1e300
+"""Key of a missing number."""
 SHORT = 25
 """Rows of a table up to which it is not parted in print."""
 
@@ -109,13 +111,20 @@ def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str], is_fol
     return Table(caption, list(headings.values()), rows, is_folded)
 
 
+def time_cell(seconds: float) -> Cell:
+    """A duration, sorted by its seconds."""
+    return Cell(clock(seconds), seconds if seconds == seconds else LAST)
+
+
 def _cell(value: Any) -> Cell:
+    if isinstance(value, Cell):
+        return value
     if isinstance(value, Link):
         return Cell(value.text, value.text, value.href)
     if isinstance(value, str):
         return Cell(value, value)
     if pd.isna(value):
-        return Cell(MISSING, 1e300)  # sorted last
+        return Cell(MISSING, LAST)
     if isinstance(value, bool):
         text = "yes" if value else "no"
         return Cell(text, text)

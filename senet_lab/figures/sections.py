@@ -16,7 +16,7 @@ from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw, make_interactive
 from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
-from senet_lab.figures.page import Link, Listing, Section, Table, table
+from senet_lab.figures.page import Link, Listing, Section, Table, table, time_cell
 from senet_lab.records.plan import Plan
 from senet_lab.records.run import State
 from senet_lab.records.survey import readable_status
@@ -117,7 +117,7 @@ RUN_HEADINGS = {
     "epochs": "epochs",
     "planned": "of",
     "error": "last error",
-    "minutes": "minutes",
+    "time": "time",
 }
 ENVIRONMENT_HEADINGS = {"runs": "runs", "what": "what", "value": "value"}
 HOW_TO_READ = (
@@ -237,7 +237,7 @@ def _run_row(run: Run, sweep: SweepDirectory, line: str) -> dict[str, Any]:
         "epochs": len(run.metrics),
         "planned": run.config.epochs,
         "error": last,
-        "minutes": float(run.metrics["seconds"].sum()) / 60,
+        "time": time_cell(float(run.metrics["seconds"].sum())),
         "message": status.message,
     }
 

@@ -242,7 +242,7 @@ class _Pools:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._warnings.__exit__()
+        self._warnings.__exit__(None, None, None)
         for pool in [*self.idle, *self.busy.values()]:
             pool.shutdown(kill_workers=True)
 

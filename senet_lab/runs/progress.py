@@ -11,6 +11,7 @@ from rich.text import Text
 from senet_lab.background import Background
 from senet_lab.records.run import State
 from senet_lab.records.survey import Survey
+from senet_lab.text import clock
 
 REFRESH_SECONDS = 0.5
 REFRESH_SHARE = 0.05
@@ -47,8 +48,8 @@ class SweepProgress(Background):
         left = self.survey.seconds_left(self.workers)
         parts = [f"runs {counts[State.FINISHED]}/{len(self.survey.runs)}"]
         parts += [f"{counts[state]} {state}" for state in SHOWN if counts[state]]
-        parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{_clock(seconds)} gone"]
-        parts.append("time left unknown" if left is None else f"about {_clock(left)} left")
+        parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{clock(seconds)} gone"]
+        parts.append("time left unknown" if left is None else f"about {clock(left)} left")
         return " · ".join(parts)
 
     def work(self) -> None:
@@ -80,9 +81,3 @@ class SweepProgress(Background):
         table.add_row(ProgressBar(total=epochs, completed=done))
         table.add_row(Text(self.line()))
         return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

@@ -269,11 +269,11 @@ def test_live_view_sorts_its_table_and_fits_a_phone(chrome, view):
     wait(lambda: "planned" in text(chrome))
     wait(lambda: fits(chrome, 390))
 
-    heading = chrome.find_element(By.CSS_SELECTOR, "#runs th button")
+    heading = chrome.find_element(By.CSS_SELECTOR, "#runs th:nth-child(2) button")
 
     def states():
         return chrome.execute_script(
-            "return [...document.querySelectorAll('#runs tbody tr')].map((row) => row.cells[0].innerText)"
+            "return [...document.querySelectorAll('#runs tbody tr')].map((row) => row.cells[1].innerText)"
         )
 
     before = states()
