@@ -14,4 +14,4 @@ lock() {
         --constraint "$constraints" "$@" pyproject.toml
 }
 lock --output-file requirements.lock
-lock --extra dev,timm,ray,slurm,tensorboard,mlflow,wandb --output-file requirements-dev.lock
+lock --extra dev,timm,ray,slurm,tensorboard,mlflow,wandb,huggingface --output-file requirements-dev.lock

@@ -12,5 +12,6 @@ fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+.venv/bin/lint-imports --no-cache
 # One thread a process: two workers on two cores, and torch does not fight over them.
 OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist worksteal "$@"

@@ -13,12 +13,13 @@ a sweep has left. Importing this package imports neither torch nor bokeh.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from senet_lab.version import __version__
+
 if TYPE_CHECKING:
     from senet_lab.api import Sweep, compose, open_sweep, train
     from senet_lab.errors import UsageError
 
-__version__ = "0.1.0"
-__all__ = ["Sweep", "UsageError", "compose", "open_sweep", "train"]
+__all__ = ["Sweep", "UsageError", "__version__", "compose", "open_sweep", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +32,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

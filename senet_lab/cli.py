@@ -12,12 +12,12 @@ from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 
-import senet_lab
 from senet_lab.compose import Command, compose_command, config_folder, register_resolvers
 from senet_lab.config import SCHEMAS, register_schemas
 from senet_lab.errors import UsageError
 from senet_lab.runs.signals import raise_on_sigterm
 from senet_lab.text import plain
+from senet_lab.version import __version__
 
 HYDRA_FLAGS = (
     "-h", "--help", "--hydra-help", "-c", "--cfg", "-p", "--package", "--resolve",
@@ -53,7 +53,7 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["-sc"], ["--shell-completion"]):
         return _complete(arguments)
     if arguments[:1] == ["--version"]:
-        print(f"senet-lab {senet_lab.__version__}")
+        print(f"senet-lab {__version__}")
         return 0
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())

@@ -32,6 +32,9 @@ RUN_KEYS = [field.name for field in fields(RunConfig)]
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
 """Sweep axes that the run directory names in any case."""
 
+PLANNING_VERBS = ("train", "summary")
+"""Verbs that compose runs; the others read a plan and select from it."""
+
 EMPTY = "senet_lab_empty"
 """An option without content, for groups that are filled in afterwards."""
 
@@ -59,6 +62,8 @@ class Command:
     compose_points: Callable[[], list[Point]]
     config_dir: Path | None
     """The person's own folder of YAML, beside `conf/`."""
+    selection: Mapping[str, Sequence[str]]
+    """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
 
     @cached_property
     def points(self) -> list[Point]:
@@ -97,7 +102,7 @@ def compose_command(
         base = _compose_first(verb, search, asked, folders)
     is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
     swept = next((axis for axis in asked.values() if axis.is_swept), None)
-    if swept and not is_sweep:
+    if swept and not is_sweep and verb in PLANNING_VERBS:
         raise UsageError(f"{swept.line} asks for several values: add -m to sweep over them")
     planned = _axes_in(base, folders) if is_sweep else {}
     axes = planned | asked
@@ -108,7 +113,12 @@ def compose_command(
     OmegaConf.set_struct(node, False)
     del node["hydra"]
     points = partial(_points, verb, axes, named, folders)
-    return Command(_checked(node), _plain(base.hydra.launcher), node, is_sweep, points, config_dir)
+    chosen = {
+        key: [str(value) for value in axis.values]
+        for key, axis in asked.items()
+        if key.split(".")[0] in RUN_KEYS
+    }
+    return Command(_checked(node), _plain(base.hydra.launcher), node, is_sweep, points, config_dir, chosen)
 
 
 def _compose_first(

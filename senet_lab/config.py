@@ -336,6 +336,19 @@ class StatusConfig(TrainConfig):
 
 
 @dataclass
+class RetryConfig(TrainConfig):
+    """`senet-lab retry`."""
+
+
+@dataclass
+class RemoveConfig(TrainConfig):
+    """`senet-lab remove`."""
+
+    confirm: bool = False
+    """Remove what is listed; without it, list only."""
+
+
+@dataclass
 class SummaryConfig(TrainConfig):
     """`senet-lab summary`."""
 
@@ -405,6 +418,8 @@ def check_name(key: str, name: str) -> None:
 
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "retry": RetryConfig,
+    "remove": RemoveConfig,
     "plot": PlotConfig,
     "compare": CompareConfig,
     "report": ReportConfig,

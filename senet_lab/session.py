@@ -1,7 +1,7 @@
 """One command's work on a sweep: its runs in the plan, executed where not done, mirrored to a tracker."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from senet_lab.records.run import FINAL, State
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.launchers import Launcher, build_launcher
-from senet_lab.runs.planning import Request, request_runs
+from senet_lab.runs.planning import Request
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.trackers.mirror import mirror
@@ -31,12 +31,12 @@ class Session:
     """The signal that ended it early."""
 
 
-def train_runs(command: Command, arguments: Sequence[str], console: Console) -> Session:
-    """Bring the runs that `command` asks for to their end; those that are finished already stay as they are.
+def train_runs(command: Command, find: Callable[[], Request], console: Console) -> Session:
+    """Bring the runs that a command asks for to their end; those that are finished stay as they are.
 
     Args:
-        command: composed with its points.
-        arguments: what the person typed, by which a frozen plan knows the command again.
+        command: says how to execute them.
+        find: finds them in the plan, and adds those that it lacks.
         console: takes notes and progress.
 
     Raises:
@@ -47,7 +47,7 @@ def train_runs(command: Command, arguments: Sequence[str], console: Console) -> 
             launcher = build_launcher(command.launcher)
             sweep = sweep_directory(command.config.outputs, command.config.name)
             tracker = build_tracker(command.config.tracker, sweep)
-            request = request_runs(command, arguments)
+            request = find()
             survey = Survey(sweep, request.runs).refresh()
         if not stop():
             for note in request.notes:

@@ -47,7 +47,9 @@ def tiny(folder: Path) -> list[str]:
 def rows_without_seconds(metrics: Path) -> list[Sequence[str]]:
     """The rows of a `metrics.csv` as text, without the one column that differs from run to run."""
     with metrics.open(newline="") as file:
-        return [row[:-1] for row in csv.reader(file)]
+        rows = list(csv.reader(file))
+    place = rows[0].index("seconds")
+    return [row[:place] + row[place + 1 :] for row in rows]
 
 
 def distances_of_tact(act: TAct, x: Tensor, grad: Tensor, once: float) -> list[float]:

@@ -10,6 +10,7 @@ from support import rows_without_seconds, tiny
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.records.rows import Metrics, columns
 
 BAD_INPUT = {
     "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
@@ -99,7 +100,7 @@ def test_a_run_leaves_its_record_and_is_not_run_again(
     run = tmp_path / "outputs/default/runs/resnet18/tact/lr=0.01/seed=3"
     files = {file.name for file in run.iterdir() if not file.name.startswith(".")}
     assert files == {"config.yaml", "environment.json", "status.json", "metrics.csv", "activations.csv"}
-    header = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
+    header = ",".join(columns(Metrics))
     lines = (run / "metrics.csv").read_text().splitlines()
     assert lines[0] == header
     assert [line.split(",")[:2] for line in lines[1:]] == [["0", "0.01"], ["1", "0.01"]]

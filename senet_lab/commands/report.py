@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import senet_lab
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, published_baselines, rankings
 from senet_lab.analysis.curves import finals
 from senet_lab.analysis.grouping import Figure, group, read_runs
@@ -18,6 +17,7 @@ from senet_lab.files import write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
+from senet_lab.version import __version__
 
 if TYPE_CHECKING:
     from senet_lab.figures.page import Section
@@ -50,7 +50,7 @@ def report(command: Command, arguments: Sequence[str]) -> int:
         sections.environment_section(sweep, runs),
     ]
     now = datetime.now(UTC).isoformat(" ", "minutes")
-    lead = [*states.notes, f"Written {now} by senet-lab {senet_lab.__version__}."]
+    lead = [*states.notes, f"Written {now} by senet-lab {__version__}."]
     make_writable(sweep.path)
     page = sweep.report_file
     write_atomic(page, render(f"{config.name}: report", lead, [part for part in parts if part is not None]))

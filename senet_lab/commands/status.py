@@ -11,8 +11,7 @@ from rich.text import Text
 
 from senet_lab.compose import Command
 from senet_lab.config import Format
-from senet_lab.errors import UsageError
-from senet_lab.records.plan import PlannedRun, read_plan
+from senet_lab.records.plan import PlannedRun, require_plan
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
@@ -27,12 +26,7 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         UsageError: no plan, so nothing to tell of.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
-    plan = read_plan(sweep)
-    if plan is None:
-        raise UsageError(
-            f"{sweep.plan_file} does not exist: senet-lab train writes it, name= chooses the sweep"
-        )
-    survey = Survey(sweep, plan.runs).refresh()
+    survey = Survey(sweep, require_plan(sweep).runs).refresh()
     if command.config.format is Format.json:
         print(json.dumps(_as_json(survey), indent=2))
         return 0

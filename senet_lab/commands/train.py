@@ -8,6 +8,7 @@ from rich.console import Console
 from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.records.run import State
+from senet_lab.runs.planning import request_runs
 from senet_lab.session import Session, train_runs
 
 
@@ -20,15 +21,20 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     Raises:
         UsageError: before any run starts.
     """
-    session = train_runs(command, arguments, Console())
+    session = train_runs(command, lambda: request_runs(command, arguments), Console())
+    return tell_end(session, ["train", *arguments])
+
+
+def tell_end(session: Session, words: Sequence[str]) -> int:
+    """Say how a session ended, and which command goes on; its exit code."""
     if session.signal_number is not None:
-        print(f"interrupted; go on with: {_command_line(arguments)}")
+        print(f"interrupted; go on with: {_command_line(words)}")
         return 128 + session.signal_number
-    _print_outcome(session, arguments)
+    _print_outcome(session, words)
     return 0 if not session.survey.without_state(State.FINISHED) else 1
 
 
-def _print_outcome(session: Session, arguments: Sequence[str]) -> None:
+def _print_outcome(session: Session, words: Sequence[str]) -> None:
     """Say where the records lie, and what did not finish, where its traceback is and how to retry."""
     survey, sweep = session.survey, session.survey.sweep
     unfinished = survey.without_state(State.FINISHED)
@@ -49,8 +55,8 @@ def _print_outcome(session: Session, arguments: Sequence[str]) -> None:
         watch = [f"name={sweep.name}", f"outputs={sweep.path.parent}", "watch=true"]
         print(f"held runs go on where they are, which tells: {shlex.join(['senet-lab', 'status', *watch])}")
     if len(held) + len(survey.with_state(State.DIVERGED)) < len(unfinished):
-        print(f"run those again that did not reach an end: {_command_line(arguments)}")
+        print(f"run those again that did not reach an end: {_command_line(words)}")
 
 
-def _command_line(arguments: Sequence[str]) -> str:
-    return shlex.join(["senet-lab", "train", *arguments])
+def _command_line(words: Sequence[str]) -> str:
+    return shlex.join(["senet-lab", *words])

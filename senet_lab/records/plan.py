@@ -5,18 +5,17 @@ Later edits of YAML do not reach a sweep under way: what runs is what the plan s
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-import senet_lab
 from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import read_json, remove_temporaries, typed, write_atomic
 from senet_lab.records.migrations import PLAN_FORMAT, current_plan
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.version import PACKAGE
 
 NOT_RESULTS = ("checkpoint",)
 """Fields of a run's config that its numbers do not depend on."""
@@ -62,6 +61,11 @@ class Plan:
     commands: dict[str, str] = field(default_factory=dict)
     """Digest of the YAML from which each command line was planned."""
 
+    def without(self, runs: Collection[PlannedRun]) -> "Plan":
+        """The plan with other runs only."""
+        gone = {run.directory for run in runs}
+        return replace(self, runs=[run for run in self.runs if run.directory not in gone])
+
     def write(self) -> None:
         """Freeze the plan."""
         remove_temporaries(self.sweep.path)
@@ -106,6 +110,20 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
     return Plan(sweep, plan.source, plan.runs, plan.commands)
 
 
+def require_plan(sweep: SweepDirectory) -> Plan:
+    """The frozen plan.
+
+    Raises:
+        UsageError: see `read_plan`; where there is none.
+    """
+    plan = read_plan(sweep)
+    if plan is None:
+        raise UsageError(
+            f"{sweep.plan_file} does not exist: senet-lab train writes it, name= chooses the sweep"
+        )
+    return plan
+
+
 def config_hash(plain: Mapping[str, Any]) -> str:
     """SHA-256 of what a run's numbers depend on, from its plain config."""
     kept = {key: value for key, value in plain.items() if key not in NOT_RESULTS}
@@ -115,7 +133,7 @@ def config_hash(plain: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1)
 def source_hash() -> str:
     """SHA-256 of this package's code when it was first asked for, for telling whether it was edited."""
-    package = Path(senet_lab.__file__).parent
+    package = PACKAGE
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())

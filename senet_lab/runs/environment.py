@@ -5,21 +5,20 @@ import shutil
 import socket
 import subprocess
 from functools import lru_cache
-from pathlib import Path
 
 import numpy
 import torch
 
-import senet_lab
 from senet_lab.records.plan import source_hash
 from senet_lab.records.run import Environment, Git
 from senet_lab.training.engine import Engine
+from senet_lab.version import PACKAGE, __version__
 
 
 def environment(engine: Engine, threads: int) -> Environment:
     """Record of what this process runs on, for `environment.json`."""
     return Environment(
-        senet_lab=senet_lab.__version__,
+        senet_lab=__version__,
         git=git_state(),
         python=platform.python_version(),
         torch=str(torch.__version__),
@@ -44,7 +43,7 @@ def device_name(device: torch.device) -> str:
 @lru_cache(maxsize=1)
 def git_state() -> Git | None:
     """Commit of the checkout that this package runs from; None outside one."""
-    folder = Path(senet_lab.__file__).parent
+    folder = PACKAGE
     if shutil.which("git") is None:
         return None
     ours = subprocess.run(

@@ -23,9 +23,12 @@ from senet_lab.records.plan import (
     config_hash,
     difference,
     read_plan,
+    require_plan,
     source_hash,
 )
 from senet_lab.records.run import State
+from senet_lab.records.selection import select
+from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "hydra")
@@ -70,6 +73,27 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
         if plan is None:
             return _plan_first(sweep, command, line)
         return _join(plan, command, line)
+
+
+def request_retry(command: Command) -> Request:
+    """The failed and diverged runs of a plan, of those that the command selects; a diverged one starts again.
+
+    Raises:
+        UsageError: no plan, or no such run.
+    """
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    plan = require_plan(sweep)
+    survey = Survey(sweep, select(plan.runs, command.selection)).refresh()
+    runs = survey.with_state(State.FAILED, State.DIVERGED)
+    if not runs:
+        raise UsageError(f"{sweep.path}: no run has failed or diverged, so there is nothing to retry")
+    for run in survey.with_state(State.DIVERGED):
+        record = sweep.run(run.directory)
+        with record.lock():
+            record.write_status(replace(record.status(), state=State.INTERRUPTED, epochs_done=0, seconds=0.0))
+            record.set_aside_rows()
+            record.checkpoint_file.unlink(missing_ok=True)
+    return Request(plan, runs, [])
 
 
 def _plan_first(sweep: SweepDirectory, command: Command, line: str) -> Request:

@@ -1,0 +1,43 @@
+"""`senet-lab remove`: take runs, chosen by their axes, out of a sweep; without `confirm=true`, list them."""
+
+import shutil
+from collections.abc import Sequence
+
+from senet_lab.compose import Command
+from senet_lab.config import RemoveConfig
+from senet_lab.errors import UsageError
+from senet_lab.records.plan import require_plan
+from senet_lab.records.selection import select
+from senet_lab.records.sweep import sweep_directory
+
+
+def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+    """List the runs that the command line selects; with `confirm=true`, remove them with their records.
+
+    Raises:
+        UsageError: nothing selected, no such runs, or one that a living process executes; nothing is
+        removed then.
+    """
+    config: RemoveConfig = command.config
+    sweep = sweep_directory(config.outputs, config.name)
+    if not command.selection:
+        raise UsageError("remove: say which runs, as in activation=mish lr=0.1")
+    plan = require_plan(sweep)
+    with sweep.plan_lock():
+        chosen = select(plan.runs, command.selection)
+        held = [run.directory for run in chosen if sweep.run(run.directory).is_held()]
+        if held:
+            raise UsageError(f"{sweep.path / held[0]} is being executed: nothing was removed")
+        for run in chosen:
+            print(sweep.path / run.directory)
+        if not config.confirm:
+            count = f"{len(chosen)} of {len(plan.runs)} runs"
+            print(f"{count} would be removed with their records: confirm=true does it")
+            return 0
+        plan.without(chosen).write()
+        for run in chosen:
+            record = sweep.run(run.directory).path
+            if record.exists():
+                shutil.rmtree(record)
+    print(f"{len(chosen)} of {len(plan.runs)} runs removed")
+    return 0

@@ -1,0 +1,23 @@
+"""`senet-lab retry`: run those of a sweep again that failed or diverged, and no others."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from senet_lab.commands.train import tell_end
+from senet_lab.compose import Command
+from senet_lab.runs.planning import request_retry
+from senet_lab.session import train_runs
+
+
+def retry(command: Command, arguments: Sequence[str]) -> int:
+    """Bring failed and diverged runs of a plan to an end; a diverged one starts again.
+
+    Returns:
+        See `train`.
+
+    Raises:
+        UsageError: no plan, or no such run.
+    """
+    session = train_runs(command, lambda: request_retry(command), Console())
+    return tell_end(session, ["retry", *arguments])

@@ -1,0 +1,58 @@
+"""Runs chosen by the values of their configs: `activation=relu,mish lr=0.001`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import yaml
+
+from senet_lab.config import RunConfig, as_plain
+from senet_lab.errors import UsageError
+
+Selection = Mapping[str, Sequence[str]]
+"""By dotted key, the chosen values, as a person writes them; a group's value is its option's name."""
+
+
+class Configured(Protocol):
+    """A run, planned or recorded."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Its values."""
+
+
+R = TypeVar("R", bound=Configured)
+
+
+def select(runs: Sequence[R], selection: Selection) -> list[R]:
+    """The runs that have one of the chosen values at each key, in their order.
+
+    Raises:
+        UsageError: a key that no run has, or no run left; with the values that there are.
+    """
+    chosen = list(runs)
+    for key, values in selection.items():
+        known = [(run, _value(run.config, key)) for run in chosen]
+        chosen = [run for run, value in known if any(_equal(value, text) for text in values)]
+        if not chosen:
+            there = ", ".join(dict.fromkeys(str(value) for _, value in known if value is not None))
+            hint = f"there is {there}" if there else f"none has {key}"
+            raise UsageError(f"{key}={','.join(values)}: no such run here; {hint}")
+    return chosen
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    """The value at a dotted key; of a group, the name of its option; None where there is none."""
+    value: Any = as_plain(config)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value.get("name") if isinstance(value, dict) else value
+
+
+def _equal(value: Any, text: str) -> bool:
+    """Whether a person who writes `text` means `value`: 1e-3 is 0.001."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value) == text or value == yaml.safe_load(text)
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
