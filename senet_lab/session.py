@@ -24,9 +24,8 @@ from senet_lab.trackers.tracker import build_tracker
 class Session:
     """How the work of a command ended."""
 
-    request: Request
     survey: Survey
-    """The runs asked for, as they stand now."""
+    """The runs asked for, as they stand now; none where a signal came before they were found."""
     signal_number: int | None
     """The signal that ended it early."""
 
@@ -42,10 +41,11 @@ def train_runs(command: Command, find: Callable[[], Request], console: Console) 
     Raises:
         UsageError: before any run starts.
     """
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    survey = Survey(sweep, [])
     with stop_on_signal() as stop:
         with stop.at_once():
             launcher = build_launcher(command.launcher)
-            sweep = sweep_directory(command.config.outputs, command.config.name)
             tracker = build_tracker(command.config.tracker, sweep)
             request = find()
             survey = Survey(sweep, request.runs).refresh()
@@ -54,7 +54,7 @@ def train_runs(command: Command, find: Callable[[], Request], console: Console) 
                 print(note)
             with mirror(tracker, survey, command):
                 _execute(launcher, request, survey, stop, command.config, console)
-    return Session(request, survey.refresh(), stop.signal_number)
+    return Session(survey.refresh(), stop.signal_number)
 
 
 def _execute(

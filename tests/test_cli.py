@@ -107,9 +107,9 @@ def test_a_run_leaves_its_record_and_is_not_run_again(
     status = json.loads((run / "status.json").read_text())
     assert (status["state"], status["epochs_done"], status["epochs"]) == ("finished", 2, 2)
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert (config.lr, config.seed, config.activation["name"]) == (0.01, 3, "tact")
+    assert (config["lr"], config["seed"], config["activation"]["name"]) == (0.01, 3, "tact")
     sites = (run / "activations.csv").read_text().splitlines()
-    assert sites[0] == "epoch,site,alpha,beta"
+    assert sites[0] == "epoch,site,coefficient,value"
 
     before = (run / "metrics.csv").stat()
     capfd.readouterr()
@@ -187,7 +187,7 @@ def test_hydras_own_answers_work(tmp_path: Path) -> None:
     assert yaml.safe_load(job.stdout)["lr"] == 0.5
     help_text = _senet_lab(["train", "--help"], tmp_path).stdout
     assert "model/published: densenet121, mobilenetv2, senet18" in help_text
-    assert "activation: mish, mtact, relu, swish, tact" in help_text
+    assert "activation: acon_c, apl, celu, elu, gelu" in help_text
 
 
 @pytest.mark.parametrize(
