@@ -112,7 +112,7 @@ def build_optimizer(node: Node, network: nn.Module, lr: float, **flags: bool) ->
         lr: see there.
         flags: ways of computing, for a constructor that takes them.
     """
-    own = {key: value for key, value in node.items() if key not in ("decay", "coefficient_lr_factor")}
+    own = {key: value for key, value in node.items() if key not in ("no_decay", "coefficient_lr_factor")}
     takes = inspect.signature(_target("optimizer", own)).parameters
     decay = takes.get("weight_decay")
     groups = parameter_groups(

@@ -21,8 +21,8 @@ def parameter_groups(
     coefficients: Iterable[Tensor],
     lr: float,
     weight_decay: float,
-    decay: Collection[str] = ("weights",),
-    coefficient_lr_factor: float = 1.0,
+    no_decay: Collection[str] = (),
+    coefficient_lr_factor: float | None = None,
 ) -> list[dict[str, Any]]:
     """Group a network's parameters by what an optimizer shall do with them; `weights` come first.
 
@@ -32,24 +32,24 @@ def parameter_groups(
         network: of which every parameter comes into a group.
         coefficients: those of the activation under test.
         lr: learning rate of the run.
-        weight_decay: of the kinds in `decay`; 0 for all others.
-        decay: kinds of parameters that decay.
-        coefficient_lr_factor: learning rate of activation coefficients, in units of `lr`.
+        weight_decay: of all kinds but coefficients and those in `no_decay`.
+        no_decay: kinds of parameters that do not decay.
+        coefficient_lr_factor: learning rate of activation coefficients, in units of `lr`; None for 1.
 
     Raises:
         UsageError: an unknown kind, a factor that is negative or not finite.
     """
-    if isinstance(decay, str) or not set(decay) <= set(KINDS):
-        raise UsageError(f"optimizer.decay={decay}: must be a list of {', '.join(KINDS)}")
-    if not 0 <= coefficient_lr_factor < math.inf:
+    if isinstance(no_decay, str) or not set(no_decay) <= set(KINDS):
+        raise UsageError(f"optimizer.no_decay={no_decay}: must be a list of {', '.join(KINDS)}")
+    if coefficient_lr_factor is not None and not 0 <= coefficient_lr_factor < math.inf:
         raise UsageError(
-            f"optimizer.coefficient_lr_factor={coefficient_lr_factor}: must be a number, 0 or more"
+            f"optimizer.coefficient_lr_factor={coefficient_lr_factor}: must be a number, 0 or more, or null"
         )
     treatments: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
-    if coefficient_lr_factor != 1:
+    if coefficient_lr_factor not in (None, 1):
         treatments["coefficients"]["lr"] = lr * coefficient_lr_factor
     if weight_decay:
-        for kind in set(KINDS) - set(decay):
+        for kind in {*no_decay, "coefficients"}:
             treatments[kind]["weight_decay"] = 0.0
     kinds = parameter_kinds(network, coefficients)
     groups: list[dict[str, Any]] = []

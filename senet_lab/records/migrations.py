@@ -13,9 +13,9 @@ ENVIRONMENT_FORMAT = 2
 
 
 def current_plan(content: Any) -> Any:
-    """The content of `plan.json`; in format 1 `plain` was called `config`, and all parameters decayed."""
+    """The content of `plan.json`; in format 1 a run's `plain` was called `config`."""
     if isinstance(content, dict) and content.get("format") == 1 and isinstance(content.get("runs"), list):
-        runs = [_with_decay(_renamed(run, "config", "plain")) for run in content["runs"]]
+        runs = [_renamed(run, "config", "plain") for run in content["runs"]]
         return {**content, "format": PLAN_FORMAT, "runs": runs}
     return content
 
@@ -24,15 +24,6 @@ def _renamed(fields: Any, old: str, new: str) -> Any:
     if not isinstance(fields, dict):
         return fields
     return {(new if key == old else key): value for key, value in fields.items()}
-
-
-def _with_decay(run: Any) -> Any:
-    """A planned run whose optimizer says which parameters decay."""
-    match run:
-        case {"plain": {"optimizer": {"weight_decay": weight_decay} as optimizer} as plain} if weight_decay:
-            decay = ["weights", "norms", "biases", "coefficients"]
-            return {**run, "plain": {**plain, "optimizer": {**optimizer, "decay": decay}}}
-    return run
 
 
 def current_environment(content: Any) -> Any:

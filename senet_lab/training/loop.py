@@ -17,6 +17,7 @@ from senet_lab.build import (
     spans_training,
 )
 from senet_lab.config import RunConfig
+from senet_lab.errors import UsageError
 from senet_lab.networks.activations import coefficient_rows
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
@@ -150,7 +151,12 @@ class Training:
         self.images_done = self.epochs_done * self.images_per_epoch
 
     def _load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Load all but how the step is computed, which follows from this process's device."""
+        """Restore the optimizer's state; keep this device's flags."""
+        if len(state["param_groups"]) != len(self.optimizer.param_groups):
+            raise UsageError(
+                "the checkpoint is of a version in which activation coefficients decayed: delete it, "
+                "and the run starts again"
+            )
         groups = [
             {**saved, **{key: own[key] for key in ("fused", "foreach", "capturable") if key in own}}
             for saved, own in zip(state["param_groups"], self.optimizer.param_groups, strict=True)
