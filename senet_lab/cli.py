@@ -1,6 +1,6 @@
-"""The command line: `senet-lab <verb>`, and after the verb plain Hydra syntax.
+"""The command line: `senet-lab <verb>`, and after the verb overrides in Hydra's syntax.
 
-Exit codes: 0 all well, 1 some runs failed, 2 bad usage, 130 or 143 interrupted.
+Exit codes: 0 all well, 1 some runs failed, 2 bad usage, 130 or 143 interrupted, 141 nobody reads the output.
 """
 
 import argparse
@@ -8,24 +8,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from senet_lab.compose import Command, compose_command, config_folder, register_resolvers
-from senet_lab.config import SCHEMAS, register_schemas
+from senet_lab.config import SCHEMAS
 from senet_lab.errors import UsageError
 from senet_lab.runs.signals import raise_on_sigterm
 from senet_lab.text import plain
 from senet_lab.version import __version__
 
-HYDRA_FLAGS = (
-    "-h", "--help", "--hydra-help", "-c", "--cfg", "-p", "--package", "--resolve",
-    "-i", "--info", "-sc", "--shell-completion",
-)  # fmt: skip
-"""Flags that Hydra answers itself, without a run."""
+if TYPE_CHECKING:
+    from senet_lab.compose import Command
 
-Verb = Callable[[Command, Sequence[str]], int]
+Verb = Callable[["Command", Sequence[str]], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,14 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
     try:
         with raise_on_sigterm():
-            return _run(arguments)
+            code = _run(arguments)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         print(f"senet-lab: {plain(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong, and nobody listens.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing fails at exit any more
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as interrupt:
         print("senet-lab: interrupted", file=sys.stderr)
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
@@ -56,16 +55,22 @@ def _run(arguments: list[str]) -> int:
         print(f"senet-lab {__version__}")
         return 0
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
+        from senet_lab.usage import usage
+
+        print(usage())
         return 0 if arguments else 2
     verb, rest = arguments[0], arguments[1:]
     if verb not in SCHEMAS:
-        raise UsageError(
-            f"unknown verb {verb!r}: one of {', '.join(SCHEMAS)}; senet-lab --help explains them"
-        )
-    if any(flag.split("=")[0] in HYDRA_FLAGS for flag in rest):
-        return _ask_hydra(verb, rest)
+        near = get_close_matches(verb, SCHEMAS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        known = ", ".join(SCHEMAS)
+        raise UsageError(f"unknown verb {verb!r}: {hint}one of {known}; senet-lab --help explains them")
     options = _parse(rest)
+    if options.help or options.cfg:
+        print(_answer(verb, options))
+        return 0
+    from senet_lab.compose import compose_command  # imports Hydra, for which help need not wait
+
     command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
     return run(command, rest)
@@ -76,24 +81,44 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-cd", "--config-dir", type=Path)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    parser.add_argument("-p", "--package")
+    parser.add_argument("--resolve", action="store_true")
     try:
         options, unknown = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
     if unknown:
-        raise UsageError(f"unknown option {unknown[0]}: after the verb come key=value, -m and --config-dir")
+        raise UsageError(
+            f"unknown option {unknown[0]}: after the verb come key=value, -m, --config-dir, --help and --cfg"
+        )
+    if options.multirun and options.cfg:
+        raise UsageError("--cfg shows the config of one run: leave out -m, and give each key one value")
     return options
 
 
-def _ask_hydra(verb: str, arguments: Sequence[str]) -> int:
-    """Help, `--cfg job`, `--info`: Hydra's own answers over this verb's config."""
-    import hydra
+def _answer(verb: str, options: argparse.Namespace) -> str:
+    """The text of `--help`, or of `--cfg`."""
+    from omegaconf import OmegaConf, open_dict
 
-    register_schemas()
-    register_resolvers()
-    sys.argv = [f"senet-lab {verb}", *arguments]
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(lambda _: None)()
-    return 0
+    from senet_lab.compose import compose_node, folders_of
+    from senet_lab.usage import verb_usage
+
+    everything = options.help and "all" in options.overrides
+    overrides = [word for word in options.overrides if not (everything and word == "all")]
+    node = compose_node(verb, overrides, options.config_dir)
+    if options.help:
+        return verb_usage(verb, node, folders_of(options.config_dir), everything)
+    if options.cfg == "job":
+        with open_dict(node):
+            del node["hydra"]
+    shown = node.hydra if options.cfg == "hydra" else node
+    if options.package:
+        shown = OmegaConf.select(shown, options.package)
+        if not OmegaConf.is_config(shown):
+            raise UsageError(f"--package {options.package}: the config has no such node")
+    return OmegaConf.to_yaml(shown, resolve=options.resolve).rstrip()
 
 
 def _complete(arguments: Sequence[str]) -> int:
@@ -102,18 +127,17 @@ def _complete(arguments: Sequence[str]) -> int:
     if len(words) == 2:
         print(" ".join(verb for verb in SCHEMAS if verb.startswith(words[1])))
         return 0
-    verb = words[1] if len(words) > 2 else "train"
+    verb = words[1] if words[1:2] and words[1] in SCHEMAS else "train"
     os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-    return _ask_hydra(verb if verb in SCHEMAS else "train", arguments)
+    import hydra
 
+    from senet_lab.compose import config_folder, register_resolvers, register_schemas
 
-def _usage() -> str:
-    lines = ["usage: senet-lab VERB [key=value ...] [-m] [--config-dir DIR]", ""]
-    for verb in SCHEMAS:
-        text = import_module(f"senet_lab.commands.{verb}").__doc__ or ""
-        lines.append(f"  {verb:8} {text.splitlines()[0].partition(': ')[2]}")
-    lines += ["", "senet-lab VERB --help lists what a verb takes; senet-lab -sc install=bash completes it."]
-    return "\n".join(lines)
+    register_schemas()
+    register_resolvers()
+    sys.argv = [f"senet-lab {verb}", *arguments]
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(lambda _: None)()
+    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.config import RunConfig, TrainConfig, check_name, register_schemas, run_config
+from senet_lab.config import SCHEMAS, RunConfig, TrainConfig, check_name, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 from senet_lab.groups import config_folder, is_group, option_file, options
@@ -75,6 +75,12 @@ class Command:
         return self.compose_points()
 
 
+def register_schemas() -> None:
+    """Make the schemas known to Hydra as `<verb>_schema`, which the primary configs start from."""
+    for verb, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)
+
+
 def register_resolvers() -> None:
     """Interpolations that `conf/` uses beyond OmegaConf's own."""
     OmegaConf.register_new_resolver("stem", lambda name: Path(name).name, replace=True)
@@ -96,10 +102,9 @@ def compose_command(
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
             type or out of range, a sweep without `-m`.
     """
-    folders = [config_folder(), *([config_dir] if config_dir else [])]
+    folders = folders_of(config_dir)
     asked = axes_of(parse(overrides), folders)
-    with _hydra(folders) as search:
-        base = _compose_first(verb, search, asked, folders)
+    base = _compose_first(verb, asked, folders)
     is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
     swept = next((axis for axis in asked.values() if axis.is_swept), None)
     if swept and not is_sweep and verb in PLANNING_VERBS:
@@ -121,21 +126,35 @@ def compose_command(
     return Command(_checked(node), _plain(base.hydra.launcher), node, is_sweep, points, config_dir, chosen)
 
 
-def _compose_first(
-    verb: str, search: Sequence[str], asked: dict[str, Axis], folders: Sequence[Path]
-) -> DictConfig:
+def compose_node(verb: str, overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
+    """The config that a command line stands for, with Hydra's own; of several values of a key the first.
+
+    Raises:
+        UsageError: see `compose_command`; ranges are not checked.
+    """
+    folders = folders_of(config_dir)
+    return _compose_first(verb, axes_of(parse(overrides), folders), folders)
+
+
+def folders_of(config_dir: Path | None) -> list[Path]:
+    """The folders of config groups: `conf/`, and the person's own."""
+    return [config_folder(), *([config_dir] if config_dir else [])]
+
+
+def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -> DictConfig:
     """The config with the first value of each axis that was asked for."""
     first = [axis.overrides[0] for axis in asked.values()]
-    try:
-        return _compose(verb, [*search, *first], folders)
-    except UsageError:
-        # A key may belong to an option that an experiment chooses, by an axis of its own.
-        groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
-        planned = _axes_in(_compose(verb, [*search, *groups], folders), folders)
-        if not planned:
-            raise
-        first = [axis.overrides[0] for axis in (planned | asked).values()]
-        return _compose(verb, [*search, *first], folders)
+    with _hydra(folders) as search:
+        try:
+            return _compose(verb, [*search, *first], folders)
+        except UsageError:
+            # A key may belong to an option that an experiment chooses, by an axis of its own.
+            groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
+            planned = _axes_in(_compose(verb, [*search, *groups], folders), folders)
+            if not planned:
+                raise
+            first = [axis.overrides[0] for axis in (planned | asked).values()]
+            return _compose(verb, [*search, *first], folders)
 
 
 def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:

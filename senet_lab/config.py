@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
 
 from senet_lab.errors import UsageError
 from senet_lab.files import typed
+
+MISSING: Any = "???"
+"""OmegaConf's mark of a value that must be given; importing OmegaConf takes longer than all else here."""
 
 Node = dict[str, Any]
 """A config node that becomes an object: `_target_`, constructor arguments, `name` and `label`."""
@@ -101,12 +102,16 @@ class ScalingConfig:
     """Compound scaling of network and image, arXiv 1905.11946: factors α^φ, β^φ and γ^φ."""
 
     phi: float = 0.0
+    """How far: α, β and γ to this power."""
     alpha: float = 1.2
     beta: float = 1.1
     gamma: float = 1.15
     depth: float = 1.0
+    """Factor of the units of each stage."""
     width: float = 1.0
+    """Factor of all channels."""
     resolution: float = 1.0
+    """Factor of the image's size."""
 
     def __post_init__(self) -> None:
         for key in ("alpha", "beta", "gamma", "depth", "width", "resolution"):
@@ -140,17 +145,25 @@ class RunConfig:
     """One run: everything that its numbers depend on, and nothing else."""
 
     model: Node = MISSING
+    """The network."""
     activation: Node = MISSING
+    """The activation under test."""
     se: Node = MISSING
+    """Squeeze-and-excitation, for networks that have a place for it."""
     dataset: Node = MISSING
+    """Images and their classes."""
     augment: Node = MISSING
+    """Random changes of training images, and the normalisation of all."""
     optimizer: Node = MISSING
+    """The rule by which a step changes the weights."""
     schedule: Node = MISSING
+    """The learning rate over epochs."""
     lr: float = MISSING
     """Learning rate of the optimizer, before any schedule."""
     seed: int = MISSING
     """Drives initialisation, order and augmentation."""
     epochs: int = MISSING
+    """Passes over the training images."""
     batch_size: int = MISSING
     """Images of an optimizer step."""
     accumulate: int = 1
@@ -228,9 +241,12 @@ class FiguresConfig:
     """Which runs share a figure and a line: templates over each run's own config."""
 
     name: str = MISSING
+    """Runs with the same name share a figure; also the name of its files."""
     title: str = MISSING
     line: str = MISSING
+    """Runs with the same line are averaged; they may differ in the seed only."""
     style: Any = None
+    """Order and color of the line; null for the order of appearance and the default palette."""
     macs: bool = False
     """Also draw the last errors against multiply-accumulates."""
 
@@ -256,6 +272,7 @@ class TrainConfig(RunConfig):
     name: str = MISSING
     """The folder under `outputs`."""
     outputs: str = "outputs"
+    """The folder of all sweeps."""
     plan: PlanMode = PlanMode.keep
     fail_fast: bool = False
     """Stop the sweep at the first run that fails."""
@@ -266,6 +283,7 @@ class TrainConfig(RunConfig):
     figures: FiguresConfig | None = None
     """What `plot` makes of the sweep; here, so that an experiment can say it."""
     references: list[ReferenceConfig] = field(default_factory=list)
+    """Published results beside ours, in the final table."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -281,6 +299,7 @@ class PlotConfig(TrainConfig):
     reference: bool = False
     """Overlay the published mean curve where there is one."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
+    """Kinds of files: html, png, svg, pdf."""
 
 
 @dataclass
@@ -390,6 +409,7 @@ class InspectConfig:
     images: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`class_activation_map`: indices of test images."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
+    """Kinds of files: html, png, svg, pdf."""
 
 
 @dataclass
@@ -430,9 +450,3 @@ SCHEMAS: dict[str, type] = {
     "doctor": DoctorConfig,
 }
 """The schema of each verb's primary config."""
-
-
-def register_schemas() -> None:
-    """Make the schemas known to Hydra as `<verb>_schema`, which the primary configs start from."""
-    for verb, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)

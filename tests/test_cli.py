@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,17 @@ from support import rows_without_seconds, tiny
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
 from senet_lab.records.rows import Metrics, columns
 
 BAD_INPUT = {
     "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
     "train -m hydra/launcher=serial,joblib": "hydra/launcher says how to run, not what: give it one value",
     "bogus": "unknown verb 'bogus'",
+    "stauts": "did you mean status?",
+    "train -m seed=0,1 --cfg job": "--cfg shows the config of one run: leave out -m",
+    "train --cfg jobs": "invalid choice: 'jobs'",
+    "train --cfg job --package nowhere": "--package nowhere: the config has no such node",
     "train model=senet81": "did you mean senet18?",
     "train model=published/senet19": "did you mean published/senet18?",
     "train activation=mihs": "did you mean mish?",
@@ -181,13 +188,80 @@ def test_a_new_activation_is_one_class_and_one_yaml(tmp_path: Path) -> None:
     assert (tmp_path / "outputs/default/runs/resnet18/cube/lr=0.001/seed=0/metrics.csv").exists()
 
 
-def test_hydras_own_answers_work(tmp_path: Path) -> None:
-    job = _senet_lab(["train", "--cfg", "job", "model=senet18", "lr=0.5"], tmp_path)
-    assert job.returncode == 0
-    assert yaml.safe_load(job.stdout)["lr"] == 0.5
-    help_text = _senet_lab(["train", "--help"], tmp_path).stdout
-    assert "model/published: densenet121, mobilenetv2, senet18" in help_text
-    assert "activation: acon_c, apl, celu, elu, gelu" in help_text
+def test_cfg_shows_the_config(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--cfg", "job", "model=senet18", "lr=0.5"]) == 0
+    job = yaml.safe_load(capfd.readouterr().out)
+    assert (job["lr"], job["model"]["depth"], "hydra" in job) == (0.5, "${scaling.depth}", False)
+    assert main(["train", "--cfg", "job", "--package", "model", "--resolve"]) == 0
+    assert yaml.safe_load(capfd.readouterr().out)["depth"] == 1.0
+    assert main(["train", "--cfg", "hydra", "hydra/launcher=serial"]) == 0
+    assert yaml.safe_load(capfd.readouterr().out)["launcher"] == {
+        "_target_": "senet_lab.runs.launchers.Serial"
+    }
+
+
+@pytest.mark.parametrize("verb", SCHEMAS)
+def test_the_help_of_a_verb_begins_with_its_own_keys(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main([verb, "--help"]) == 0
+    page = capfd.readouterr().out
+    own = {field.name for field in fields(SCHEMAS[verb])}
+    if issubclass(SCHEMAS[verb], TrainConfig):
+        own -= {field.name for field in fields(RunConfig if verb == "train" else TrainConfig)}
+    _, line, keys, *_ = page.split("\n\n")
+    assert line.endswith(".")
+    shown = set(re.findall(r"^  (\w+)=", keys, re.MULTILINE))
+    assert shown == own - {"figures"}  # which has keys of its own: --help all
+    for key in own - {"figures"}:
+        assert re.search(rf"^  {key}=\S*\s+\S", keys, re.MULTILINE), f"{key} lacks a line"
+    assert max(map(len, page.splitlines())) <= 100
+
+
+def test_help_names_options_values_and_launchers(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help", "model=cnn3"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "joblib, ray, serial, submitit_local, submitit_slurm, torchrun" in page
+    assert "model=cnn3 The network. cnn3, condconv_mobilenetv2" in page
+    assert "plan=keep keep, extend or new." in page
+    assert "trainer.precision" not in page
+    assert main(["plot", "--help", "all"]) == 0
+    page = " ".join(capfd.readouterr().out.split())
+    assert "trainer.precision=auto auto, float32, tf32 or bfloat16. Number format" in page
+    assert "model.stride_at=0" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["--help"], {"hydra", "omegaconf", "torch", "pandas", "bokeh", "scipy"}),
+        (["train", "--cfg", "job"], {"torch", "pandas", "bokeh", "scipy"}),
+        (["train", "--help", "all"], {"torch", "pandas", "bokeh", "scipy"}),
+    ],
+)
+def test_an_answer_waits_for_no_library_that_it_does_not_need(
+    arguments: list[str], unwanted: set[str]
+) -> None:
+    script = "import sys; from senet_lab.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    assert not unwanted & set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("line", [["--help"], ["doctor", "format=json"], ["train", "name=a"]])
+def test_output_that_nobody_reads_is_no_success(line: list[str], tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "senet_lab", *line, *(tiny(tmp_path) if line[0] == "train" else [])],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Documentation of the command line, read from the source: verbs, keys and their allowed values.
+
+Each sentence exists once: a verb's in the docstring of its module in `commands/`, a key's in the docstring
+under its field in `config.py`. Nothing is imported for it.
+"""
+
+import ast
+import inspect
+from enum import EnumType
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+
+
+def verb_line(verb: str) -> str:
+    """What a verb is for, in one line."""
+    file = Path(__file__).parent / "commands" / f"{verb}.py"
+    text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    line = text.splitlines()[0].partition(": ")[2]
+    return line[:1].upper() + line[1:]
+
+
+@cache
+def field_lines(schema: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass and its bases; without one, that of an enum it takes."""
+    lines: dict[str, str] = {}
+    for base in reversed(schema.__mro__[:-1]):
+        (definition,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
+        assert isinstance(definition, ast.ClassDef)
+        for statement, following in zip(definition.body, [*definition.body[1:], None], strict=True):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                name = statement.target.id
+                lines[name] = _docstring(following) or _of_enum(base.__annotations__[name])
+    return lines
+
+
+def allowed(kind: Any) -> str:
+    """The values that a type takes, in a few words: `std, sem or none`, `true or false`, `a whole number`."""
+    if get_origin(kind) in (Union, UnionType):
+        parts = [allowed(part) for part in get_args(kind) if part is not NoneType]
+        return " or ".join(filter(None, [*parts, "null" if NoneType in get_args(kind) else ""]))
+    if isinstance(kind, EnumType):
+        *others, last = kind.__members__
+        return f"{', '.join(others)} or {last}"
+    if get_origin(kind) is list:
+        return "a list"
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "")
+
+
+def _docstring(statement: ast.stmt | None) -> str:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return inspect.cleandoc(str(statement.value.value)).replace("\n", " ")
+    return ""
+
+
+def _of_enum(kind: Any) -> str:
+    return (kind.__doc__ or "").splitlines()[0] if isinstance(kind, EnumType) else ""
