@@ -1,10 +1,11 @@
 """Batches of an epoch: normalised images and labels on the training device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -159,6 +160,8 @@ class LoadedBatches:
     Args:
         train_set, test_set, validation_set: map (index, seed) to an image uint8 (H, H, 3) and a label; what
             is random about an image follows from its seed alone, so the number of workers changes nothing.
+            For a GPU, images are (H, W, 3) of any shape: those to train on become squares, of the others the
+            centre is cut.
     """
 
     def __init__(
@@ -183,6 +186,8 @@ class LoadedBatches:
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
+        self.any_shape = device.type == "cuda"
+        """Whether images come as they were cut, to be resized on the device."""
         self.share = slice(None)
 
     def train(self, generator: torch.Generator) -> Iterator[Part]:
@@ -194,7 +199,8 @@ class LoadedBatches:
         size = self.batch_size // (self.share.step or 1)
         order, seeds = order[self.share], seeds[self.share]
         rows = repeat(None) if drawn is None else drawn[self.share].split(size)
-        for (images, labels), some in zip(self._load(self.train_set, order, seeds, size), rows, strict=False):
+        loaded = self._load(self.train_set, order, seeds, size, squared)
+        for (images, labels), some in zip(loaded, rows, strict=False):
             yield self.augment.mix(self.augment(images, some), labels, some, self.num_classes)
 
     def prepare(self, generator: torch.Generator) -> None:
@@ -210,17 +216,57 @@ class LoadedBatches:
 
     def _in_order(self, dataset: SizedDataset) -> Iterator[Part]:
         order = torch.arange(len(dataset))[self.share]
-        for images, labels in self._load(dataset, order, torch.zeros_like(order), self.batch_size):
+        seeds = torch.zeros_like(order)
+        for images, labels in self._load(dataset, order, seeds, self.batch_size, centred):
             yield self.augment(images, None), labels
 
-    def _load(self, dataset: SizedDataset, order: Tensor, seeds: Tensor, batch_size: int) -> Iterator[Part]:
+    def _load(
+        self,
+        dataset: SizedDataset,
+        order: Tensor,
+        seeds: Tensor,
+        batch_size: int,
+        finish: Callable[[Tensor, int], Tensor],
+    ) -> Iterator[Part]:
         loader = DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=list(zip(order.tolist(), seeds.tolist(), strict=True)),
             num_workers=self.workers,
+            collate_fn=_as_they_are if self.any_shape else None,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # for a number that the loader would draw from the global generator
         )
         for images, labels in loader:
-            yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+            if self.any_shape:
+                there = (image.to(self.device, non_blocking=True) for image in images)
+                batch = torch.stack([finish(image, self.image_size) for image in there])
+            else:
+                batch = images.to(self.device, non_blocking=True)
+            yield batch, labels.to(self.device, non_blocking=True)
+
+
+def squared(image: Tensor, size: int) -> Tensor:
+    """Resize uint8 (H, W, 3) to (size, size, 3)."""
+    return _resized(image, size, size)
+
+
+def centred(image: Tensor, size: int) -> Tensor:
+    """Resize uint8 (H, W, 3) to 256/224 of `size` on the short side and cut the centre, (size, size, 3)."""
+    height, width, _ = image.shape
+    larger, short = round(size * 256 / 224), min(height, width)
+    resized = _resized(image, larger * height // short, larger * width // short)
+    top, left = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[top : top + size, left : left + size]
+
+
+def _resized(image: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bilinear, as Pillow's but for rounding."""
+    values = image.permute(2, 0, 1)[None].to(torch.float32)
+    resized = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
+    return resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
+def _as_they_are(samples: list[tuple[Tensor, int]]) -> tuple[list[Tensor], Tensor]:
+    """Images of different shapes, and their labels."""
+    return [image for image, _ in samples], torch.tensor([label for _, label in samples])

@@ -17,6 +17,7 @@ from torch import Tensor
 from senet_lab.data.augment import Augment
 from senet_lab.data.batches import LoadedBatches, SizedDataset
 from senet_lab.data.dataset import require_image_size
+from senet_lab.data.decoded import decode, fast_decoder
 from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
 
@@ -29,18 +30,20 @@ class ImageFolder(Split):
     """Image files in `root/train/<class>/` and `root/test/<class>/` (or `val`), decoded by worker processes.
 
     Training images are cut with torchvision's RandomResizedCrop; test images are resized to 256/224 of
-    `image_size` on their short side and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
+    `image_size` on their short side and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1). For a
+    GPU the workers only decode and cut at random; the rest is done there.
 
     Args:
         root: the folder.
         image_size: pixels a side of what the network sees.
-        workers: decoding processes; 0 decodes in the training process.
+        workers: decoding processes; None for as many as the run has threads, 0 to decode in the training
+            process. Their number changes no pixel.
         validation, split_seed: see `Split`.
     """
 
     root: str | None
     image_size: int = 224
-    workers: int = 2
+    workers: int | None = None
 
     @property
     def num_classes(self) -> int:
@@ -55,8 +58,8 @@ class ImageFolder(Split):
     def check(self) -> None:
         """See `DataSet`; the images themselves are opened during the run."""
         require_image_size(self.image_size)
-        if not (isinstance(self.workers, int) and self.workers >= 0):
-            raise UsageError(f"dataset.workers={self.workers}: give a whole number, 0 or more")
+        if self.workers is not None and not (isinstance(self.workers, int) and self.workers >= 0):
+            raise UsageError(f"dataset.workers={self.workers}: give a whole number, 0 or more, or null")
         train, test = _image_folders(self)
         if train.classes != test.classes:
             only = sorted(set(train.classes) ^ set(test.classes))[0]
@@ -86,10 +89,11 @@ class ImageFolder(Split):
 
         augment.take_statistics(self)
         train, test, validation = self.parts()
-        random_crop = transforms.RandomResizedCrop(self.image_size)
-        centre_crop = transforms.Compose(
-            [transforms.Resize(round(self.image_size * 256 / 224)), transforms.CenterCrop(self.image_size)]
-        )
+        side, larger = self.image_size, round(self.image_size * 256 / 224)
+        centre_crop = transforms.Compose([transforms.Resize(larger), transforms.CenterCrop(side)])
+        random_crop = transforms.RandomResizedCrop(side)
+        if device.type == "cuda":
+            random_crop, centre_crop = RandomPart(), None
         return LoadedBatches(
             DecodedImages(train, random_crop),
             DecodedImages(test, centre_crop),
@@ -98,7 +102,7 @@ class ImageFolder(Split):
             image_size=self.image_size,
             augment=augment,
             batch_size=batch_size,
-            workers=self.workers,
+            workers=torch.get_num_threads() if self.workers is None else self.workers,
             device=device,
         )
 
@@ -141,30 +145,43 @@ def _digest(dataset: ImageFolder) -> str:
 
 
 class DecodedImages(SizedDataset):
-    """Maps (index, seed) to an image uint8 (H, H, 3) and its label; the seed drives the transform.
+    """Maps (index, seed) to an image uint8 (H, W, 3) and its label; the seed drives the transform.
 
     Args:
         samples: path and label of each image.
-        transform: from a PIL image to a PIL image.
+        transform: from a PIL image to a PIL image; None leaves it as it is.
     """
 
-    def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image]) -> None:
-        self.samples = samples
+    def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image] | None) -> None:
+        # Arrays, because every look at an object of Python's copies its page into the worker.
+        self.paths = np.array([os.fsencode(path) for path, _ in samples])
+        self.labels = np.array([label for _, label in samples], dtype=np.int64)
         self.transform = transform
+        fast_decoder()  # imported here, and not by every worker of every epoch
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
         """Decode one image."""
         index, seed = key
-        path, label = self.samples[index]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB")
-        except OSError as error:
-            raise UsageError(f"{path}: not a readable image ({error})") from None
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            image = self.transform(image)
-        return torch.from_numpy(np.array(image)), label
+        image = decode(os.fsdecode(self.paths[index]))
+        if self.transform is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                image = self.transform(image)
+        return torch.from_numpy(np.array(image)), int(self.labels[index])
+
+
+class RandomPart:
+    """The part of an image that torchvision's RandomResizedCrop takes, not resized yet."""
+
+    def __init__(self) -> None:
+        from torchvision import transforms
+
+        self.crop = transforms.RandomResizedCrop(1)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Cut."""
+        top, left, height, width = self.crop.get_params(image, self.crop.scale, self.crop.ratio)
+        return image.crop((left, top, left + width, top + height))

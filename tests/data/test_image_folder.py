@@ -5,9 +5,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision import transforms
 
+from senet_lab.data import decoded
 from senet_lab.data.augment import Augment
-from senet_lab.data.image_folder import ImageFolder
+from senet_lab.data.batches import LoadedBatches, centred, squared
+from senet_lab.data.decoded import decode
+from senet_lab.data.image_folder import DecodedImages, ImageFolder, RandomPart
 from senet_lab.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -117,3 +121,92 @@ def test_bad_options_are_named(root: Path, options: dict, named: str) -> None:
 def test_a_last_batch_of_one_image_is_refused(root: Path) -> None:
     with pytest.raises(UsageError, match="one image"):
         ImageFolder(str(root)).batches(Augment(), 3, CPU)
+
+
+def photograph(shape: tuple[int, int] = (60, 80)) -> Image.Image:
+    """Smooth, as JPEG wants it."""
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
+        shape[::-1], Image.Resampling.BICUBIC
+    )
+
+
+def test_images_are_the_way_up_that_their_exif_data_say(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right
+    photograph().save(tmp_path / "turned.jpg", exif=exif)
+    photograph().save(tmp_path / "upright.jpg")
+    turned, upright = (decode(str(tmp_path / name)) for name in ("turned.jpg", "upright.jpg"))
+    assert turned.size == upright.size[::-1]
+    assert np.array_equal(np.asarray(turned), np.rot90(np.asarray(upright), k=-1))
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "CMYK", "progressive", "PNG inside", "capital"])
+def test_both_decoders_give_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """So a run goes on as it began where torchcodec was installed, or removed, meanwhile."""
+    pytest.importorskip("torchcodec")
+    file = tmp_path / ("A.JPEG" if kind == "capital" else "a.jpg")
+    image = photograph().convert({"grey": "L", "CMYK": "CMYK"}.get(kind, "RGB"))
+    image.save(file, "PNG" if kind == "PNG inside" else "JPEG", progressive=kind == "progressive")
+    fast = decode(str(file))
+    monkeypatch.setattr(decoded, "fast_decoder", lambda: None)
+    assert np.array_equal(np.asarray(fast), np.asarray(decode(str(file))))
+
+
+def test_a_fast_decoder_that_fails_leaves_the_image_to_pillow(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: str) -> Tensor:
+        raise RuntimeError(path)
+
+    photograph().save(root / "a.jpg")
+    monkeypatch.setattr(decoded, "fast_decoder", lambda: fails)
+    assert decode(str(root / "a.jpg")).size == (80, 60)
+    (root / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"a\.jpg: not a readable image"):
+        decode(str(root / "a.jpg"))
+
+
+def test_what_a_gpu_finishes_is_what_the_workers_would_have_made() -> None:
+    """The worker cuts what RandomResizedCrop would cut, or nothing; to resize differs by rounding alone."""
+    for shape in ((60, 80), (71, 50)):
+        image = photograph(shape)
+        for seed in range(20):
+            torch.manual_seed(seed)
+            wanted = np.asarray(transforms.RandomResizedCrop(24)(image)).astype(int)
+            torch.manual_seed(seed)
+            part = torch.from_numpy(np.array(RandomPart()(image)))
+            assert np.abs(squared(part, 24).numpy() - wanted).max() <= 2
+        centre = transforms.Compose([transforms.Resize(27), transforms.CenterCrop(24)])
+        whole = torch.from_numpy(np.array(image))
+        assert np.abs(centred(whole, 24).numpy() - np.asarray(centre(image)).astype(int)).max() <= 2
+
+
+def test_batches_of_images_of_any_shape(root: Path) -> None:
+    """As for a GPU, on the CPU: what the workers send apart comes out as one batch."""
+    samples, _, _ = ImageFolder(str(root)).parts()
+    sets = [DecodedImages(samples, cut) for cut in (RandomPart(), None, None)]
+    batches = LoadedBatches(*sets, 2, 16, Augment(), batch_size=4, workers=0, device=CPU)
+    batches.any_shape = True
+    epochs = [list(batches.train(torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
+    images, labels = (torch.cat(parts) for parts in zip(*epochs[0], strict=True))
+    assert images.shape == (10, 3, 16, 16)
+    colours = images.mean(dim=(2, 3))
+    assert ((colours[:, 2] > colours[:, 0]) == labels.bool()).all()
+    assert torch.equal(epochs[0][0][0], epochs[1][0][0])
+    assert not torch.equal(epochs[0][0][0], epochs[2][0][0])
+    [(tested, _), *_] = batches.test()
+    assert tested.shape == (4, 3, 16, 16)
+
+
+def test_as_many_workers_as_the_run_has_threads(root: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            assert ImageFolder(str(root)).batches(Augment(), 4, CPU).workers == threads
+            assert ImageFolder(str(root), workers=0).batches(Augment(), 4, CPU).workers == 0
+    finally:
+        torch.set_num_threads(before)
