@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.config import SCHEMAS, RunConfig, TrainConfig, check_name, run_config
+from senet_lab.config import SCHEMAS, FiguresConfig, RunConfig, TrainConfig, check_name, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 from senet_lab.groups import config_folder, is_group, option_file, options
@@ -299,18 +299,19 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
 def _checked(node: DictConfig) -> Any:
     """The schema's own class, which checks its ranges; every interpolation resolves.
 
-    But for `figures`: those are templates for each run to fill in, and this node need not be able to.
+    But for those in `figures`: they are templates for each run to fill in.
     """
     plain = node.copy()
     OmegaConf.set_struct(plain, False)
     for key in {"hydra", "figures"} & set(plain):
         del plain[key]
-    if "figures" in plain:
-        plain["figures"] = None  # templates, which each run fills in with its own values
     try:
-        return OmegaConf.to_object(plain)
+        config: Any = OmegaConf.to_object(plain)
     except OmegaConfBaseException as error:
         raise UsageError(_explain(error)) from error
+    if "figures" in node:
+        config.figures = FiguresConfig(**cast(dict[str, Any], OmegaConf.to_container(node.figures)))
+    return config
 
 
 def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> UsageError:

@@ -236,9 +236,24 @@ def _without_neutral(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value not in (None, 0, False, "", [], {})}
 
 
+class XAxis(StrEnum):
+    """The x axis of curves: epochs, or the training time or images that add up."""
+
+    epoch = "epoch"
+    seconds = "seconds"
+    images = "images"
+
+
+class Scale(StrEnum):
+    """The scale of an axis."""
+
+    linear = "linear"
+    log = "log"
+
+
 @dataclass
 class FiguresConfig:
-    """Which runs share a figure and a line: templates over each run's own config."""
+    """Templates over each run's own config, which say what shares a figure and a line; and what is drawn."""
 
     name: str = MISSING
     """Runs with the same name share a figure; also the name of its files."""
@@ -247,22 +262,37 @@ class FiguresConfig:
     """Runs with the same line are averaged; they may differ in the seed only."""
     style: Any = None
     """Order and color of the line; null for the order of appearance and the default palette."""
+    metric: Any = "test_error"
+    """A column of `metrics.csv`, an error as 1 − the accuracy (`val_error`), or a list of such."""
+    x: XAxis = XAxis.epoch
+    """`epoch`, or the `seconds` or training `images` that add up."""
+    y_scale: Scale = Scale.linear
+    """`linear` or `log`."""
+    y_range: list[float] | None = None
+    """Lowest and highest value of the y axis; by default all that is drawn."""
     macs: bool = False
-    """Also draw the last errors against multiply-accumulates."""
+    """Also draw the last values against multiply-accumulates."""
 
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.metrics) and all(isinstance(name, str) for name in self.metrics),
+            "figures.metric",
+            self.metric,
+            "the name of a metric, or a list of such",
+        )
+        low, high = self.y_range if self.y_range and len(self.y_range) == 2 else (0.0, 0.0)
+        lowest = 0 if self.y_scale is Scale.log else -math.inf
+        _require(
+            self.y_range is None or (lowest < low < high < math.inf),
+            "figures.y_range",
+            self.y_range,
+            "[low, high] with low below high, and above 0 on a log axis",
+        )
 
-@dataclass
-class ReferenceConfig:
-    """A published result, to stand beside ours in the final table. Errors are in percent."""
-
-    line: str = MISSING
-    """Label of the line that it belongs to."""
-    top1_error: float = MISSING
-    top5_error: float | None = None
-    source: str = MISSING
-    """Paper, table, and what it was trained on."""
-    figure: str | None = None
-    """Name of the figure, where lines of several figures share a label."""
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the metrics to draw."""
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
 
 
 @dataclass
@@ -280,10 +310,10 @@ class TrainConfig(RunConfig):
     """Runs that share a process and its GPU, a step each in turn; the next ones start when all have ended."""
     tracker: Node = field(default_factory=dict)
     """Where else the runs are shown; empty for nowhere."""
-    figures: FiguresConfig | None = None
+    figures: FiguresConfig = field(default_factory=FiguresConfig)
     """What `plot` makes of the sweep; here, so that an experiment can say it."""
-    references: list[ReferenceConfig] = field(default_factory=list)
-    """Published results beside ours, in the final table."""
+    published: str | None = None
+    """Others' results to stand beside: a file of `senet_lab/published` by name, or a path to a .yaml file."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -297,7 +327,7 @@ class PlotConfig(TrainConfig):
 
     band: Band = Band.std
     reference: bool = False
-    """Overlay the published mean curve where there is one."""
+    """Draw the published curves where there are any."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
     """Kinds of files: html, png, svg, pdf."""
 

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from senet_lab.analysis.grouping import Panel, group
+from senet_lab.analysis.runs import read_runs
+from senet_lab.config import Band, FiguresConfig
 from senet_lab.records.plan import Plan, PlannedRun, config_hash
 from senet_lab.records.sweep import SweepDirectory
 
@@ -19,12 +23,12 @@ STYLES = {
 }
 MODELS = {"densenet121": "DenseNet-121", "mobilenetv2": "MobileNetV2", "senet18": "SENet-18"}
 DATASETS = {"digits": "Digits", "cifar10": "CIFAR-10"}
-TEMPLATES = {
-    "name": "${stem:${model.name}}_lr${lr}",
-    "title": "${model.label} with learning rate ${lr}",
-    "line": "${activation.label}",
-    "style": "${activation.style}",
-}
+TEMPLATES = FiguresConfig(
+    name="${stem:${model.name}}_lr${lr}",
+    title="${model.label} with learning rate ${lr}",
+    line="${activation.label}",
+    style="${activation.style}",
+)
 NOTE = "Missing: nothing but <b>a note</b>."
 """Stands under the tests' drawing."""
 HEADER = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
@@ -94,3 +98,23 @@ def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
     """A plan of these runs; what else a plan holds is left blank, because figures do not look at it."""
     runs = [PlannedRun(directory_of(config), config_hash(config), "", [], 1, 0, config) for config in configs]
     Plan(SweepDirectory(sweep), "", runs).write()
+
+
+def panels_of(sweep: Path, **templates: Any) -> list[Panel]:
+    """The panels of the runs below `sweep`, by the usual templates but for those given."""
+    return group(read_runs(SweepDirectory(sweep)), replace(TEMPLATES, **templates))
+
+
+def chart_of(
+    sweep: Path, band: Band = Band.std, published: str | None = None, notes: Sequence[str] = (), **axes: Any
+) -> Any:
+    """The chart of the one panel below `sweep`, by the default axes but for those given."""
+    from senet_lab.analysis.results import results
+    from senet_lab.figures.axes import axes_of
+    from senet_lab.figures.panels import draw
+    from senet_lab.figures.style import looks_of
+
+    (panel,) = panels_of(sweep)
+    (chosen,) = axes_of(replace(TEMPLATES, **axes))
+    others = results([panel], chosen.metric, published).others if published else None
+    return draw(panel, looks_of([panel]), chosen, band, others, notes)

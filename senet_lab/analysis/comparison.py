@@ -1,17 +1,16 @@
-"""Our errors beside others': final values, whole curves, the first epochs of partial runs, and rankings."""
+"""Our values beside others': final values, whole curves, the first epochs of partial runs, and rankings."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from senet_lab.analysis.baselines import FINAL_EPOCH, published
-from senet_lab.analysis.grouping import Figure
-from senet_lab.analysis.statistics import detectable, holm, most_runs, run_errors
+from senet_lab.analysis.grouping import LINE
+from senet_lab.analysis.published import ENDS_COLUMNS, MEANS_COLUMNS, Others
+from senet_lab.analysis.statistics import detectable, holm, most_runs, over_seeds
 
+EPOCH = [*LINE, "epoch"]
 WIDENING = 3
 """Standard deviations by which the others' range is widened."""
 DIGITISED_TOLERANCE = 0.05
@@ -30,55 +29,21 @@ RANKING_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """The errors that a line is compared with."""
-
-    means: pd.Series
-    """Mean error by epoch."""
-    runs: pd.DataFrame | None
-    """Each run's error, a row an epoch and a column a run; None where only means are known."""
-    n: int
-
-    def at(self, epoch: int) -> np.ndarray | None:
-        """Each run's error at `epoch`; None where only the mean is known."""
-        return None if self.runs is None else self.runs.loc[epoch].dropna().to_numpy()
+def other_sweep(runs: pd.DataFrame) -> Others:
+    """The lines of another sweep, from its `curves.values`."""
+    means = over_seeds(runs, EPOCH)[list(MEANS_COLUMNS)]
+    return Others(means, runs, pd.DataFrame(columns=ENDS_COLUMNS), {})
 
 
-Baselines = Mapping[tuple[str, str], Baseline]
-"""By figure name and line label."""
-
-
-def published_baselines(figures: Iterable[Figure]) -> dict[tuple[str, str], Baseline]:
-    """What was published for the lines of `figures`; lines that nobody published are left out."""
-    baselines = {}
-    for figure in figures:
-        for line in figure.lines:
-            known = published(line)
-            if known is not None:
-                means = known.curve.set_index("epoch")["mean"]
-                means[FINAL_EPOCH] = known.final  # sharper than what was read off a plot
-                baselines[figure.name, line.label] = Baseline(means.sort_index(), known.runs, 3)
-    return baselines
-
-
-def sweep_baselines(figures: Iterable[Figure]) -> dict[tuple[str, str], Baseline]:
-    """The lines of another sweep's figures."""
-    baselines = {}
-    for figure in figures:
-        for line in figure.lines:
-            errors = run_errors(line)
-            if len(errors):
-                means = errors.mean(axis="columns")
-                baselines[figure.name, line.label] = Baseline(means, errors, errors.shape[1])
-    return baselines
-
-
-def compare_finals(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFrame:
+def compare_finals(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
     """Each line at the last epoch that both have, and the whole of both curves, where most runs reached.
 
     Welch's t test where both have two runs or more; Student's one-sample test where only the others' mean
     is known, which it takes as exact, so that its p is too small; no test for a single run.
+
+    Args:
+        runs: ours, as `curves.values` gives them.
+        others: of the same metric.
 
     Returns:
         `FINAL_COLUMNS`: `difference` is ours minus the others', `z` the same over its standard error;
@@ -87,59 +52,54 @@ def compare_finals(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFr
         over the `curve_epochs` epochs that both have.
     """
     rows = []
-    for figure, label, ours, theirs in _both(figures, baselines):
-        errors = most_runs(ours)
-        means = errors.mean(axis="columns")
-        distances = (means - theirs.means).abs().dropna()
-        epoch = distances.index[-1]
+    both = most_runs(over_seeds(runs, EPOCH)).merge(others.means, on=EPOCH, suffixes=("", "_others"))
+    both = both.assign(distance=(both["mean"] - both["mean_others"]).abs())
+    for (figure, line), table in both.groupby(list(LINE), sort=False):
+        last = table.iloc[-1]
+        epoch = last["epoch"]
+        furthest = table.loc[table["distance"].idxmax()]
+        test = _test(_at(runs, figure, line, epoch), _at(others.runs, figure, line, epoch), last)
         rows.append(
             {
-                "figure": figure.name,
-                "line": label,
+                "figure": figure,
+                "line": line,
                 "epoch": epoch,
-                **_test(errors.loc[epoch].dropna().to_numpy(), theirs, epoch),
-                "curve_epochs": len(distances),
-                "curve_distance": distances.max(),
-                "curve_distance_epoch": distances.idxmax(),
+                **test,
+                "curve_epochs": len(table),
+                "curve_distance": furthest["distance"],
+                "curve_distance_epoch": furthest["epoch"],
             }
         )
     table = pd.DataFrame(rows, columns=[name for name in FINAL_COLUMNS if name != "p_holm"])
     return table.assign(p_holm=holm(table["p"]))[list(FINAL_COLUMNS)]
 
 
-def _both(
-    figures: Iterable[Figure], baselines: Baselines
-) -> Iterable[tuple[Figure, str, pd.DataFrame, Baseline]]:
-    """The lines that have an epoch in common with their baseline."""
-    for figure in figures:
-        for line in figure.lines:
-            theirs = baselines.get((figure.name, line.label))
-            ours = run_errors(line)
-            if theirs is not None and len(ours.index.intersection(theirs.means.index)):
-                yield figure, line.label, ours, theirs
+def _at(runs: pd.DataFrame, figure: str, line: str, epoch: int) -> np.ndarray:
+    """The values of a line's runs at an epoch; none where only the mean is known."""
+    chosen = (runs["epoch"] == epoch) & (runs["figure"] == figure) & (runs["line"] == line)
+    return runs.loc[chosen, "value"].to_numpy(float)
 
 
-def _test(ours: np.ndarray, theirs: Baseline, epoch: int) -> dict[str, Any]:
-    others, mean = theirs.at(epoch), float(theirs.means[epoch])
-    spread = ours.std(ddof=1) if len(ours) > 1 else np.nan
+def _test(ours: np.ndarray, theirs: np.ndarray, means: pd.Series) -> dict[str, Any]:
+    """The test at one epoch; `means` has mean, std and n of both sides, theirs with `_others`."""
     name, z, p, effect = "none", np.nan, np.nan, np.nan
-    other_spread = np.nan if others is None or len(others) < 2 else others.std(ddof=1)
-    if spread > 0 and others is None:
+    mean, spread, other_spread = means["mean_others"], means["std"], means["std_others"]
+    if spread > 0 and not len(theirs):
         name = "one-sample t"
         z, p = stats.ttest_1samp(ours, mean)
         effect = detectable(len(ours), None) * spread
-    elif spread > 0 and others is not None and other_spread > 0:
+    elif spread > 0 and other_spread > 0:
         name = "Welch's t"
-        z, p = stats.ttest_ind(ours, others, equal_var=False)
-        effect = detectable(len(ours), len(others)) * np.hypot(spread, other_spread) / 2**0.5
+        z, p = stats.ttest_ind(ours, theirs, equal_var=False)
+        effect = detectable(len(ours), len(theirs)) * np.hypot(spread, other_spread) / 2**0.5
     return {
         "n": len(ours),
-        "mean": ours.mean(),
+        "mean": means["mean"],
         "std": spread,
-        "other_n": theirs.n if others is None else len(others),
+        "other_n": means["n_others"],
         "other_mean": mean,
         "other_std": other_spread,
-        "difference": ours.mean() - mean,
+        "difference": means["mean"] - mean,
         "z": z,
         "test": name,
         "p": p,
@@ -147,77 +107,75 @@ def _test(ours: np.ndarray, theirs: Baseline, epoch: int) -> dict[str, Any]:
     }
 
 
-def compare_epochs(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFrame:
+def compare_epochs(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
     """Each epoch that both have: do all our runs lie near the others'?
 
     Near means within the range of the others' runs widened by `WIDENING` of their standard deviations on
-    each side; where only their mean is known, within `DIGITISED_TOLERANCE` of it.
+    each side; where only their mean is known, within `DIGITISED_TOLERANCE` of it. An epoch of which the
+    others have a single run is left out.
+
+    Args:
+        runs: ours, as `curves.values` gives them.
+        others: of the same metric.
 
     Returns:
         `EPOCH_COLUMNS`: `lowest` and `highest` are our runs' range, `low` and `high` what counts as near
         by which `rule`.
     """
-    rows = []
-    for figure, label, ours, theirs in _both(figures, baselines):
-        for epoch in ours.index.intersection(theirs.means.index):
-            errors, others, mean = ours.loc[epoch].dropna(), theirs.at(epoch), float(theirs.means[epoch])
-            if others is None:
-                spread, low, high = np.nan, mean - DIGITISED_TOLERANCE, mean + DIGITISED_TOLERANCE
-                rule = f"mean ± {DIGITISED_TOLERANCE}"
-            elif len(others) < 2:
-                continue
-            else:
-                spread = others.std(ddof=1)
-                low, high = others.min() - WIDENING * spread, others.max() + WIDENING * spread
-                rule = f"range ± {WIDENING} std"
-            rows.append(
-                {
-                    "figure": figure.name,
-                    "line": label,
-                    "epoch": epoch,
-                    "n": len(errors),
-                    "mean": errors.mean(),
-                    "lowest": errors.min(),
-                    "highest": errors.max(),
-                    "other_mean": mean,
-                    "other_std": spread,
-                    "low": low,
-                    "high": high,
-                    "rule": rule,
-                    "inside": bool(low <= errors.min() and errors.max() <= high),
-                }
-            )
-    return pd.DataFrame(rows, columns=EPOCH_COLUMNS)
+    ours = over_seeds(runs, EPOCH).merge(_range(runs, "lowest", "highest"), on=EPOCH)
+    theirs = others.means.merge(_range(others.runs, "low", "high"), how="left", on=EPOCH)
+    both = ours[[*EPOCH, "n", "mean", "lowest", "highest"]].merge(theirs, on=EPOCH, suffixes=("", "_others"))
+    both = both.rename(columns={"mean_others": "other_mean", "std": "other_std"})
+    known = both["low"].notna()
+    margin = (WIDENING * both["other_std"]).where(known, DIGITISED_TOLERANCE)
+    table = both.assign(
+        low=both["low"].fillna(both["other_mean"]) - margin,
+        high=both["high"].fillna(both["other_mean"]) + margin,
+        rule=np.where(known, f"range ± {WIDENING} std", f"mean ± {DIGITISED_TOLERANCE}"),
+    ).dropna(subset=["low", "high"])
+    inside = (table["low"] <= table["lowest"]) & (table["highest"] <= table["high"])
+    return table.assign(inside=inside)[list(EPOCH_COLUMNS)]
 
 
-def rankings(figures: Iterable[Figure], baselines: Baselines) -> pd.DataFrame:
-    """The lines of each figure from the lowest mean error to the highest, ours and the others'.
+def _range(runs: pd.DataFrame, low: str, high: str) -> pd.DataFrame:
+    """Lowest and highest value of each line and epoch."""
+    return (
+        runs.groupby(EPOCH, sort=False)["value"]
+        .agg(["min", "max"])
+        .set_axis([low, high], axis=1)
+        .reset_index()
+    )
+
+
+def rankings(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
+    """The lines of each figure from the lowest mean to the highest, ours and the others'.
 
     At the last epoch that all lines compared have on both sides.
+
+    Args:
+        runs: ours, as `curves.values` gives them.
+        others: of the same metric.
 
     Returns:
         `RANKING_COLUMNS`: `kendall` is Kendall's τ between the two orders with its exact two-sided `p`,
         `spearman` Spearman's ρ. With five lines, τ = 0.8 (one exchange) has p = 0.083.
     """
+    both = most_runs(over_seeds(runs, EPOCH)).merge(others.means, on=EPOCH, suffixes=("", "_others"))
     rows = []
-    for figure in figures:
-        pairs = {label: (ours, theirs) for _, label, ours, theirs in _both([figure], baselines)}
-        if len(pairs) < 2:
+    for figure, table in both.groupby("figure", sort=False):
+        lines = table["line"].nunique()
+        common = table[table.groupby("epoch")["line"].transform("size") == lines]
+        if lines < 2 or common.empty:
             continue
-        means = {label: most_runs(runs).mean(axis="columns") for label, (runs, _) in pairs.items()}
-        ours = pd.DataFrame(means)
-        others = pd.DataFrame({label: theirs.means for label, (_, theirs) in pairs.items()})
-        common = ours.dropna().index.intersection(others.dropna().index)
-        if common.empty:
-            continue
-        mine, yours = ours.loc[common[-1]], others.loc[common[-1]]
+        last = common[common["epoch"] == common["epoch"].max()].set_index("line")
+        mine, yours = last["mean"], last["mean_others"]
         order, other_order = (list(means.sort_values(kind="stable").index) for means in (mine, yours))
         kendall = stats.kendalltau(mine, yours)
         rows.append(
             {
-                "figure": figure.name,
-                "epoch": common[-1],
-                "lines": len(pairs),
+                "figure": figure,
+                "epoch": last["epoch"].iloc[0],
+                "lines": lines,
                 "ours": " < ".join(order),
                 "others": " < ".join(other_order),
                 "same_order": order == other_order,

@@ -1,71 +1,121 @@
-"""Test error over epochs: mean and spread over the runs of a line, and what a reader must know about them."""
+"""A metric over epochs: run by run, and as mean and spread over the runs of a line."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from senet_lab.analysis.grouping import MISSING, Figure, Line, Run
+from senet_lab.analysis.grouping import Line, Panel
+from senet_lab.analysis.metrics import Metric
+from senet_lab.analysis.runs import MISSING, Run
+from senet_lab.analysis.statistics import over_seeds
 from senet_lab.records.run import State
 
-CURVES_COLUMNS = ("figure", "line", "epoch", "n", "mean", "std")
+LINE = ("figure", "line")
+"""What names a line in every frame."""
+VALUES_COLUMNS = (*LINE, "seed", "epoch", "seconds", "images", "value")
+CURVES_COLUMNS = (*LINE, "epoch", "n", "mean", "std")
+"""Of `curves.csv`."""
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
 
 
-def curve(line: Line) -> pd.DataFrame:
-    """Test error (1 − test top-1, a fraction) of a line over its own epochs.
+def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
+    """The metric of each run at each epoch where it is a finite number.
+
+    Returns:
+        `VALUES_COLUMNS`, a row a run and epoch, line by line in the order of the legend, by epoch within a
+        line: `seconds` and `images` add up from the run's start, and are NaN where the record has none.
+    """
+    parts = [_of_line(panel.name, line, metric) for panel in panels for line in panel.lines]
+    if not parts:
+        return pd.DataFrame(columns=VALUES_COLUMNS)
+    table = pd.concat(parts, ignore_index=True)
+    return table[np.isfinite(table["value"])].reset_index(drop=True)
+
+
+def _of_line(figure: str, line: Line, metric: Metric) -> pd.DataFrame:
+    runs = [_of_run(run, metric) for run in line.runs]
+    table = pd.concat(runs).sort_values("epoch", kind="stable").assign(figure=figure, line=line.label)
+    return table.astype({"epoch": int, "value": float})[list(VALUES_COLUMNS)]
+
+
+def _of_run(run: Run, metric: Metric) -> pd.DataFrame:
+    table = run.metrics
+    return pd.DataFrame(
+        {
+            "seed": run.config.seed,
+            "epoch": table["epoch"],
+            "seconds": table["seconds"].cumsum(),
+            "images": table["images"],
+            "value": metric.of(table),
+        }
+    )
+
+
+def curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of each line over its own epochs.
 
     Each epoch counts the runs that reached it; an epoch that no run has is absent, never zero.
 
+    Args:
+        runs: as `values` gives it.
+
     Returns:
-        Columns `epoch` (from 0), `n`, `mean`, `std` (sample standard deviation, ddof 1) and `sem`
-        (std/√n); both are NaN where n is 1.
+        `CURVES_COLUMNS`, then `sem`, `low` and `high` as `statistics.over_seeds` has them, and the mean
+        `seconds` and `images` of the same runs.
     """
-    errors = pd.concat([1 - run.metrics.set_index("epoch")["test_top1"] for run in line.runs])
-    errors = errors[np.isfinite(errors)]
-    statistics = errors.groupby(errors.index.astype(int)).agg(["count", "mean", "std", "sem"])
-    return statistics.rename(columns={"count": "n"}).rename_axis("epoch").reset_index()
+    keys = [*LINE, "epoch"]
+    spent = runs.groupby(keys, sort=False)[["seconds", "images"]].mean().reset_index()
+    return over_seeds(runs, keys).merge(spent, on=keys)
 
 
-def curves(figures: Iterable[Figure]) -> pd.DataFrame:
-    """All curves in one tidy frame: `CURVES_COLUMNS` and `sem`."""
-    parts = [
-        curve(line).assign(figure=figure.name, line=line.label) for figure in figures for line in figure.lines
-    ]
-    return pd.concat(parts, ignore_index=True)[[*CURVES_COLUMNS, "sem"]]
-
-
-def finals(figures: Iterable[Figure]) -> pd.DataFrame:
-    """One row for each figure and line: the last epoch of its curve, and the states of its runs.
+def states(panels: Iterable[Panel]) -> pd.DataFrame:
+    """The runs of each line by state.
 
     Returns:
-        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std`, `runs` (how many there should be),
-        one count a state, and `missing`; a line without any epoch has n 0 and no values.
+        Columns `figure`, `line`, `runs` (how many there should be), one count a state, and `missing`.
     """
     rows = []
-    for figure in figures:
-        for line in figure.lines:
-            table = curve(line)
-            last = table.iloc[-1] if len(table) else {"n": 0, "epoch": None, "mean": np.nan, "std": np.nan}
-            states = [run.state for run in line.runs]
+    for panel in panels:
+        for line in panel.lines:
+            found = [run.state for run in line.runs]
             rows.append(
                 {
-                    "figure": figure.name,
+                    "figure": panel.name,
                     "line": line.label,
-                    **{key: last[key] for key in ("n", "epoch", "mean", "std")},
-                    "runs": len(line.runs) - states.count(MISSING) + len(line.missing_seeds),
-                    **{str(state): states.count(state) for state in STATES},
+                    "runs": len(line.runs) - found.count(MISSING) + len(line.missing_seeds),
+                    **{str(state): found.count(state) for state in STATES},
                     MISSING: len(line.missing_seeds),
                 }
             )
-    return pd.DataFrame(rows).astype({"n": int, "epoch": "Int64"})
+    return pd.DataFrame(rows, columns=[*LINE, "runs", *map(str, STATES), MISSING])
 
 
-def notes(figure: Figure) -> list[str]:
-    """What the lines alone would hide: runs that are missing or broke, and where n changes.
+def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The last epoch of each line's curve.
+
+    Args:
+        table: as `curves` gives it.
+        runs: as `states` gives it.
 
     Returns:
-        One sentence for each kind of trouble; none for a complete figure.
+        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std` and those of `states`, a row a line; a line
+        without any epoch has n 0 and no values.
+    """
+    last = table.groupby(list(LINE), sort=False).tail(1)[[*LINE, "n", "epoch", "mean", "std"]]
+    joined = runs[list(LINE)].merge(last, how="left", on=list(LINE)).fillna({"n": 0})
+    return joined.merge(runs, on=list(LINE)).astype({"n": int, "epoch": "Int64"})
+
+
+def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
+    """Sentences on runs that are missing or broke, and on where n changes: the lines alone would hide it.
+
+    Args:
+        panel: with at least one epoch.
+        table: its `curves`.
+
+    Returns:
+        One sentence for each kind of trouble; none for a complete panel.
     """
     sentences = []
     for state, word in (
@@ -76,7 +126,7 @@ def notes(figure: Figure) -> list[str]:
     ):
         runs = [
             f"{line.label} seed {run.config.seed} {_reach(run)}"
-            for line in figure.lines
+            for line in panel.lines
             for run in line.runs
             if run.state == state
         ]
@@ -84,16 +134,15 @@ def notes(figure: Figure) -> list[str]:
             sentences.append(f"{word}: {_listed(runs)}.")
     if sentences:
         sentences.append("The epochs that these runs have count in the mean.")
-    missing = [f"{line.label} seed {seed}" for line in figure.lines for seed in line.missing_seeds]
+    missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
-    tables = {line.label: curve(line) for line in figure.lines}
-    full = max(table["n"].max() for table in tables.values() if len(table))
-    end = max(table["epoch"].max() for table in tables.values() if len(table))
+    full, end = table["n"].max(), table["epoch"].max()
+    parts = {line.label: table[table["line"] == line.label] for line in panel.lines}
     counts = [
-        f"{label} {_counts(table, end)}"
-        for label, table in tables.items()
-        if len(table) == 0 or table["n"].min() < full or table["epoch"].max() < end
+        f"{label} {_counts(part, end)}"
+        for label, part in parts.items()
+        if part.empty or part["n"].min() < full or part["epoch"].max() < end
     ]
     if counts:
         sentences.append(f"Runs averaged: {_listed(counts)}; otherwise n = {full}.")

@@ -1,10 +1,10 @@
-"""What the final errors of a sweep show, and what so few runs cannot show.
+"""Mean, spread, intervals, tests and power of a sweep's values.
 
 Tests come from scipy, Holm's correction and power from statsmodels.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -16,109 +16,118 @@ from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from senet_lab.analysis.grouping import Figure, Line
+from senet_lab.analysis.grouping import LINE
+from senet_lab.analysis.metrics import Metric
 
 CONFIDENCE = 0.95
 POWER = 0.8
+COURSE_COLUMNS = ("best_epoch", "best_mean", "target_error", "target_epoch", "area", "area_epoch")
 PAIRWISE_COLUMNS = (
     "figure", "first", "second", "epoch", "n", "test", "difference", "low", "high", "p", "p_holm",
 )  # fmt: skip
 
 
-def run_errors(line: Line) -> pd.DataFrame:
-    """Test error (1 − test top-1) of each run: a row an epoch, a column a seed, NaN where there is none."""
-    runs = {
-        run.config.seed: 1 - run.metrics.set_index("epoch")["test_top1"]
-        for run in line.runs
-        if not run.metrics.empty
-    }
-    errors = pd.DataFrame(runs, dtype=float).sort_index()
-    return errors.where(np.isfinite(errors)).dropna(how="all")
+def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean, spread and interval of `value` over the runs that share `by`: the one place that computes them.
+
+    Args:
+        runs: a row a run, with the columns `by` and `value`; NaN values do not count.
+        by: columns to group by; groups keep the order in which they appear.
+
+    Returns:
+        The columns `by`, then `n`, `mean`, `std` (sample standard deviation, ddof 1), `sem` (std/√n), and
+        `low` and `high`, Student's interval of the mean at `CONFIDENCE`. The last four are NaN where n is 1.
+    """
+    grouped = runs.groupby(list(by), sort=False)["value"]
+    table = grouped.agg(n="count", mean="mean", std="std", sem="sem").reset_index()
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, table["n"] - 1) * table["sem"]
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def most_runs(errors: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of `run_errors` that most runs reached: later ones average fewer, and another mixture."""
-    counts = errors.notna().sum(axis="columns")
-    return errors[counts == counts.max()]
+def most_runs(curves: pd.DataFrame) -> pd.DataFrame:
+    """The epochs of each line that most of its runs reached: later ones average fewer, and another mixture.
+
+    Args:
+        curves: as `curves.curves` gives it.
+    """
+    return curves[curves["n"] == curves.groupby(list(LINE), sort=False)["n"].transform("max")]
 
 
 def with_statistics(
-    table: pd.DataFrame, figures: Iterable[Figure], target_error: float | None = None
+    table: pd.DataFrame, curves: pd.DataFrame, metric: Metric, target: float | None = None
 ) -> pd.DataFrame:
     """`curves.finals` with what else its numbers say.
 
     Args:
-        table: as `curves.finals` gives it for `figures`.
-        figures: the figures of the sweep.
-        target_error: the error to be reached; by default, in each figure, the lowest that all lines reach.
+        table: as `curves.finals` gives it.
+        curves: as `curves.curves` gives it.
+        metric: whose values they are.
+        target: the value to be reached; by default, in each figure, the best that all lines reach.
 
     Returns:
-        New columns: `sem`, std/√n; `t_low` and `t_high`, the t interval of the mean at `CONFIDENCE`;
-        `best_epoch` and `best_mean`, the lowest mean error; `target_error`, and `target_epoch`, the first
-        epoch whose mean is at or below it; `area` under the curve of the means (trapezoids, error × epochs)
-        up to `area_epoch`. The last six are over the epochs that most runs reached, and NaN where a line has
-        none.
+        New columns: `sem`; `t_low` and `t_high`, Student's interval of the mean; `best_epoch` and
+        `best_mean`; `target_error`, and `target_epoch`, the first epoch whose mean is as good; `area` under
+        the curve of the means (trapezoids, value × epochs) up to `area_epoch`. The last six are over the
+        epochs that most runs reached, and NaN where a line has none.
     """
-    rows: list[dict[str, Any]] = []
-    for figure in figures:
-        full = [most_runs(run_errors(line)).mean(axis="columns") for line in figure.lines]
-        reached = [means.min() for means in full if len(means)]
-        target = max(reached, default=np.nan) if target_error is None else target_error
-        rows += [_course(means, target) for means in full]
-    sem = table["std"] / np.sqrt(table["n"])
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, table["n"] - 1) * sem
-    course = pd.DataFrame(rows, index=table.index).astype(
-        dict.fromkeys(("best_epoch", "target_epoch", "area_epoch"), "Int64")
-    )
-    return table.assign(sem=sem, t_low=table["mean"] - half, t_high=table["mean"] + half).join(course)
+    keys = list(LINE)
+    sign = 1 if metric.lower_is_better else -1
+    rows = []
+    for figure, part in most_runs(curves).groupby("figure", sort=False):
+        losses = {
+            line: sign * own.set_index("epoch")["mean"] for line, own in part.groupby("line", sort=False)
+        }
+        goal = max(own.min() for own in losses.values()) if target is None else sign * target
+        rows += [{"figure": figure, "line": line, **_course(own, goal, sign)} for line, own in losses.items()]
+    course = pd.DataFrame(rows, columns=[*keys, *COURSE_COLUMNS])
+    course = course.astype(dict.fromkeys(("best_epoch", "target_epoch", "area_epoch"), "Int64"))
+    spread = curves[[*keys, "epoch", "sem", "low", "high"]].astype({"epoch": "Int64"})
+    spread = spread.rename(columns={"low": "t_low", "high": "t_high"})
+    return table.merge(spread, how="left", on=[*keys, "epoch"]).merge(course, how="left", on=keys)
 
 
-def _course(means: pd.Series, target: float) -> dict[str, Any]:
-    """The values of `with_statistics` that a mean curve, by epoch, has."""
-    if means.empty:
-        values = (None, np.nan, target, None, np.nan, None)
-    else:
-        reached = means.index[means <= target]
-        first = reached[0] if len(reached) else None
-        area = trapezoid(means, means.index)
-        values = (means.idxmin(), means.min(), target, first, area, means.index[-1])
-    names = ("best_epoch", "best_mean", "target_error", "target_epoch", "area", "area_epoch")
-    return dict(zip(names, values, strict=True))
+def _course(losses: pd.Series, goal: float, sign: int) -> dict[str, Any]:
+    """`COURSE_COLUMNS` of a curve of means by epoch, all times `sign`, so that lower is better."""
+    reached = losses.index[losses <= goal]
+    best, first = losses.idxmin(), reached[0] if len(reached) else None
+    area = sign * trapezoid(losses, losses.index)
+    found = (best, sign * losses[best], sign * goal, first, area, losses.index[-1])
+    return dict(zip(COURSE_COLUMNS, found, strict=True))
 
 
-def pairwise(figures: Iterable[Figure]) -> pd.DataFrame:
+def pairwise(runs: pd.DataFrame) -> pd.DataFrame:
     """Every two lines of each figure against one another, at the last epoch that most runs of both have.
 
     Runs that share their seed share data order and are compared as pairs; without two such pairs, Welch's
     test compares the lines. p values are two-sided; `p_holm` holds for all pairs of a figure together
     (Holm 1979).
 
+    Args:
+        runs: as `curves.values` gives it.
+
     Returns:
         `PAIRWISE_COLUMNS`: `n` counts pairs, or is `n1 + n2`; `difference` is first minus second, `low`
         and `high` its interval at `CONFIDENCE`. p is NaN where a line has a single run or nothing varies.
     """
-    parts = [_pairs_of(figure) for figure in figures if len(figure.lines) > 1]
-    if not parts:
-        return pd.DataFrame(columns=PAIRWISE_COLUMNS)
-    return pd.concat(parts, ignore_index=True)
+    parts = [_pairs_of(part).assign(figure=figure) for figure, part in runs.groupby("figure", sort=False)]
+    return pd.concat([pd.DataFrame(columns=PAIRWISE_COLUMNS), *parts], ignore_index=True)
 
 
-def _pairs_of(figure: Figure) -> pd.DataFrame:
-    errors = {line.label: run_errors(line) for line in figure.lines}
-    rows = [
-        {"figure": figure.name, "first": first, "second": second, **_compare_lines(one, other)}
-        for (first, one), (second, other) in combinations(errors.items(), 2)
-        if len(one) and len(other)
-    ]
-    pairs = pd.DataFrame(rows, columns=PAIRWISE_COLUMNS[:-1])
+def _pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of one figure."""
+    full = most_runs(over_seeds(runs, [*LINE, "epoch"]))
+    last = full.groupby("line", sort=False)["epoch"].max()
+    rows = []
+    for first, second in combinations(last.index, 2):
+        epoch = min(last[first], last[second])
+        then = runs[runs["epoch"] == epoch].set_index(["line", "seed"])["value"]
+        rows.append({"first": first, "second": second, "epoch": epoch, **_compare(then[first], then[second])})
+    pairs = pd.DataFrame(rows, columns=PAIRWISE_COLUMNS[1:-1])
     return pairs.assign(p_holm=holm(pairs["p"]))
 
 
-def _compare_lines(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
-    epoch = int(min(most_runs(first).index[-1], most_runs(second).index[-1]))
-    one, other = (
-        errors.loc[epoch].dropna() if epoch in errors.index else pd.Series() for errors in (first, second)
-    )
+def _compare(one: pd.Series, other: pd.Series) -> dict[str, Any]:
+    """The test of one line against another, from their values by seed."""
     seeds = one.index.intersection(other.index)
     with warnings.catch_warnings():
         # Values that do not vary, or too few: scipy warns and answers NaN, which is what we report.
@@ -131,7 +140,6 @@ def _compare_lines(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, Any]:
             result = stats.ttest_ind(one, other, equal_var=False)
         interval = result.confidence_interval(CONFIDENCE)
     return {
-        "epoch": epoch,
         "n": n,
         "test": name if np.isfinite(result.pvalue) else "none",
         "difference": one.mean() - other.mean(),

@@ -1,6 +1,6 @@
 """`senet-lab compare`: a sweep's errors beside the published ones or another sweep's, as HTML and CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -8,25 +8,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from senet_lab.analysis.comparison import (
-    compare_epochs,
-    compare_finals,
-    published_baselines,
-    rankings,
-    sweep_baselines,
-)
-from senet_lab.analysis.grouping import Figure
+from senet_lab.analysis.comparison import compare_epochs, compare_finals, other_sweep, rankings
+from senet_lab.analysis.curves import values
+from senet_lab.analysis.grouping import Panel, group
+from senet_lab.analysis.metrics import Metric
+from senet_lab.analysis.published import Others, published
+from senet_lab.analysis.runs import read_runs
 from senet_lab.compose import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.sweep import figures_of
+from senet_lab.figures.axes import Axes, axes_of
+from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
+from senet_lab.groups import options
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
-from senet_lab.text import number
 
 PUBLISHED = "published"
+Compared = tuple[Others, dict[str, pd.DataFrame]]
 SHOWN = {
     "line": "line",
     "epoch": "epoch",
@@ -44,85 +44,98 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """Compare a sweep with `against`; its folder `compare/<against>` takes the tables and the page.
 
     Raises:
-        UsageError: no runs, or none that has something to be compared with.
+        UsageError: no runs, none that has something to be compared with, an unknown metric.
     """
     config: CompareConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    figures = figures_of(command, sweep)
-    others = _others(command)
-    baselines = sweep_baselines(others) if others else published_baselines(figures)
-    finals = compare_finals(figures, baselines)
-    if finals.empty:
+    panels, theirs = group(read_runs(sweep), config.figures), _their_panels(config)
+    found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
+    if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(
             f"{sweep.path}: no run has an epoch to compare with; {_what_is_needed(config.against)}"
         )
-    tables = {
-        "final": finals,
-        "epochs": compare_epochs(figures, baselines),
-        "ranking": rankings(figures, baselines),
-    }
     folder = sweep.compare(config.against)
     make_writable(folder)
-    for name, table in tables.items():
-        write_csv(folder / f"{name}.csv", table)
+    for axes, (_, tables) in found.items():
+        for name, table in tables.items():
+            write_csv(folder / f"{axes.table(name)}.csv", table)
     page = folder / "compare.html"
-    write_atomic(page, _page(config, figures, others, tables))
+    write_atomic(page, _page(config, panels, theirs, found))
     print(page)
-    _print(finals)
-    _print_epochs(tables["epochs"], tell=not others)
+    for axes, (_, tables) in found.items():
+        _print(tables["final"], axes.metric)
+        _print_epochs(tables["epochs"], tell=not theirs)
     return 0
 
 
-def _others(command: Command) -> list[Figure]:
-    """The figures of the sweep to compare with; none where that is the published comparison."""
-    config: CompareConfig = command.config
+def _their_panels(config: CompareConfig) -> list[Panel]:
+    """The panels of the sweep to compare with; none where that is the published comparison."""
     if config.against == PUBLISHED:
         return []
-    return figures_of(command, sweep_directory(config.outputs, config.against))
+    return group(read_runs(sweep_directory(config.outputs, config.against)), config.figures)
+
+
+def _compared(
+    panels: Sequence[Panel], theirs: Sequence[Panel], axes: Axes, config: CompareConfig
+) -> Compared:
+    """The others' values and the tables of one metric."""
+    metric = axes.metric
+    runs = values(panels, metric)
+    others = other_sweep(values(theirs, metric)) if theirs else published(panels, config.published, metric)
+    comparisons = {"final": compare_finals, "epochs": compare_epochs, "ranking": rankings}
+    return others, {name: compare(runs, others) for name, compare in comparisons.items()}
 
 
 def _what_is_needed(against: str) -> str:
     if against == PUBLISHED:
+        known = ", ".join(name for name in options("published") if name != "none")
         return (
-            "published are the networks of model=published/…, on the data set labelled CIFAR-10 "
-            "(dataset=arrays needs dataset.label=CIFAR-10)"
+            f"published= names others' results, one of {known}, which stand for their own data set and "
+            "networks alone (dataset=arrays needs dataset.label=CIFAR-10)"
         )
     return f"{against} needs figures and lines of the same names"
 
 
 def _page(
-    config: CompareConfig,
-    figures: Sequence[Figure],
-    others: Sequence[Figure],
-    tables: dict[str, pd.DataFrame],
+    config: CompareConfig, panels: Sequence[Panel], theirs: Sequence[Panel], found: Mapping[Axes, Compared]
 ) -> str:
     # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
     from senet_lab.figures.page import render
     from senet_lab.figures.sections import comparison_sections
 
-    name = config.against if others else "the published runs"
-    lead = [f"Test error, 1 − top-1, as a fraction; “others” are {name}."]
-    if others:
-        figures = _titled(figures, config.name)
-    theirs = {figure.name: figure for figure in _titled(others, name)}
-    alone = [figure.name for figure in figures if figure.name not in set(tables["final"]["figure"])]
+    name = config.against if theirs else "the published runs"
+    metrics = ", ".join(axes.metric.label for axes in found)
+    lead = [f"{metrics}; “others” are {name}."]
+    if theirs:
+        panels = _titled(panels, config.name)
+    beside = {panel.name: panel for panel in _titled(theirs, name)}
+    compared = {figure for _, tables in found.values() for figure in tables["final"]["figure"]}
+    alone = [panel.name for panel in panels if panel.name not in compared]
     if alone:
         lead.append(f"Nothing to compare with: {', '.join(alone)}.")
-    return render(f"{config.name} against {name}", lead, comparison_sections(figures, theirs, tables))
+    looks = looks_of([*panels, *theirs])
+    sections = [
+        section
+        for axes, (others, tables) in found.items()
+        for section in comparison_sections(panels, beside, looks, axes, others, tables)
+    ]
+    return render(f"{config.name} against {name}", lead, sections)
 
 
-def _titled(figures: Sequence[Figure], sweep: str) -> list[Figure]:
-    """The figures with the sweep in their titles, which alone may be the same on both sides."""
-    return [replace(figure, title=f"{figure.title}: {sweep}") for figure in figures]
+def _titled(panels: Sequence[Panel], sweep: str) -> list[Panel]:
+    """The panels with the sweep in their titles, which alone may be the same on both sides."""
+    return [replace(panel, title=f"{panel.title}: {sweep}") for panel in panels]
 
 
-def _print(finals: pd.DataFrame) -> None:
+def _print(finals: pd.DataFrame, metric: Metric) -> None:
     for name, rows in finals.groupby("figure", sort=False):
-        grid = Table(title=Text(f"{name}: test error, ours and the others'"), title_justify="left")
+        grid = Table(
+            title=Text(f"{name}: {metric.label.lower()}, ours and the others'"), title_justify="left"
+        )
         for heading in SHOWN.values():
             grid.add_column(heading)
         for row in rows[list(SHOWN)].itertuples(index=False):
-            grid.add_row(*(Text(value if isinstance(value, str) else number(value)) for value in row))
+            grid.add_row(*(Text(_text(value)) for value in row))
         Console().print(grid)
 
 
@@ -140,3 +153,9 @@ def _spans(epochs: pd.Series) -> str:
     """Increasing numbers in short: 0, 3–5."""
     spans = epochs.groupby((epochs.diff() != 1).cumsum()).agg(["min", "max"])
     return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in spans.to_numpy())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if pd.isna(value) else f"{value:.4f}"
+    return str(value)

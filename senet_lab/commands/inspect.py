@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from senet_lab.analysis.grouping import PALETTE
 from senet_lab.compose import Command
 from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
+from senet_lab.figures.style import PALETTE
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
 from senet_lab.records.plan import config_hash
 from senet_lab.records.run import RunDirectory
@@ -71,7 +71,8 @@ def _name(config: RunConfig) -> str:
 def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:
     """For each stage, the mean gates of its last SE block over some channels, for all classes and some."""
     from senet_lab.build import build_dataset
-    from senet_lab.figures.views import Words, draw_lines
+    from senet_lab.figures.charts import Words, draw_lines
+    from senet_lab.figures.export import compile_chart
     from senet_lab.networks.inspection import excitations
 
     config, network, batches = _trained(run)
@@ -103,15 +104,15 @@ def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Dr
         shown, width = drawn["channel"].nunique(), blocks[block].shape[1]
         note = f"mean gate over the test images, {shown} of {width} channels"
         words = Words(f"{_name(config)}: excitations of {block}", note, "Channel", "Mean gate", "Mean gates")
-        drawings[f"excitations_stage{stage}"] = draw_lines(
-            drawn, "channel", "gate", "class", colors, words, y_range, dashed=["all"]
-        )
+        chart = draw_lines(drawn, "channel", "gate", "class", colors, words, y_range, dashed=["all"])
+        drawings[f"excitations_stage{stage}"] = compile_chart(chart, [], drawn, words.caption)
     return drawings
 
 
 def _feature_reuse(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:  # noqa: ARG001
     """A heat map for each dense block: which earlier layers a layer uses."""
-    from senet_lab.figures.views import Words, draw_heatmap
+    from senet_lab.figures.charts import Words, draw_heatmap
+    from senet_lab.figures.export import compile_chart
     from senet_lab.networks.densenet import DenseNet
     from senet_lab.networks.inspection import feature_reuse
 
@@ -138,7 +139,8 @@ def _feature_reuse(run: RunDirectory, settings: InspectConfig, folder: Path) -> 
             "Mean absolute weights",
         )
         shown = table.drop(columns="block")
-        drawings[f"feature_reuse_block{number}"] = draw_heatmap(shown, "target", "source", "weight", words)
+        chart = draw_heatmap(shown, "target", "source", "weight", words)
+        drawings[f"feature_reuse_block{number}"] = compile_chart(chart, [], shown, words.caption)
     write_csv(folder / "feature_reuse.csv", pd.concat(tables, ignore_index=True))
     return drawings
 
@@ -149,7 +151,8 @@ def _activation_shapes(run: RunDirectory, settings: InspectConfig, folder: Path)
     from torch.nn import functional as F
 
     from senet_lab.build import build_act_layer
-    from senet_lab.figures.views import Words, draw_lines
+    from senet_lab.figures.charts import Words, draw_lines
+    from senet_lab.figures.export import compile_chart
 
     config, learned = run.config(), run.activations()
     if learned.empty:
@@ -184,9 +187,8 @@ def _activation_shapes(run: RunDirectory, settings: InspectConfig, folder: Path)
             f"{_name(config)}: {title}", "against sigmoid, SiLU and ReLU", "Input x", "Output y", "Points"
         )
         learned_range = _around(pd.concat([against[0], *parts])["y"])  # ReLU may leave it
-        drawings[f"activation_shapes_{name}"] = draw_lines(
-            table, "x", "y", "curve", colors, words, learned_range, dashed=known
-        )
+        chart = draw_lines(table, "x", "y", "curve", colors, words, learned_range, dashed=known)
+        drawings[f"activation_shapes_{name}"] = compile_chart(chart, [], table, words.caption)
     return drawings
 
 
@@ -195,7 +197,8 @@ def _class_activation_map(run: RunDirectory, settings: InspectConfig, folder: Pa
     import torch
     from torch.nn import functional as F
 
-    from senet_lab.figures.views import Words, draw_pictures
+    from senet_lab.figures.charts import Words, draw_pictures
+    from senet_lab.figures.export import compile_chart
     from senet_lab.networks.inspection import class_activation_maps
 
     config, network, batches = _trained(run)
@@ -225,7 +228,8 @@ def _class_activation_map(run: RunDirectory, settings: InspectConfig, folder: Pa
         "",
         "Images",
     )
-    return {"class_activation_map": draw_pictures(rows, words)}
+    labels = pd.DataFrame({"image": [label for label, _ in rows]})
+    return {"class_activation_map": compile_chart(draw_pictures(rows, words), [], labels, words.caption)}
 
 
 KINDS: dict[Inspection, Callable[[RunDirectory, InspectConfig, Path], Drawings]] = {

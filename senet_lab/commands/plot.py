@@ -1,30 +1,31 @@
 """`senet-lab plot`: a sweep's curves and final values as CSV, its figures as HTML, PNG, SVG and PDF."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from senet_lab.analysis.baselines import source_note, with_published
-from senet_lab.analysis.curves import CURVES_COLUMNS, curves, finals, notes
-from senet_lab.analysis.grouping import Figure, group, read_runs
-from senet_lab.analysis.references import with_references
+from senet_lab.analysis.curves import CURVES_COLUMNS
+from senet_lab.analysis.grouping import Panel, group
+from senet_lab.analysis.metrics import Metric, known_metrics
+from senet_lab.analysis.published import published_headings
+from senet_lab.analysis.results import Results, results
+from senet_lab.analysis.runs import read_runs
 from senet_lab.analysis.statistics import with_statistics
 from senet_lab.compose import Command
-from senet_lab.config import PlotConfig
+from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
-from senet_lab.figures.write import check_formats, write_csv, write_drawings
-from senet_lab.records.sweep import sweep_directory
+from senet_lab.figures.axes import Axes, axes_of
+from senet_lab.figures.style import Look, looks_of
+from senet_lab.figures.write import FORMATS, check_formats, write_csv, write_drawings
+from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
-
-REFERENCE_COLUMNS = {"top5_mean": "top-5", "reference_top1": "paper", "reference_top5": "top-5"}
 
 
 def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
@@ -34,114 +35,136 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         The exit code: 0, or 1 where a browser is there and could not render a figure.
 
     Raises:
-        UsageError: nothing to plot, runs that cannot be grouped, an unknown format, no place to write.
+        UsageError: nothing to plot, runs that cannot be grouped, an unknown metric or format, no place to
+            write.
     """
     config: PlotConfig = command.config
     check_formats(config.formats)
     sweep = sweep_directory(config.outputs, config.name)
-    # Unresolved: each run fills the templates in with its own values.
-    templates = OmegaConf.to_container(command.node.figures)
-    assert isinstance(templates, dict)
-    figures = group(read_runs(sweep), {str(key): value for key, value in templates.items()})
-
-    table = finals(figures)
-    begun = table.groupby("figure")["n"].max() > 0
-    if not begun.any():
-        raise UsageError(f"{sweep.path}: no run has finished an epoch yet, so there is nothing to plot")
-    if config.reference:
-        table = with_published(table, figures)
-    if config.references:
-        table = with_references(table, figures, config.references)
-    folder = sweep.figures
-    make_writable(folder)
-    write_csv(folder / "curves.csv", curves(figures)[list(CURVES_COLUMNS)])
-    write_csv(folder / "final.csv", with_statistics(table, figures))
-
-    drawn = [figure for figure in figures if begun[figure.name]]
-    drawings = _draw(drawn, table, config)
-    if templates.get("macs"):
-        drawings |= _draw_macs(drawn, table, folder)
-    complete = write_drawings(drawings, folder, config.formats)
-
-    for name in begun.index[~begun]:
-        print(f"{name}: no epoch yet, so no figure")
-    _print_finals(table)
+    panels = group(read_runs(sweep), config.figures)
+    looks = looks_of(panels)
+    found = {axes: results(panels, axes.metric, config.published) for axes in axes_of(config.figures, panels)}
+    _check(sweep, panels, found)
+    make_writable(sweep.figures)
+    drawings: dict[str, Drawing] = {}
+    for axes, result in found.items():
+        write_csv(sweep.figures / f"{axes.stem('curves')}.csv", result.curves[list(_columns(axes))])
+        table = with_statistics(result.finals, result.curves, axes.metric)
+        write_csv(sweep.figures / f"{axes.table('final')}.csv", table)
+        drawings |= _draw(panels, looks, axes, result, config)
+        if config.figures.macs:
+            drawings |= _draw_macs(panels, looks, axes, result, sweep.figures)
+    complete = write_drawings(drawings, sweep.figures, config.formats)
+    for panel in panels:
+        if not panel.has_epochs:
+            print(f"{panel.name}: no epoch yet, so no figure")
+    _tell_stale(sweep.figures, panels)
+    for result in found.values():
+        _print_finals(result)
     return 0 if complete else 1
 
 
-def _draw(figures: list[Figure], table: pd.DataFrame, config: PlotConfig) -> "dict[str, Drawing]":
+def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, Results]) -> None:
+    """Refuse to draw nothing; tell where nothing is published."""
+    if not any(panel.has_epochs for panel in panels):
+        raise UsageError(f"{sweep.path}: no run has finished an epoch yet, so there is nothing to plot")
+    for axes, result in found.items():
+        if result.runs.empty:
+            raise UsageError(f"figures.metric={axes.metric.name}: no run of {sweep.path} has recorded it")
+        if result.curves[str(axes.x)].isna().all():
+            raise UsageError(f"figures.x={axes.x}: no run of {sweep.path} has recorded it")
+
+
+def _columns(axes: Axes) -> Iterator[str]:
+    """Of the file of curves: `CURVES_COLUMNS`, and after the epoch what the x axis shows."""
+    for column in CURVES_COLUMNS:
+        yield column
+        if column == "epoch" and axes.x is not XAxis.epoch:
+            yield str(axes.x)
+
+
+def _draw(
+    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, config: PlotConfig
+) -> "dict[str, Drawing]":
     # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
-    from senet_lab.figures.charts import draw
+    from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.panels import draw, remarks
+
+    others = result.others if config.reference else None
+    drawings = {}
+    for panel in panels:
+        if panel.name in set(result.curves["figure"]):
+            sentences = remarks(panel, axes, others)
+            chart = draw(panel, looks, axes, config.band, others, sentences)
+            table = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
+            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, table)
+    return drawings
+
+
+def _draw_macs(
+    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, folder: Path
+) -> "dict[str, Drawing]":
+    """The last values of each panel against the multiply-accumulates of its lines."""
+    from senet_lab.commands.summary import describe
+    from senet_lab.figures.charts import Words, draw_points
     from senet_lab.figures.export import compile_chart
 
-    drawings = {}
-    for figure in figures:
-        remarks = notes(figure) + (source_note(figure) if config.reference else [])
-        chart = draw(figure, config.band, config.reference, remarks)
-        values = table[table["figure"] == figure.name].drop(columns="figure")
-        drawings[figure.name] = compile_chart(chart, remarks, values)
-    return drawings
-
-
-def _draw_macs(figures: list[Figure], table: pd.DataFrame, folder: Path) -> "dict[str, Drawing]":
-    """Each figure's last errors against the multiply-accumulates of its lines."""
-    from senet_lab.commands.summary import describe
-    from senet_lab.figures.views import Words, draw_points
-
-    lines = [(figure.name, line) for figure in figures for line in figure.lines]
+    lines = [(panel.name, line) for panel in panels for line in panel.lines]
     costs = pd.DataFrame([describe(line.config) for _, line in lines])[["macs", "parameters", "image_size"]]
     costs = costs.assign(figure=[name for name, _ in lines], line=[line.label for _, line in lines])
-    values = table.merge(costs).dropna(subset="mean")
-    write_csv(folder / "macs.csv", values)
+    values = result.finals.merge(costs).dropna(subset="mean")
+    write_csv(folder / f"{axes.table('macs')}.csv", values)
+    what = f"{axes.metric.label.lower()} at the last epoch"
     drawings = {}
-    for figure in figures:
-        mine = values[values["figure"] == figure.name].drop(columns="figure")
-        words = Words(
-            figure.title, "error at the last epoch", "Multiply-accumulates of an image", "Error", "Values"
-        )
-        drawings[f"{figure.name}_macs"] = draw_points(
-            mine,
-            "macs",
-            "mean",
-            "line",
-            {line.label: line.style for line in figure.lines if line.label in set(mine["line"])},
-            words,
-        )
+    for panel in panels:
+        mine = values[values["figure"] == panel.name].drop(columns="figure")
+        words = Words(panel.title, what, "Multiply-accumulates of an image", axes.metric.axis, "Values")
+        drawn = {label: looks[label] for label in mine["line"]}
+        chart = draw_points(mine, "macs", "mean", "line", drawn, words)
+        drawings[f"{axes.stem(panel.name)}_macs"] = compile_chart(chart, [], mine, words.caption)
     return drawings
 
 
-def _print_finals(table: pd.DataFrame) -> None:
+def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
+    """Name the charts that no panel of the sweep has any more: templates have changed since."""
+    every = [
+        Axes(metric, x).stem(panel.name)
+        for panel in panels
+        for metric in known_metrics().values()
+        for x in XAxis
+    ]
+    current = {*every, *(f"{stem}_macs" for stem in every)}
+    stale = [file for form in FORMATS for file in folder.glob(f"*.{form}") if file.stem not in current]
+    if stale:
+        names = ", ".join(sorted(file.name for file in stale))
+        print(f"{folder} also holds figures of other templates, which nothing here has drawn: {names}")
+
+
+def _print_finals(result: Results) -> None:
     """Mean ± std of the last epoch, a row for each figure and line."""
-    grid = Table(title="Test error at the last epoch, mean ± sample standard deviation", title_justify="left")
+    metric, table = result.metric, result.finals
+    title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
+    grid = Table(title=title, title_justify="left")
     grid.add_column("figure", no_wrap=True)
     grid.add_column("line")
-    for column in ("error", "n", "epoch"):
-        grid.add_column(column, justify="right")
-    extra = [column for column in REFERENCE_COLUMNS if column in table]
-    for column in extra:
-        grid.add_column(REFERENCE_COLUMNS[column], justify="right")
+    beside = {column: text for column, text in published_headings(table) if column != "source"}
+    for heading in (metric.axis.lower(), "n", "epoch", *beside.values()):
+        grid.add_column(heading, justify="right")
     previous = None
     for row in table.to_dict("records"):
         if previous not in (None, row["figure"]):
             grid.add_section()
         first = row["figure"] if row["figure"] != previous else ""
         previous = row["figure"]
+        epoch = "–" if pd.isna(row["epoch"]) else str(row["epoch"])
+        others = [_value(metric, row[column]) for column in beside]
         grid.add_row(
-            first,
-            row["line"],
-            _error(row["mean"], row["std"]),
-            str(row["n"]),
-            _epoch(row["epoch"]),
-            *(_error(row[column], float("nan")) for column in extra),
+            first, row["line"], _value(metric, row["mean"], row["std"]), str(row["n"]), epoch, *others
         )
     Console().print(grid)
 
 
-def _error(mean: float, std: float) -> str:
+def _value(metric: Metric, mean: float, std: float = float("nan")) -> str:
     if pd.isna(mean):
         return "–"
-    return f"{mean:.4f}" if pd.isna(std) else f"{mean:.4f} ± {std:.4f}"
-
-
-def _epoch(epoch: object) -> str:
-    return "–" if pd.isna(epoch) else str(epoch)
+    return metric.text(mean) if pd.isna(std) else f"{metric.text(mean)} ± {metric.text(std)}"

@@ -9,6 +9,7 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
+from senet_lab.analysis.templates import places
 from senet_lab.compose import Command
 from senet_lab.config import Format
 from senet_lab.records.plan import PlannedRun, require_plan
@@ -26,22 +27,24 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         UsageError: no plan, so nothing to tell of.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
-    survey = Survey(sweep, require_plan(sweep).runs).refresh()
+    plan = require_plan(sweep)
+    survey = Survey(sweep, plan.runs).refresh()
+    figures = [place.figure for place in places(plan.runs, command.config.figures)]
     if command.config.format is Format.json:
-        print(json.dumps(_as_json(survey), indent=2))
+        print(json.dumps(_as_json(survey, figures), indent=2))
         return 0
     if not command.config.watch:
-        print(_text(survey, only_open=False))
+        print(_text(survey, figures, only_open=False))
         return 0
     with Live(auto_refresh=False) as live:
         while survey.refresh().without_state(*FINAL):
-            live.update(Text(_text(survey, only_open=True)), refresh=True)
+            live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
             time.sleep(WATCH_SECONDS)
-        live.update(Text(_text(survey, only_open=True)), refresh=True)
+        live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
     return 0
 
 
-def _as_json(survey: Survey) -> dict[str, Any]:
+def _as_json(survey: Survey, figures: Sequence[str]) -> dict[str, Any]:
     return {
         "sweep": str(survey.sweep.path),
         "counts": {state: survey.counts()[state] for state in State},
@@ -49,25 +52,25 @@ def _as_json(survey: Survey) -> dict[str, Any]:
             {"directory": run.directory, **asdict(survey.statuses[run.directory])} for run in survey.runs
         ],
         "figures": [
-            {"model": model, "lr": lr, "runs": len(runs), "missing": missing}
-            for (model, lr), (runs, missing) in _figures(survey).items()
+            {"figure": figure, "runs": len(runs), "missing": missing}
+            for figure, (runs, missing) in _by_figure(survey, figures).items()
         ],
     }
 
 
-def _figures(survey: Survey) -> dict[tuple[str, float], tuple[list[PlannedRun], list[str]]]:
-    """For each model and learning rate its runs, and the directories of those that are not at their end."""
+def _by_figure(survey: Survey, figures: Sequence[str]) -> dict[str, tuple[list[PlannedRun], list[str]]]:
+    """The runs of each figure that `plot` draws, and the directories of those that are not at their end."""
     done = {run.directory for run in survey.with_state(*FINAL)}
-    figures: dict[tuple[str, float], tuple[list[PlannedRun], list[str]]] = {}
-    for run in survey.runs:
-        runs, missing = figures.setdefault((run.config.model["name"], run.config.lr), ([], []))
+    found: dict[str, tuple[list[PlannedRun], list[str]]] = {}
+    for run, figure in zip(survey.runs, figures, strict=True):
+        runs, missing = found.setdefault(figure, ([], []))
         runs.append(run)
         if run.directory not in done:
             missing.append(run.directory)
-    return figures
+    return found
 
 
-def _text(survey: Survey, only_open: bool) -> str:
+def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
     """Runs, figures and counts; by hand, because rich lays out ten thousand rows for ten seconds."""
     runs = [("run", "state", "epochs", "test top-1", "error")]
     for run in survey.runs:
@@ -84,13 +87,13 @@ def _text(survey: Survey, only_open: bool) -> str:
                 status.message,
             )
         )
-    figures = [("figure: model", "lr", "runs", "missing")]
-    for (model, lr), (members, missing) in _figures(survey).items():
-        figures.append((model, repr(lr), str(len(members)), str(len(missing))))
+    totals = [("figure", "runs", "missing")]
+    for figure, (members, missing) in _by_figure(survey, figures).items():
+        totals.append((figure, str(len(members)), str(len(missing))))
     counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
     done, epochs = survey.epochs()
     total = f"{len(survey.runs)} runs: {counts}; epochs {done:.1f}/{epochs}"
-    return "\n\n".join([_columns(runs), _columns(figures), total])
+    return "\n\n".join([_columns(runs), _columns(totals), total])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

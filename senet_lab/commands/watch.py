@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from senet_lab.compose import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.sweep import templates_of
 from senet_lab.records.sweep import sweep_directory
 
 
@@ -25,7 +24,7 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     from senet_lab.figures.viewer import Door, serve
 
     config: WatchConfig = command.config
-    live = LiveSweep(sweep_directory(config.outputs, config.name), templates_of(command), config.band)
+    live = LiveSweep(sweep_directory(config.outputs, config.name), config.figures, config.band)
     try:
         sockets = bind_sockets(config.port, config.address)
     except OSError as error:

@@ -1,35 +1,28 @@
-"""One Chartify chart a figure: a band and a line for each series, over the epochs that it has."""
+"""The one chart builder: tidy frames to Chartify charts of lines, bands, points, cells and pictures.
+
+A chart is made as it is printed; `make_interactive` turns it into the one for a browser.
+"""
 
 import os
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
-from bokeh.models.annotations import Title
+from bokeh.models.annotations import ColorBar, Title
 
-from senet_lab.analysis.baselines import published
-from senet_lab.analysis.curves import curve
-from senet_lab.analysis.grouping import Figure, Line
-from senet_lab.config import Band
+from senet_lab.figures.style import FILL, FONT, GRID, INK, MARKERS, SMALL_INK, Look
 
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.
 os.environ["CHARTIFY_CONFIG_DIR"] = f"{Path(__file__).with_name('no-chartify-config')}/"
 import chartify
 
-BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
 HEIGHT = 500
 """Pixels of an interactive chart."""
-TOOLTIPS = (
-    ("line", "@line"),
-    ("epoch", "@epoch"),
-    ("mean error", "@mean{0.0000}"),
-    ("std", "@std{0.0000}"),
-    ("n", "@n"),
-)
-"""What hovering over a curve of errors shows: label and column."""
 DECIMALS = """
 const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 0.01
 return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6)))
@@ -39,50 +32,169 @@ NOTE_WIDTH = 130
 """Characters that fit on a line under the title."""
 NOTE_HEIGHT = 16
 """Pixels that such a line takes."""
+VALUES = "mean"
+"""Name of the renderers that hovering tells about."""
+
+Tooltips = Sequence[tuple[str, str]]
+"""What hovering shows: label and bokeh's text with `@column`."""
 
 
-def draw(figure: Figure, band: Band, reference: bool, notes: Sequence[str]) -> chartify.Chart:
-    """The chart of a figure, as it is printed.
+@dataclass(frozen=True)
+class Words:
+    """The text of a chart."""
+
+    title: str
+    subtitle: str
+    x: str
+    y: str
+    caption: str = "Values at the last epoch"
+    """Of the table below it."""
+    notes: Sequence[str] = ()
+    """Sentences of small print."""
+
+
+def start(
+    words: Words, colors: Mapping[str, str] | None = None, x_type: str = "linear", y_type: str = "linear"
+) -> chartify.Chart:
+    """An empty chart.
 
     Args:
-        figure: with at least one epoch.
-        band: what the bands show.
-        reference: add the published mean curves where there are any.
-        notes: sentences for the small print.
+        words: its text.
+        colors: of each label that will be drawn.
+        x_type: `linear`, `log` or `categorical`.
+        y_type: the same.
     """
-    chart = chartify.Chart(blank_labels=True)
-    chart.style.set_color_palette(
-        "accent", accent_values={line.label: line.style.color for line in figure.lines}
-    )
-    tables = {line.label: curve(line) for line in figure.lines}
-    if band is not Band.none:
-        for line in figure.lines:
-            _draw_band(chart, line, tables[line.label], band)
-    for line in figure.lines:
-        _draw_line(chart, line, tables[line.label])
-    if reference:
-        for line in figure.lines:
-            _draw_published(chart, line)
-
-    chart.set_title(figure.title)
-    chart.set_subtitle(_subtitle(tables, band))
-    chart.figure.above[0].update(text_font_style="normal", text_color="#595959")
-    if notes:
-        _write_notes(chart, notes)
-    _set_axes_and_legend(chart, tables)
+    chart = chartify.Chart(blank_labels=True, x_axis_type=x_type, y_axis_type=y_type)
+    if colors is not None:
+        chart.style.set_color_palette("accent", accent_values=dict(colors))
+    chart.set_title(words.title)
+    chart.set_subtitle(words.subtitle)
+    chart.figure.above[0].update(text_font_style="normal", text_color=SMALL_INK)
+    if words.notes:
+        _write_notes(chart, words.notes)
     return chart
 
 
-def make_interactive(chart: chartify.Chart, tooltips: Sequence[tuple[str, str]] = TOOLTIPS) -> None:
-    """Turn the printed chart into the one for a browser: hover values and the page's width.
+def add_line(
+    chart: chartify.Chart,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    dash: str = "solid",
+    name: str = VALUES,
+    width: float = 2,
+    alpha: float = 1.0,
+) -> None:
+    """A line in the colour of `label`; a single row is a point. Hovering may show all columns of `table`."""
+    drawn = table[[x, y]].assign(legend=label)
+    if len(table) == 1:  # a line through one point has no length
+        chart.plot.scatter(drawn, x, y, color_column="legend", color_order=[label], alpha=alpha)
+    else:
+        chart.plot.line(drawn, x, y, "legend", [label], line_dash=dash, line_width=width, alpha=alpha)
+    _add_columns(chart, table, name)
+
+
+def add_band(
+    chart: chartify.Chart,
+    table: pd.DataFrame,
+    x: str,
+    low: str,
+    high: str,
+    label: str,
+    fill: float = FILL,
+    outline: str | None = None,
+    name: str = "band",
+) -> None:
+    """The range from `low` to `high` in the colour of `label`; a single row is a bar.
+
+    Args:
+        chart: to draw on.
+        table: one row a place on the x axis.
+        x: column.
+        low: column.
+        high: column.
+        label: in the legend.
+        fill: opacity.
+        outline: dash of the edges, or None for no edges.
+        name: of the renderer.
+    """
+    if len(table) == 1:  # an area over one place has no width
+        row = table.iloc[0]
+        bar = pd.DataFrame({x: [row[x]] * 2, low: [row[low], row[high]], "legend": label})
+        chart.plot.line(bar, x, low, "legend", [label], line_width=6, alpha=0.3)
+    else:
+        chart.plot.area(table[[x, low, high]].assign(legend=label), x, low, high, "legend", [label])
+        glyph = chart.figure.renderers[-1].glyph
+        glyph.update(fill_alpha=fill, line_color=None if outline is None else glyph.fill_color)
+        if outline is not None:
+            glyph.update(line_dash=outline, line_alpha=0.6, line_width=1)
+    chart.figure.renderers[-1].name = name
+
+
+def add_points(
+    chart: chartify.Chart,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    look: Look,
+    size: float | None = None,
+) -> None:
+    """A point for each row, in the look of `label`."""
+    drawn = table[[x, y]].assign(legend=label)
+    chart.plot.scatter(drawn, x, y, None, "legend", [label], marker=MARKERS[look.dash])
+    if size is not None:
+        chart.figure.renderers[-1].glyph.size = size
+    _add_columns(chart, table, VALUES)
+
+
+def _add_columns(chart: chartify.Chart, table: pd.DataFrame, name: str) -> None:
+    """Name the newest renderer, and give its hover the columns that Chartify left out."""
+    renderer = chart.figure.renderers[-1]
+    renderer.name = name
+    for column in table.columns.difference(renderer.data_source.data):
+        renderer.data_source.add(table[column].to_numpy(), column)
+
+
+def finish(
+    chart: chartify.Chart,
+    words: Words,
+    tooltips: Tooltips,
+    order: Sequence[str] = (),
+    decimals: bool = True,
+) -> None:
+    """Axes, legend and hover of a chart that is drawn.
+
+    Args:
+        chart: with everything in it.
+        words: its text.
+        tooltips: over the renderers named `VALUES`.
+        order: labels as the legend lists them; those that it lacks are left out.
+        decimals: tick numbers of the y axis with as many decimals as they need.
+    """
+    style_axes(chart, words.x, words.y)
+    plot = chart.figure
+    if tooltips:
+        shown = [renderer for renderer in plot.renderers if renderer.name == VALUES]
+        plot.add_tools(HoverTool(renderers=shown, line_policy="nearest", tooltips=list(tooltips)))
+    if decimals:
+        plot.yaxis.formatter = CustomJSTickFormatter(code=DECIMALS)
+    if order:
+        chart.set_legend_location("outside_right", orientation="vertical")
+        legend = plot.legend[0]
+        items = {item.label.value: item for item in legend.items}
+        legend.items = [items[label] for label in order if label in items]
+        legend.click_policy = "hide"
+
+
+def make_interactive(chart: chartify.Chart) -> None:
+    """Turn the printed chart into the one for a browser: zoom tools and the page's width.
 
     Its title, subtitle and notes go: the page writes them as text that wraps and can be read aloud.
-    Hovering shows `tooltips` over the renderers named "mean".
     """
     plot = chart.figure
-    lines = [renderer for renderer in plot.renderers if renderer.name == "mean"]
-    hover = HoverTool(renderers=lines, line_policy="nearest", tooltips=list(tooltips))
-    plot.add_tools(hover, BoxZoomTool(), ResetTool())
+    plot.add_tools(BoxZoomTool(), ResetTool())
     plot.output_backend = "canvas"
     plot.toolbar_location = "above"
     plot.sizing_mode = "stretch_width"
@@ -92,97 +204,93 @@ def make_interactive(chart: chartify.Chart, tooltips: Sequence[tuple[str, str]] 
     plot.min_border_top = plot.min_border_right = plot.min_border_bottom = 10
 
 
-def _draw_band(chart: chartify.Chart, line: Line, table: pd.DataFrame, band: Band) -> None:
-    """The spread around the mean wherever two or more runs have an epoch."""
-    for stretch in _stretches(table[table["n"] >= 2]):
-        low, high = stretch["mean"] - stretch[band], stretch["mean"] + stretch[band]
-        if len(stretch) == 1:  # an area over one epoch has no width
-            bar = pd.DataFrame({"epoch": [stretch["epoch"].item()] * 2, "low": [low.item(), high.item()]})
-            bar["line"] = line.label
-            chart.plot.line(bar, "epoch", "low", "line", [line.label], line_width=6, alpha=0.3)
-        else:
-            edges = stretch[["epoch"]].assign(line=line.label, low=low, high=high)
-            chart.plot.area(edges, "epoch", "low", "high", "line", [line.label])
-            chart.figure.renderers[-1].glyph.line_color = None
-        chart.figure.renderers[-1].name = "band"
-
-
-def _draw_line(chart: chartify.Chart, line: Line, table: pd.DataFrame) -> None:
-    for stretch in _stretches(table.assign(line=line.label)):
-        if len(stretch) == 1:  # a line through one point has no length
-            chart.plot.scatter(stretch, "epoch", "mean", color_column="line", color_order=[line.label])
-        else:
-            chart.plot.line(
-                stretch, "epoch", "mean", "line", [line.label], line_dash=line.style.dash, line_width=2
-            )
-        renderer = chart.figure.renderers[-1]
-        renderer.name = "mean"
-        # Chartify keeps the drawn columns only; the hover shows these too.
-        for column in ("std", "n"):
-            renderer.data_source.add(stretch[column].to_numpy(), column)
-
-
-def _draw_published(chart: chartify.Chart, line: Line) -> None:
-    """The published curve as far as the line's own runs are to go: more would squash a short sweep."""
-    known = published(line)
-    if known is None:
-        return
-    table = known.curve[known.curve["epoch"] < line.config.epochs].assign(line=line.label)
-    if len(table) == 1:
-        chart.plot.scatter(table, "epoch", "mean", color_column="line", color_order=[line.label], alpha=0.4)
-    else:
-        dotted = {"line_dash": "dotted", "line_width": 2, "alpha": 0.8}
-        chart.plot.line(table, "epoch", "mean", "line", [line.label], **dotted)
-    chart.figure.renderers[-1].name = "published"
-
-
-def _stretches(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The parts of a series without a missing epoch inside, so that nothing is drawn across a gap."""
-    for _, stretch in table.groupby((table["epoch"].diff() != 1).cumsum()):
-        yield stretch.reset_index(drop=True)
-
-
-def _subtitle(tables: dict[str, pd.DataFrame], band: Band) -> str:
-    counts = pd.concat([table["n"] for table in tables.values()])
-    fewest, most = counts.min(), counts.max()
-    if most == 1:
-        return "single runs, no band"
-    mean = f"mean of {most} runs" if fewest == most else f"mean of up to {most} runs"
-    if band is Band.none:
-        return mean
-    return f"{mean}, band: {BANDS[band]}"
+def style_axes(chart: chartify.Chart, x_label: str, y_label: str) -> None:
+    """Labels, and greys that can be read in print."""
+    chart.axes.set_xaxis_label(x_label)
+    chart.axes.set_yaxis_label(y_label)
+    plot = chart.figure
+    plot.ygrid.grid_line_color = GRID
+    plot.axis.major_label_text_color = SMALL_INK
+    plot.axis.axis_label_text_color = INK
+    plot.toolbar_location = None
+    plot.output_backend = "svg"  # vectors in the legend too
 
 
 def _write_notes(chart: chartify.Chart, notes: Sequence[str]) -> None:
     """Small print under the subtitle, on a figure that grows by its height."""
     plot = chart.figure
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH)]
-    small = Title(text="\n".join(lines), name="notes", text_font="helvetica", text_color="#595959")
+    small = Title(text="\n".join(lines), name="notes", text_font=FONT, text_color=SMALL_INK)
     small.text_font_size, small.text_font_style = "10pt", "normal"
     plot.above = [small, *plot.above]  # the first stands next to the plot
     plot.height += NOTE_HEIGHT * len(lines)
 
 
-def _set_axes_and_legend(chart: chartify.Chart, tables: dict[str, pd.DataFrame]) -> None:
-    style_axes(chart, "Epoch", "Error")
-    plot = chart.figure
-    plot.yaxis.formatter = CustomJSTickFormatter(code=DECIMALS)
-    plot.x_range.default_span = 1  # around a lone epoch
-    plot.xaxis.ticker.min_interval = 1
-    plot.xaxis.ticker.num_minor_ticks = 0
-    chart.set_legend_location("outside_right", orientation="vertical")
-    legend = plot.legend[0]
-    legend.items = sorted(legend.items, key=lambda item: list(tables).index(item.label.value))
-    legend.click_policy = "hide"
+def draw_lines(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    line: str,
+    colors: Mapping[str, str],
+    words: Words,
+    y_range: tuple[float, float],
+    dashed: Collection[str] = (),
+) -> chartify.Chart:
+    """A line for each label in the column `line`, in the order of `colors`; the last one is on top."""
+    chart = start(words, colors)
+    for label in colors:
+        part = table.loc[table[line] == label, [x, y, line]]
+        add_line(chart, part, x, y, label, "dashed" if label in dashed else "solid")
+    chart.axes.set_yaxis_range(*y_range)
+    finish(chart, words, _columns(x, y, line), list(colors), decimals=False)
+    return chart
 
 
-def style_axes(chart: chartify.Chart, x_label: str, y_label: str) -> None:
-    """Labels, and greys that can be read in print."""
-    chart.axes.set_xaxis_label(x_label)
-    chart.axes.set_yaxis_label(y_label)
+def draw_points(
+    table: pd.DataFrame, x: str, y: str, point: str, looks: Mapping[str, Look], words: Words
+) -> chartify.Chart:
+    """A point for each label in the column `point`, over a logarithmic x axis."""
+    chart = start(words, {label: look.color for label, look in looks.items()}, x_type="log")
+    for label, look in looks.items():
+        add_points(chart, table.loc[table[point] == label, [x, y, point]], x, y, label, look)
+    finish(chart, words, _columns(x, y, point), list(looks), decimals=False)
+    return chart
+
+
+def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) -> chartify.Chart:
+    """A coloured cell for each row of `table`, the darker the more; pairs that have no row stay white."""
+    chart = start(words, x_type="categorical", y_type="categorical")
+    chart.plot.heatmap(table, x, y, value, color_palette="Blues")
+    cells = chart.figure.renderers[-1]
+    cells.name = VALUES
+    scale = ColorBar(color_mapper=cells.glyph.fill_color.transform, major_label_text_font_size="11pt")
+    chart.figure.add_layout(scale, "right")
+    finish(chart, words, _columns(x, y, value), decimals=False)
+    chart.figure.ygrid.visible = False
+    return chart
+
+
+def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words) -> chartify.Chart:
+    """Labelled rows of square pictures, each uint8 (H, H, 3), in one chart."""
+    chart = start(words)
     plot = chart.figure
-    plot.ygrid.grid_line_color = "#E6E6E6"
-    plot.axis.major_label_text_color = "#595959"  # chartify's grey is too pale for small print
-    plot.axis.axis_label_text_color = "#333333"
-    plot.toolbar_location = None
-    plot.output_backend = "svg"  # vectors in the legend too
+    for row, (_, pictures) in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            rgba = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
+            flat = np.ascontiguousarray(rgba[::-1]).view(np.uint32)[..., 0]  # bokeh counts rows from below
+            plot.image_rgba([flat], x=column * 1.05, y=-(row + 1) * 1.05, dw=1, dh=1)
+    finish(chart, words, (), decimals=False)
+    plot.yaxis.ticker = [-(row + 1) * 1.05 + 0.5 for row in range(len(rows))]
+    plot.yaxis.major_label_overrides = dict(
+        zip(plot.yaxis.ticker.ticks, (label for label, _ in rows), strict=True)
+    )
+    plot.yaxis.update(axis_line_color=None, major_tick_line_color=None)
+    plot.xaxis.visible = False
+    plot.grid.visible = False
+    plot.match_aspect = True
+    plot.width, plot.height = 840, 150 + 180 * len(rows)
+    return chart
+
+
+def _columns(*names: str) -> Tooltips:
+    return [(name, f"@{{{name}}}") for name in names]

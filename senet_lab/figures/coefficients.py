@@ -1,76 +1,42 @@
-"""Learned coefficients of activations over epochs: α and β of TAct and mTAct."""
+"""The chart of learned coefficients over epochs."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import pandas as pd
 
-from senet_lab.analysis.grouping import Figure
-from senet_lab.figures.charts import chartify, make_interactive, style_axes
-from senet_lab.records.sweep import SweepDirectory
+from senet_lab.figures.charts import Words, add_band, add_line, chartify, finish, start
+from senet_lab.figures.style import DASHES, Look
 
-SYMBOLS = {"alpha": ("α", "solid"), "beta": ("β", "dashed")}
-"""Column of `activations.csv`: how it is written, and drawn."""
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
+"""How a coefficient is written; others by their own names."""
 TOOLTIPS = (
-    ("coefficient", "@coefficient"),
+    ("coefficient", "@legend"),
     ("epoch", "@epoch"),
     ("mean", "@mean{0.0000}"),
-    ("lowest", "@low{0.0000}"),
-    ("highest", "@high{0.0000}"),
+    ("lowest", "@lowest{0.0000}"),
+    ("highest", "@highest{0.0000}"),
 )
 
 
-def coefficients(figure: Figure, sweep: SweepDirectory) -> pd.DataFrame:
-    """Every learned value of a figure's runs.
+def draw_coefficients(table: pd.DataFrame, looks: Mapping[str, Look]) -> chartify.Chart:
+    """The chart of `analysis.coefficients.over_epochs`: lines in their colours, coefficients by dash.
 
-    Returns:
-        Columns `line` (the line's label), `seed`, `epoch`, `site`, `alpha`, `beta`; empty where nothing
-        is learned.
+    Args:
+        table: of at least one line.
+        looks: of each line, in the order of the legend.
     """
-    parts = [
-        sweep.run(run.directory).activations().assign(line=line.label, seed=run.config.seed)
-        for line in figure.lines
-        for run in line.runs
-    ]
-    return pd.concat(parts, ignore_index=True)
-
-
-def over_epochs(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and range over sites and seeds: columns `line`, `name`, `epoch`, `mean`, `low`, `high`."""
-    long = values.melt(["line", "epoch"], list(SYMBOLS), "name", "value")
-    grouped = long.groupby(["line", "name", "epoch"], sort=False)["value"]
-    return grouped.agg(mean="mean", low="min", high="max").reset_index()
-
-
-def last_values(values: pd.DataFrame) -> pd.DataFrame:
-    """α and β of each site at the last epoch of each run: mean and std over `n` runs, and over channels."""
-    last = values[values["epoch"] == values.groupby(["line", "seed"])["epoch"].transform("max")]
-    sites = last["site"].str.replace(r"\[\d+\]$", "", regex=True)  # per channel, `site[channel]`
-    grouped = last.assign(site=sites).groupby(["line", "site"], sort=False)
-    columns = {f"{name}_{what}": (name, what) for name in SYMBOLS for what in ("mean", "std")}
-    return grouped.agg(n=("seed", "nunique"), **columns).reset_index()
-
-
-def draw_coefficients(table: pd.DataFrame, colors: Mapping[str, str]) -> chartify.Chart:
-    """The chart, for a browser, of what `over_epochs` gives; `colors` by label, in legend order."""
-    chart = chartify.Chart(blank_labels=True)
-    names = {(label, name): f"{label} {symbol}" for label in colors for name, (symbol, _) in SYMBOLS.items()}
-    chart.style.set_color_palette(
-        "accent", accent_values={text: colors[label] for (label, _), text in names.items()}
-    )
-    for (label, name), text in names.items():
-        part = table[(table["line"] == label) & (table["name"] == name)].assign(coefficient=text)
-        if part.empty:
-            continue
-        chart.plot.area(part, "epoch", "low", "high", "coefficient", [text])
-        chart.figure.renderers[-1].glyph.update(line_color=None, fill_alpha=0.12)
-        dash = SYMBOLS[name][1]
-        chart.plot.line(part, "epoch", "mean", "coefficient", [text], line_dash=dash, line_width=2)
-        renderer = chart.figure.renderers[-1]
-        renderer.name = "mean"
-        for column in ("low", "high"):
-            renderer.data_source.add(part[column].to_numpy(), column)
-    style_axes(chart, "Epoch", "Coefficient")
-    chart.set_legend_location("outside_right", orientation="vertical")
-    chart.figure.legend[0].click_policy = "hide"
-    make_interactive(chart, TOOLTIPS)
+    dashes = dict(zip(table["coefficient"].unique(), cycle(DASHES)))
+    parts = {
+        f"{line} {SYMBOLS.get(name, name)}": (part, looks[line].color, dashes[name])
+        for line in looks
+        for name in dashes
+        if len(part := table[(table["line"] == line) & (table["coefficient"] == name)])
+    }
+    words = Words("", "", "Epoch", "Coefficient")
+    chart = start(words, {label: color for label, (_, color, _) in parts.items()})
+    for label, (part, _, dash) in parts.items():
+        add_band(chart, part, "epoch", "lowest", "highest", label, fill=0.12)
+        add_line(chart, part, "epoch", "mean", label, dash)
+    finish(chart, words, TOOLTIPS, list(parts), decimals=False)
     return chart

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 from bokeh.embed import json_item
 
-from senet_lab.figures.charts import TOOLTIPS, chartify, make_interactive
+from senet_lab.figures.charts import chartify, make_interactive
 from senet_lab.figures.page import Section, render, table
 
 
@@ -27,21 +27,19 @@ def compile_chart(
     chart: chartify.Chart,
     notes: Sequence[str],
     values: pd.DataFrame,
-    tooltips: Sequence[tuple[str, str]] = TOOLTIPS,
     caption: str = "Values at the last epoch",
 ) -> Drawing:
     """Freeze a chart into its printed and its interactive form.
 
     Args:
-        chart: as `charts.draw` makes it; interactive afterwards.
+        chart: as printed; interactive afterwards.
         notes: sentences that the page shows above the chart.
         values: the table below the chart.
-        tooltips: see `make_interactive`.
         caption: of the table.
     """
     plot = chart.figure
     item, width, height = json.dumps(json_item(plot)), plot.width, plot.height
-    make_interactive(chart, tooltips)
+    make_interactive(chart)
     headings = {name: name for name in values.columns}
     section = Section(
         chart.title,

@@ -9,13 +9,16 @@ from typing import Any
 import pandas as pd
 from bokeh.embed import json_item
 
-from senet_lab.analysis.curves import finals
-from senet_lab.analysis.grouping import Figure, Run, group, read_run, with_runs
+from senet_lab.analysis.curves import curves, finals, states, values
+from senet_lab.analysis.grouping import Panel, group, with_runs
+from senet_lab.analysis.runs import Run, read_run
 from senet_lab.background import Background
-from senet_lab.config import Band
+from senet_lab.config import Band, FiguresConfig
 from senet_lab.errors import UsageError
+from senet_lab.figures.axes import Axes, axes_of
 from senet_lab.figures.page import Section, render_section, table, time_cell
 from senet_lab.figures.sections import figure_section
+from senet_lab.figures.style import Look, looks_of
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.survey import Survey, living_status
@@ -38,7 +41,7 @@ RUN_HEADINGS = {
     "state": "state",
     "epochs": "epochs",
     "planned": "of",
-    "error": "last error",
+    "last": "last",
     "left": "time left",
     "message": "message",
 }
@@ -46,7 +49,7 @@ VALUE_HEADINGS = {
     "line": "line",
     "n": "n",
     "epoch": "epoch",
-    "mean": "mean error",
+    "mean": "mean",
     "std": "std",
     "runs": "runs",
     "finished": "finished",
@@ -91,11 +94,11 @@ class LiveSweep:
     """The state of a sweep, read again on `poll` and drawn by one thread; `view` is for any.
 
     Raises:
-        UsageError: no plan, or runs that cannot be grouped.
+        UsageError: no plan, runs that cannot be grouped, an unknown metric.
     """
 
     sweep: SweepDirectory
-    templates: Mapping[str, Any]
+    figures: FiguresConfig
     band: Band
     view: View = field(init=False)
     trouble: str | None = field(init=False, default=None)
@@ -125,17 +128,21 @@ class LiveSweep:
             self._show_runs()
 
     def draw_next(self) -> bool:
-        """Draw one of the figures that have changed; False where none has."""
+        """Draw one of the charts that have changed; False where none has."""
         if not self._stale:
             return False
-        name = self._stale.pop()
-        figure = self.figures[name]
+        stem = self._stale.pop()
+        name, axes = self._charts[stem]
+        panel = self.panels[name]
+        title, metric = axes.title(panel), axes.metric
         try:
-            values = table(f"{figure.title}: values at the last epoch", finals([figure]), VALUE_HEADINGS)
-            section = figure_section(figure, self.band, False, [values])
-        except Exception as error:  # one figure that cannot be drawn must not hide the others
-            section = Section(figure.title, alerts=[f"This figure cannot be drawn: {_reason(error)}"])
-        self._publish(f"figure:{name}", section)
+            last = finals(curves(values([panel], metric)), states([panel]))
+            headings = VALUE_HEADINGS | {"mean": f"mean {metric.noun}"}
+            shown = table(f"{title}: values at the last epoch", last, headings)
+            section = figure_section(panel, self._looks, axes, self.band, None, [shown])
+        except Exception as error:  # one chart that cannot be drawn must not hide the others
+            section = Section(title, alerts=[f"This figure cannot be drawn: {_reason(error)}"])
+        self._publish(f"figure:{stem}", section)
         return True
 
     def _read_changes(self) -> bool:
@@ -146,24 +153,31 @@ class LiveSweep:
             self._plan(plan)
             return True
         changed = [run.directory for run in self.survey.runs if self._read(run)]
-        for name in {self._figure_of[directory] for directory in changed}:
-            self.figures[name] = with_runs(self.figures[name], self._records)
-            self._stale.add(name)
+        grown = {self._panel_of[directory] for directory in changed}
+        for name in grown:
+            self.panels[name] = with_runs(self.panels[name], self._records)
+        self._stale |= {stem for stem, (name, _) in self._charts.items() if name in grown}
         return bool(changed)
 
     def _plan(self, plan: Plan) -> None:
-        """Take over the runs of a plan; without figures where they cannot be grouped."""
-        self.figures: dict[str, Figure] = {}
+        """Take over the runs of a plan; without charts where they cannot be grouped."""
+        self.panels: dict[str, Panel] = {}
+        self._charts: dict[str, tuple[str, Axes]] = {}
+        self._looks: dict[str, Look] = {}
         self._stale: set[str] = set()
         self._planned_at = 0
         planned_at = self.sweep.plan_file.stat().st_mtime_ns
         self.survey = Survey(self.sweep, plan.runs)
         for run in plan.runs:
             self._read(run)
-        figures = group([self._records[run.directory] for run in plan.runs], self.templates)
-        self._figure_of = {run.directory: f.name for f in figures for line in f.lines for run in line.runs}
-        self.figures = {figure.name: figure for figure in figures}
-        self._stale = set(self.figures)
+        panels = group([self._records[run.directory] for run in plan.runs], self.figures)
+        charts = axes_of(self.figures, panels)
+        self.metric = charts[0].metric
+        self._panel_of = {run.directory: p.name for p in panels for line in p.lines for run in line.runs}
+        self._looks = looks_of(panels)
+        self._charts = {axes.stem(panel.name): (panel.name, axes) for panel in panels for axes in charts}
+        self.panels = {panel.name: panel for panel in panels}
+        self._stale = set(self._charts)
         self._planned_at = planned_at
 
     def _read(self, run: PlannedRun) -> bool:
@@ -194,7 +208,7 @@ class LiveSweep:
         version = self.view.version + 1
         item = None if section.plot is None else json_item(section.plot)
         content = json.dumps({"key": key, "html": render_section(section, key), "item": item}).encode()
-        keys = ["summary", *(f"figure:{name}" for name in self.figures), "runs"]
+        keys = ["summary", *(f"figure:{name}" for name in self._charts), "runs"]
         parts = {name: part for name, part in self.view.parts.items() if name in keys}
         self.view = View(version, keys, parts | {key: Part(version, content)})
 
@@ -221,16 +235,17 @@ class LiveSweep:
         frame = pd.DataFrame([self._row(run) for run in runs[:MOST_ROWS]], columns=list(RUN_HEADINGS))
         more = len(runs) - MOST_ROWS
         notes = [f"{more} more runs are not shown: senet-lab status lists all."] if more > 0 else []
-        return Section("Runs", notes, tables=[table("Runs", frame, RUN_HEADINGS)])
+        headings = RUN_HEADINGS | {"last": f"last {self.metric.noun}"}
+        return Section("Runs", notes, tables=[table("Runs", frame, headings)])
 
     def _row(self, run: PlannedRun) -> tuple[Any, ...]:
         status, metrics = self.survey.statuses[run.directory], self._records[run.directory].metrics
         done, epochs = status.epochs_done, run.config.epochs
         per_epoch = status.seconds / done if done else float("nan")
         left = 0.0 if status.state in FINAL else per_epoch * (epochs - done)
-        error = float("nan") if metrics.empty else 1 - float(metrics["test_top1"].iloc[-1])
+        last = float("nan") if metrics.empty else float(self.metric.of(metrics).iloc[-1])
         name = run.directory.removeprefix("runs/")
-        return (name, str(status.state), done, epochs, error, time_cell(left), status.message)
+        return (name, str(status.state), done, epochs, last, time_cell(left), status.message)
 
 
 class Reader(Background):

@@ -7,16 +7,22 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from senet_lab.analysis.baselines import source_note
+from senet_lab.analysis.coefficients import coefficients, last_values, over_epochs
 from senet_lab.analysis.comparison import DIGITISED_TOLERANCE, WIDENING
-from senet_lab.analysis.curves import notes
-from senet_lab.analysis.grouping import MISSING, Figure, Run
+from senet_lab.analysis.curves import values
+from senet_lab.analysis.grouping import Panel
+from senet_lab.analysis.metrics import Metric
+from senet_lab.analysis.published import Others, published_headings
+from senet_lab.analysis.runs import MISSING, Run
 from senet_lab.analysis.statistics import what_it_can_show
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
-from senet_lab.figures.charts import draw, make_interactive
-from senet_lab.figures.coefficients import coefficients, draw_coefficients, last_values, over_epochs
+from senet_lab.figures.axes import Axes
+from senet_lab.figures.charts import make_interactive
+from senet_lab.figures.coefficients import SYMBOLS, draw_coefficients
 from senet_lab.figures.page import Link, Listing, Section, Table, table, time_cell
+from senet_lab.figures.panels import draw, remarks
+from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
 from senet_lab.records.run import State
 from senet_lab.records.survey import readable_status
@@ -81,12 +87,6 @@ STATISTICS_HEADINGS = {
     "area_epoch": "up to epoch",
     "missing": "missing runs",
 }
-PAPER_HEADINGS = {
-    "top5_mean": "top-5 error",
-    "reference_top1": "paper",
-    "reference_top5": "paper, top-5",
-    "reference_source": "source",
-}
 PAIRWISE_HEADINGS = {
     "first": "line",
     "second": "against",
@@ -102,11 +102,10 @@ PAIRWISE_HEADINGS = {
 COEFFICIENT_HEADINGS = {
     "line": "line",
     "site": "site",
+    "coefficient": "coefficient",
     "n": "n",
-    "alpha_mean": "α",
-    "alpha_std": "std of α",
-    "beta_mean": "β",
-    "beta_std": "std of β",
+    "mean": "mean",
+    "std": "std",
 }
 RUN_HEADINGS = {
     "record": "record",
@@ -116,7 +115,7 @@ RUN_HEADINGS = {
     "message": "message",
     "epochs": "epochs",
     "planned": "of",
-    "error": "last error",
+    "last": "last",
     "time": "time",
 }
 ENVIRONMENT_HEADINGS = {"runs": "runs", "what": "what", "value": "value"}
@@ -131,42 +130,59 @@ HOW_TO_READ = (
 )
 
 
-def figure_section(figure: Figure, band: Band, reference: bool, tables: Sequence[Table]) -> Section:
-    """A figure with what a reader must know about it, and its tables; without a plot before any epoch."""
-    if all(run.metrics.empty for line in figure.lines for run in line.runs):
-        return Section(figure.title, ["No run has finished an epoch yet."], tables=tables)
-    sentences = notes(figure) + (source_note(figure) if reference else [])
-    chart = draw(figure, band, reference, sentences)
+def figure_section(
+    panel: Panel,
+    looks: Mapping[str, Look],
+    axes: Axes,
+    band: Band,
+    others: Others | None,
+    tables: Sequence[Table],
+) -> Section:
+    """A panel's chart with what a reader must know about it, and its tables; no chart before any epoch."""
+    title, metric = axes.title(panel), axes.metric
+    if values([panel], metric).empty:
+        return Section(title, ["No run has finished an epoch yet."], tables=tables)
+    sentences = remarks(panel, axes, others)
+    chart = draw(panel, looks, axes, band, others, sentences)
     subtitle = chart.subtitle
     make_interactive(chart)
-    return Section(figure.title, [f"Test error: {subtitle}.", *sentences], chart.figure, tables)
+    return Section(title, [f"{metric.label}: {subtitle}.", *sentences], chart.figure, tables)
 
 
 def comparison_sections(
-    figures: Sequence[Figure], others: Mapping[str, Figure], tables: Mapping[str, pd.DataFrame]
+    panels: Sequence[Panel],
+    theirs: Mapping[str, Panel],
+    looks: Mapping[str, Look],
+    axes: Axes,
+    others: Others,
+    tables: Mapping[str, pd.DataFrame],
 ) -> list[Section]:
-    """What `senet-lab compare` found: how to read it, the rankings, and a part a figure.
+    """The findings of `senet-lab compare` on one metric: how to read them, rankings, and a part a panel.
 
     Args:
-        figures: ours.
-        others: the figures that they are compared with, by name; none where those are the published ones,
+        panels: ours.
+        theirs: the panels that they are compared with, by name; none where those are the published values,
             which are drawn into ours.
-        tables: `final`, `epochs` and `ranking`, as `figures.compare` makes them.
+        looks: of all lines.
+        axes: of the charts.
+        others: the values that ours are compared with.
+        tables: `final`, `epochs` and `ranking`, as `analysis.comparison` makes them.
     """
     read = [*HOW_TO_READ, what_it_can_show(int(tables["final"]["n"].max()))]
-    ranking = table("Rankings by mean error", tables["ranking"], RANKING_HEADINGS)
+    ranking = table(f"Rankings by mean {axes.metric.noun}", tables["ranking"], RANKING_HEADINGS)
     sections = [Section("Summary", read, tables=[ranking])]
-    for figure in figures:
-        parts = {name: frame[frame["figure"] == figure.name] for name, frame in tables.items()}
+    for panel in panels:
+        parts = {name: frame[frame["figure"] == panel.name] for name, frame in tables.items()}
         if parts["final"].empty:
             continue
         found = [
             table("At the last common epoch, and over the whole curves", parts["final"], FINAL_HEADINGS),
             table("Epoch by epoch", parts["epochs"], EPOCH_HEADINGS),
         ]
-        sections.append(figure_section(figure, Band.std, not others, found))
-        if figure.name in others:
-            beside = figure_section(others[figure.name], Band.std, False, [])
+        drawn = None if theirs else others
+        sections.append(figure_section(panel, looks, axes, Band.std, drawn, found))
+        if panel.name in theirs:
+            beside = figure_section(theirs[panel.name], looks, axes, Band.std, None, [])
             ours = sections[-1].plot
             if ours is not None and beside.plot is not None:  # the same axes, zoomed and moved together
                 beside.plot.update(x_range=ours.x_range, y_range=ours.y_range)
@@ -174,9 +190,10 @@ def comparison_sections(
     return sections
 
 
-def statistics_headings(values: pd.DataFrame) -> dict[str, str]:
-    """The columns of `with_statistics` that a reader sees, and those of the papers where there are any."""
-    return STATISTICS_HEADINGS | {key: text for key, text in PAPER_HEADINGS.items() if key in values}
+def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
+    """The columns of `with_statistics` that a reader sees, and those of published values."""
+    headings = STATISTICS_HEADINGS | {"mean": f"mean {metric.noun}", "best_mean": f"its {metric.noun}"}
+    return headings | dict(published_headings(table))
 
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
@@ -188,30 +205,37 @@ def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.Da
             finals,
             {"figure": "figure"} | FINAL_HEADINGS,
         ),
-        table("Rankings by mean error", ranking, RANKING_HEADINGS),
+        table("Rankings by mean", ranking, RANKING_HEADINGS),
     ]
     return Section("Against the published runs", [*HOW_TO_READ, near], tables=tables)
 
 
-def coefficient_section(figure: Figure, sweep: SweepDirectory) -> Section | None:
-    """What the activations of a figure learned; None where they learn nothing."""
-    values = coefficients(figure, sweep)
-    if values.empty:
+def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDirectory) -> Section | None:
+    """The coefficients that the activations of a panel learned; None where they learn nothing."""
+    found = coefficients(panel, sweep)
+    if found.empty:
         return None
-    colors = {line.label: line.style.color for line in figure.lines if line.label in set(values["line"])}
-    chart = draw_coefficients(over_epochs(values), colors)
+    drawn = {line.label: looks[line.label] for line in panel.lines if line.label in set(found["line"])}
+    chart = draw_coefficients(over_epochs(found), drawn)
+    make_interactive(chart)
+    last = last_values(found).replace({"coefficient": SYMBOLS})
     return Section(
-        f"{figure.title}: learned coefficients",
+        f"{panel.title}: learned coefficients",
         ["Mean and range over sites and seeds. TAct is (αx + 1 − α)·σ((1 + β)x); mTAct squares α and β."],
         chart.figure,
-        [table("At the last epoch, mean over runs", last_values(values), COEFFICIENT_HEADINGS)],
+        [table("At the last epoch, mean over runs", last, COEFFICIENT_HEADINGS)],
     )
 
 
-def runs_section(figures: Sequence[Figure], sweep: SweepDirectory, unreadable: Mapping[str, str]) -> Section:
+def runs_section(
+    panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, unreadable: Mapping[str, str]
+) -> Section:
     """Every run with its state and a link to its record, those first that are not finished."""
     rows = [
-        _run_row(run, sweep, line.label) for figure in figures for line in figure.lines for run in line.runs
+        _run_row(run, metric, sweep, line.label)
+        for panel in panels
+        for line in panel.lines
+        for run in line.runs
     ]
     blank = dict.fromkeys(RUN_HEADINGS)
     rows += [
@@ -221,14 +245,15 @@ def runs_section(figures: Sequence[Figure], sweep: SweepDirectory, unreadable: M
     frame = pd.DataFrame(rows, columns=list(RUN_HEADINGS))
     frame = frame.astype(dict.fromkeys(("seed", "epochs", "planned"), "Int64"))
     frame = frame.sort_values("state", key=lambda states: states == State.FINISHED, kind="stable")
+    headings = RUN_HEADINGS | {"last": f"last {metric.noun}"}
     counts = frame["state"].value_counts().sort_index()
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, RUN_HEADINGS)])
+    return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, headings)])
 
 
-def _run_row(run: Run, sweep: SweepDirectory, line: str) -> dict[str, Any]:
+def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict[str, Any]:
     status = readable_status(sweep.run(run.directory))
-    last = None if run.metrics.empty else 1 - float(run.metrics["test_top1"].iloc[-1])
+    last = None if run.metrics.empty else float(metric.of(run.metrics).iloc[-1])
     return {
         "record": _record(run.directory) if run.state != MISSING else run.directory,
         "line": line,
@@ -236,7 +261,7 @@ def _run_row(run: Run, sweep: SweepDirectory, line: str) -> dict[str, Any]:
         "state": str(run.state),
         "epochs": len(run.metrics),
         "planned": run.config.epochs,
-        "error": last,
+        "last": last,
         "time": time_cell(float(run.metrics["seconds"].sum())),
         "message": status.message,
     }

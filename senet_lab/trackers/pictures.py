@@ -13,6 +13,8 @@ from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
 
 if TYPE_CHECKING:
+    from senet_lab.analysis.grouping import Panel
+    from senet_lab.figures.axes import Axes
     from senet_lab.figures.browser import Render
 
 
@@ -38,18 +40,15 @@ class Pictures:
         self._browser.close()
 
     def of(self, run: PlannedRun, state: State) -> dict[str, bytes]:
-        """PNG images by name: `error`, the test error over the epochs of a run that has any."""
+        """PNG images by name: the metrics that `plot` draws, over the epochs of a run that has any."""
         if self._missing:
             return {}
         # Here, because they take a second to import.
-        import numpy as np
-
-        from senet_lab.analysis.curves import notes
-        from senet_lab.analysis.grouping import group, read_run
-        from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
-        from senet_lab.figures.charts import draw
-        from senet_lab.figures.export import compile_chart
-        from senet_lab.figures.sweep import templates_of
+        from senet_lab.analysis.curves import values
+        from senet_lab.analysis.grouping import group
+        from senet_lab.analysis.runs import read_run
+        from senet_lab.figures.axes import axes_of
+        from senet_lab.figures.browser import BrowserError, find_chromium
         from senet_lab.figures.write import INSTALL
 
         found = find_chromium()
@@ -57,18 +56,28 @@ class Pictures:
             return self._none(INSTALL)
         try:
             record = self.sweep.run(run.directory)
-            seen = read_run(run.directory, record, run.config, state)
-            if not np.isfinite(seen.metrics["test_top1"]).any():
-                return {}
-            (figure,) = group([seen], templates_of(self.command))
-            remarks = notes(figure)
-            chart = draw(figure, Band.none, reference=False, notes=remarks)
-            drawing = compile_chart(chart, remarks, seen.metrics)
-            if self._render is None:
-                self._render = self._browser.enter_context(headless_chromium(*found))
-            return {"error": self._render(drawing, ["png"])["png"]}
+            figures = self.command.config.figures
+            (panel,) = group([read_run(run.directory, record, run.config, state)], figures)
+            return {
+                axes.metric.noun.replace(" ", "_"): self._draw(panel, axes, found)
+                for axes in axes_of(figures, [panel])
+                if len(values([panel], axes.metric))
+            }
         except (BrowserError, UsageError) as error:
             return self._none(str(error))
+
+    def _draw(self, panel: "Panel", axes: "Axes", browser: tuple[str, str]) -> bytes:
+        from senet_lab.figures.browser import headless_chromium
+        from senet_lab.figures.export import compile_chart
+        from senet_lab.figures.panels import draw, remarks
+        from senet_lab.figures.style import looks_of
+
+        sentences = remarks(panel, axes)
+        chart = draw(panel, looks_of([panel]), axes, Band.none, notes=sentences)
+        drawing = compile_chart(chart, sentences, panel.lines[0].runs[0].metrics)
+        if self._render is None:
+            self._render = self._browser.enter_context(headless_chromium(*browser))
+        return self._render(drawing, ["png"])["png"]
 
     def _none(self, reason: str) -> dict[str, bytes]:
         self._missing = True

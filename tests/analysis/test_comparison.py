@@ -3,24 +3,27 @@
 import numpy as np
 import pandas as pd
 import pytest
-from records_on_disk import TEMPLATES, run_config, write_plan, write_run
+from records_on_disk import panels_of, run_config, write_plan, write_run
 from scipy import stats
 
-from senet_lab.analysis.baselines import FOLDER
-from senet_lab.analysis.comparison import (
-    compare_epochs,
-    compare_finals,
-    published_baselines,
-    rankings,
-    sweep_baselines,
-)
-from senet_lab.analysis.grouping import group, read_runs
+from senet_lab.analysis.comparison import compare_epochs, compare_finals, other_sweep, rankings
+from senet_lab.analysis.curves import values
+from senet_lab.analysis.metrics import find_metric
+from senet_lab.analysis.published import FOLDER, published
 from senet_lab.commands.compare import compare
 from senet_lab.compose import compose_command
 from senet_lab.errors import UsageError
-from senet_lab.records.sweep import SweepDirectory
 
-PUBLISHED = pd.read_csv(FOLDER / "published_curves_lr0.001.csv")
+ERROR = find_metric("test_error")
+
+
+def read(name):
+    """A table of published curves, whose columns are model, lr and activation here."""
+    table = pd.read_csv(FOLDER / "six_plots" / name).rename(columns=lambda key: key.split(".")[0])
+    return table.assign(model=table["model"].str.removeprefix("published/"))
+
+
+PUBLISHED = read("runs.csv")
 RELU = PUBLISHED.query("model == 'mobilenetv2' and activation == 'relu'")
 
 
@@ -33,30 +36,29 @@ def published_runs(sweep, shift=0.0, epochs=100, runs=(1, 2, 3), names=("relu", 
             write_run(sweep, config, [float(v) + shift for v in known["test_top1"][:epochs]])
 
 
-def figures_of(sweep):
-    return group(read_runs(SweepDirectory(sweep)), TEMPLATES)
+def both(sweep):
+    """Our runs and what was published for them."""
+    panels = panels_of(sweep)
+    return values(panels, ERROR), published(panels, "six_plots", ERROR)
 
 
 def test_the_published_runs_agree_with_themselves(tmp_path):
     published_runs(tmp_path)
-    figures = figures_of(tmp_path)
-    baselines = published_baselines(figures)
-    finals = compare_finals(figures, baselines)
+    finals = compare_finals(*both(tmp_path))
     assert finals["epoch"].tolist() == [99] * 3
     assert finals["difference"].abs().max() < 2e-6, "the slides round"
     assert finals["curve_distance"].max() < 2e-6
     assert finals["curve_epochs"].tolist() == [100] * 3
     assert finals["p_holm"].min() > 0.99
-    assert compare_epochs(figures, baselines)["inside"].all()
-    (ranking,) = rankings(figures, baselines).to_dict("records")
+    assert compare_epochs(*both(tmp_path))["inside"].all()
+    (ranking,) = rankings(*both(tmp_path)).to_dict("records")
     assert ranking["ours"] == ranking["others"] == "Swish < Mish < ReLU"
     assert (ranking["same_order"], ranking["kendall"]) == (True, pytest.approx(1))
 
 
 def test_a_shift_is_found_with_the_statistic_of_welch(tmp_path):
     published_runs(tmp_path, shift=-0.05, names=("relu",))
-    figures = figures_of(tmp_path)
-    (row,) = compare_finals(figures, published_baselines(figures)).to_dict("records")
+    (row,) = compare_finals(*both(tmp_path)).to_dict("records")
     known = 1 - RELU.query("epoch == 99")["test_top1"]
     expected = stats.ttest_ind(known + 0.05, known, equal_var=False)
     assert row["test"] == "Welch's t"
@@ -70,15 +72,14 @@ def test_a_shift_is_found_with_the_statistic_of_welch(tmp_path):
 def test_a_partial_run_is_compared_at_each_of_its_epochs(tmp_path):
     published_runs(tmp_path, epochs=3, runs=(2,), names=("relu",))
     write_run(tmp_path, run_config("published/mobilenetv2", "tact", dataset="cifar10"), [0.1, 0.1, 0.1])
-    figures = figures_of(tmp_path)
-    epochs = compare_epochs(figures, published_baselines(figures))
+    epochs = compare_epochs(*both(tmp_path))
     assert epochs["line"].tolist() == ["ReLU"] * 3 + ["TAct"] * 3
     assert epochs["inside"].tolist() == [True] * 3 + [False] * 3
     first = epochs.iloc[0]
     errors = 1 - RELU.query("epoch == 0")["test_top1"]
     assert first["low"] == pytest.approx(errors.min() - 3 * errors.std())
     assert first["high"] == pytest.approx(errors.max() + 3 * errors.std())
-    finals = compare_finals(figures, published_baselines(figures)).set_index("line")
+    finals = compare_finals(*both(tmp_path)).set_index("line")
     assert finals.loc["ReLU", ["epoch", "n", "test"]].tolist() == [2, 1, "none"]
     assert np.isnan(finals.loc["ReLU", "p"])
 
@@ -87,17 +88,16 @@ def test_a_digitised_mean_has_a_tolerance_and_a_one_sample_test(tmp_path):
     def config(seed):
         return run_config("published/densenet121", "swish", 0.01, seed, "cifar10")
 
-    published = pd.read_csv(FOLDER / "published_curves_digitised.csv")
-    start = published.query("model == 'densenet121' and lr == 0.01 and activation == 'swish' and epoch == 0")
-    mean = start["test_error_mean"].item()
+    digitised = read("digitised.csv")
+    start = digitised.query("model == 'densenet121' and lr == 0.01 and activation == 'swish' and epoch == 0")
+    mean = start["test_error"].item()
     for seed, error in enumerate((mean - 0.049, mean + 0.01, mean + 0.04)):
         write_run(tmp_path, config(seed), [1 - error])
-    figures = figures_of(tmp_path)
-    (row,) = compare_finals(figures, published_baselines(figures)).to_dict("records")
+    (row,) = compare_finals(*both(tmp_path)).to_dict("records")
     expected = stats.ttest_1samp([mean - 0.049, mean + 0.01, mean + 0.04], mean)
     assert row["test"] == "one-sample t"
     assert row["p"] == pytest.approx(expected.pvalue)
-    (epoch,) = compare_epochs(figures, published_baselines(figures)).to_dict("records")
+    (epoch,) = compare_epochs(*both(tmp_path)).to_dict("records")
     assert (epoch["low"], epoch["high"]) == pytest.approx((mean - 0.05, mean + 0.05))
     assert epoch["inside"]
 
@@ -106,8 +106,7 @@ def test_an_exchange_in_the_ranking(tmp_path):
     for name, top1 in (("relu", 0.88), ("swish", 0.87), ("mish", 0.86), ("tact", 0.89), ("mtact", 0.8)):
         config = run_config("published/mobilenetv2", name, dataset="cifar10")
         write_run(tmp_path, config, [top1] * 100)
-    figures = figures_of(tmp_path)
-    (row,) = rankings(figures, published_baselines(figures)).to_dict("records")
+    (row,) = rankings(*both(tmp_path)).to_dict("records")
     assert row["others"] == "TAct < Swish < Mish < ReLU < mTAct"
     assert row["ours"] == "TAct < ReLU < Swish < Mish < mTAct"
     assert (row["same_order"], row["same_best"]) == (False, True)
@@ -119,13 +118,16 @@ def test_another_sweep_as_the_baseline(tmp_path):
     for name, shift in (("one", 0.0), ("two", 0.125)):
         for seed in range(3):
             write_run(tmp_path / name, run_config(seed=seed), [0.5 + seed / 64 - shift])
-    one, two = figures_of(tmp_path / "one"), figures_of(tmp_path / "two")
-    (row,) = compare_finals(one, sweep_baselines(two)).to_dict("records")
+    one, two = (values(panels_of(tmp_path / name), ERROR) for name in ("one", "two"))
+    (row,) = compare_finals(one, other_sweep(two)).to_dict("records")
     assert (row["test"], row["difference"]) == ("Welch's t", pytest.approx(-0.125))
 
 
 def run_compare(outputs, *overrides):
-    return compare(compose_command("compare", ["name=sweep", f"outputs={outputs}", *overrides]), [])
+    return compare(
+        compose_command("compare", ["name=sweep", f"outputs={outputs}", "published=six_plots", *overrides]),
+        [],
+    )
 
 
 def test_the_command_writes_tables_and_a_page(tmp_path, capsys):
@@ -149,12 +151,12 @@ def test_the_command_writes_tables_and_a_page(tmp_path, capsys):
 
 def test_partial_runs_of_several_networks_and_lengths(tmp_path, capsys):
     """Each by its own rule: three published runs, or a mean read off a plot."""
-    digitised = pd.read_csv(FOLDER / "published_curves_digitised.csv")
+    digitised = read("digitised.csv")
     swish = digitised.query("model == 'densenet121' and lr == 0.01 and activation == 'swish' and epoch == 0")
     senet = PUBLISHED.query("model == 'senet18' and activation == 'relu' and epoch == 0")["test_top1"]
     for model, lr, name, top1 in (
         ("senet18", 0.001, "relu", [senet.max() + 2.9 * senet.std()]),
-        ("densenet121", 0.01, "swish", [1 - swish["test_error_mean"].item() - 0.051]),
+        ("densenet121", 0.01, "swish", [1 - swish["test_error"].item() - 0.051]),
         ("mobilenetv2", 0.001, "relu", RELU.query("run == 1")["test_top1"][:3]),
         ("mobilenetv2", 0.001, "mish", [0.5]),
         ("mobilenetv2", 0.001, "tact", [0.1, 0.1, 0.1]),

@@ -2,14 +2,10 @@
 
 import pandas as pd
 import pytest
-from records_on_disk import NOTE, TEMPLATES, run_config, write_run
+from records_on_disk import NOTE, chart_of, run_config, write_run
 
-from senet_lab.analysis.grouping import group, read_runs
-from senet_lab.config import Band
 from senet_lab.figures.browser import find_chromium
-from senet_lab.figures.charts import draw
 from senet_lab.figures.export import compile_chart
-from senet_lab.records.sweep import SweepDirectory
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +23,5 @@ def drawing(tmp_path_factory):
             config = run_config(activation=name, seed=seed)
             config["activation"]["label"] += "<script>alert(1)</script>"
             write_run(sweep, config, [top1 + 0.01 * seed, top1 + 0.1, top1 + 0.15])
-    (figure,) = group(read_runs(SweepDirectory(sweep)), TEMPLATES)
     table = pd.DataFrame({"line": ["<i>x</i>", "y"], "mean": [0.123456, None], "n": [3, 3]})
-    return compile_chart(draw(figure, Band.std, False, [NOTE]), [NOTE], table)
+    return compile_chart(chart_of(sweep, notes=[NOTE]), [NOTE], table)

@@ -15,15 +15,11 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from records_on_disk import NOTE, TEMPLATES, run_config, write_run
+from records_on_disk import NOTE, chart_of, run_config, write_run
 
-from senet_lab.analysis.grouping import group, read_runs
-from senet_lab.config import Band
 from senet_lab.figures import browser as browser_module
 from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
-from senet_lab.figures.charts import draw
 from senet_lab.figures.export import compile_chart
-from senet_lab.records.sweep import SweepDirectory
 
 
 @pytest.mark.browser
@@ -69,8 +65,7 @@ def test_ticks_can_be_told_apart_however_narrow_the_range(chromium, tmp_path):
     with headless_chromium(*chromium) as render:
         for number, spread in enumerate((0.3, 0.01, 0.0005)):
             write_run(tmp_path / str(number), run_config(), [0.1, 0.1 + spread])
-            (figure,) = group(read_runs(SweepDirectory(tmp_path / str(number))), TEMPLATES)
-            chart = draw(figure, Band.std, False, ())
+            chart = chart_of(tmp_path / str(number))
             svg = render(compile_chart(chart, [], pd.DataFrame()), ["svg"])["svg"]
             # Each text stands there twice, as its fill and as its outline.
             texts = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}text[@stroke='none']")

@@ -102,8 +102,8 @@ def test_a_table_tells_what_a_figure_shows_and_follows_it(sweep):
         'aria-label="SENet-18 with learning rate 0.001: values at the last epoch" tabindex="0"'
         in part["html"]
     )
-    assert dict(zip(VALUE_HEADINGS.values(), cells(part["html"]), strict=True)) == {
-        **{"line": "ReLU", "n": "1", "epoch": "2", "mean error": "0.2500", "std": "–"},
+    assert dict(zip(VALUE_HEADINGS, cells(part["html"]), strict=True)) == {
+        **{"line": "ReLU", "n": "1", "epoch": "2", "mean": "0.2500", "std": "–"},
         **{"runs": "2", "finished": "1", "missing": "0"},
     }
     assert part["item"]["root_id"]
@@ -141,7 +141,7 @@ def test_states_time_left_and_a_figure_without_an_epoch(sweep):
     live = open_view(sweep)
     assert states(live) == ["running", "planned", "planned", "finished"], "those first that go on"
     row = dict(zip(RUN_HEADINGS, cells(shown(live)["runs"]["html"]), strict=False))
-    assert (row["epochs"], row["planned"], row["error"]) == ("2", "100", "0.4000")
+    assert (row["epochs"], row["planned"], row["last"]) == ("2", "100", "0.4000")
     assert row["left"] == "1:38:00"
     assert "1 finished, 1 running, 2 planned; epochs 4 of 400" in shown(live)["summary"]["html"]
     assert shown(live)["figure:senet18_lr0.1"]["item"] is None

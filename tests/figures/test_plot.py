@@ -54,12 +54,15 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
 
 
 def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
-    assert run_plot(tmp_path, "formats=[html]", "reference=true") == 0
+    assert run_plot(tmp_path, "formats=[html]", "reference=true", "published=six_plots") == 0
     final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "line"])
     assert final.loc[("mobilenetv2_lr0.001", "ReLU"), "published"] == pytest.approx(1 - 0.859935)
     assert pd.isna(final.loc[("senet18_lr0.001", "ReLU"), "published"])
     assert final["difference"].isna().all(), "two epochs are not a hundred"
-    assert "Dotted: published mean of 3 runs." in (sweep / "figures" / "mobilenetv2_lr0.001.html").read_text()
+    assert (
+        "Dotted: published mean and band of 3 runs."
+        in (sweep / "figures" / "mobilenetv2_lr0.001.html").read_text()
+    )
 
 
 @pytest.mark.browser
@@ -124,7 +127,15 @@ def test_a_run_whose_process_is_dead_is_called_interrupted(sweep, tmp_path):
     [
         (["formats=[gif]"], r"formats=\['gif'\]: formats must be one or more of html, png, svg, pdf"),
         (["formats=[]"], "formats must be"),
-        (["figures.line=all"], "fall on one line"),
+        (
+            ["figures.metric=test_eror"],
+            r"test_eror: there is no such metric; .*test_error",
+        ),
+        (["figures.metric=[]"], r"figures\.metric=\[\]"),
+        (["figures.metric=val_error"], r"figures\.metric=val_error: no run of .* has recorded it"),
+        (["figures.x=images"], r"figures\.x=images: no run of .* has recorded it"),
+        (["figures.y_range=[1,0]"], r"figures\.y_range=\[1\.0, 0\.0\]"),
+        (["figures.y_range=[0,1]", "figures.y_scale=log"], "above 0 on a log axis"),
     ],
 )
 def test_bad_input(sweep, tmp_path, overrides, message):

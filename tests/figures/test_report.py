@@ -10,6 +10,7 @@ from records_on_disk import run_config, write_plan, write_run
 from senet_lab.commands.report import report
 from senet_lab.compose import compose_command
 from senet_lab.errors import UsageError
+from senet_lab.records.run import Environment, Git, RunDirectory
 
 
 def text_of(outputs, *overrides):
@@ -35,18 +36,28 @@ def test_statistics_pairs_and_target(tmp_path):
 
 def test_published_runs_are_compared(tmp_path):
     write_run(tmp_path / "sweep", run_config("published/mobilenetv2", dataset="cifar10"), [0.45])
-    text = text_of(tmp_path)
+    text = text_of(tmp_path, "published=six_plots")
     assert "Against the published runs" in text
     assert "1 of 1 epochs compared are near the published ones." in text
-    assert "Dotted: published mean of 3 runs." in text
+    assert "Dotted: published mean and band of 3 runs." in text
 
 
 def test_papers_results_that_an_experiment_names(tmp_path):
     write_run(tmp_path / "sweep", run_config(), [0.5])
-    text = text_of(tmp_path, "references=[{line:ReLU,top1_error:23.5,top5_error:null,source:Table 1}]")
-    assert "paper" in text
-    assert "0.2350" in text
-    assert "Table 1" in text
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        "source: Table 1\nwhere: {dataset.name: digits}\nends:\n- {line: ReLU, test_error: 0.235}\n"
+    )
+    text = text_of(tmp_path, f"published={own}")
+    assert "published source" in text
+    assert "0.2350 Table 1" in text
+
+
+def test_each_metric_has_its_part(tmp_path):
+    write_run(tmp_path / "sweep", run_config(), [0.5])
+    text = text_of(tmp_path, "figures.metric=[test_error,train_loss]")
+    assert "SENet-18 with learning rate 0.001: training loss" in text
+    assert "mean training loss" in text
 
 
 def test_commands_plan_and_versions(tmp_path):
@@ -57,7 +68,9 @@ def test_commands_plan_and_versions(tmp_path):
     plan["source"] = "0123456789abcdef"
     (sweep / "plan.json").write_text(json.dumps(plan))
     path = write_run(sweep, run_config(), [0.5])
-    (path / "environment.json").write_text(json.dumps({"torch": "2.15.0", "git": {"commit": "f00"}}))
+    told = {"senet_lab": "0", "python": "3.11", "torch": "2.15.0", "device": "a processor", "host": "here"}
+    kind = {"device_type": "cpu", "precision": "float32", "threads": 1, "platform": "Linux"}
+    RunDirectory(path).add_environment(Environment(git=Git("f00", dirty=False), **told, **kind))
     text = text_of(tmp_path)
     assert "senet-lab train model=senet18 lr=0.001 name=sweep" in text
     assert f"senet-lab report name=sweep outputs={tmp_path}" in text
@@ -84,7 +97,7 @@ def test_a_run_whose_process_is_dead_is_called_interrupted(tmp_path):
 def test_a_damaged_table_of_metrics_is_told(tmp_path):
     write_run(tmp_path / "sweep", run_config(), [0.5])
     damaged = write_run(tmp_path / "sweep", run_config(seed=1), [0.5])
-    (damaged / "metrics.csv").write_text("epoch,what\n0,1\n")
+    (damaged / "metrics.csv").write_text("what\n1\n")
     text = text_of(tmp_path)
     assert "2 runs: 1 finished, 1 unreadable." in text
     assert "lacks the column" in text

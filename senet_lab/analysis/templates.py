@@ -1,0 +1,188 @@
+"""Figure and line of each run: templates over its own config, and the axes that they leave out.
+
+The one place that decides which runs share a figure or a line; needs no tables, so it is quick to import.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Protocol
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from senet_lab.compose import register_resolvers
+from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
+from senet_lab.errors import UsageError
+from senet_lab.records.plan import NOT_RESULTS
+
+TELLING = ("name", "label", "_target_")
+"""Keys of a node that say most about it, in this order."""
+
+
+class Configured(Protocol):
+    """A run, planned or recorded."""
+
+    @property
+    def directory(self) -> str:
+        """Below the sweep's folder."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Its values."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is drawn: the templates with its values."""
+
+    figure: str
+    title: str
+    line: str
+    order: float = float("inf")
+    """Place in the legend; without one, after those that have one."""
+    color: str | None = None
+    """`#rrggbb`, where the line has its own."""
+
+
+def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
+    """The place of each run.
+
+    Runs that fall on one line and differ in more than the seed get labels that name all axes in which they
+    differ, and so do the other lines of their figure.
+
+    Args:
+        runs: of one sweep.
+        templates: `name`, `title`, `line` and `style` with their interpolations unresolved.
+
+    Raises:
+        UsageError: a template that a run's config cannot fill in, a figure with two titles, two lines of one
+            colour.
+    """
+    filled = [_fill_in(run, templates) for run in runs]
+    _check_titles(filled)
+    _check_colors(filled)
+    members: dict[str, dict[str, list[int]]] = {}
+    for index, place in enumerate(filled):
+        members.setdefault(place.figure, {}).setdefault(place.line, []).append(index)
+    for lines in members.values():
+        axes = [axis for line in lines.values() for axis in _axes([runs[index] for index in line])]
+        for index in [index for line in lines.values() for index in line] if axes else ():
+            values = _results_depend_on(runs[index])
+            named = [_axis(key, values[key]) for key in dict.fromkeys(axes) if key in values]
+            filled[index] = replace(filled[index], line=", ".join([filled[index].line, *named]))
+    return filled
+
+
+def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
+    """The templates with this run's values."""
+    text = json.dumps({key: getattr(templates, key) for key in ("name", "title", "line", "style")})
+    words = set(re.findall(r"\w+", text))
+    # Runs that differ in what no template mentions share one answer: OmegaConf takes its time.
+    mentioned = {key: value for key, value in as_plain(run.config).items() if key in words}
+    try:
+        return _filled(json.dumps(mentioned), text)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"figures: {run.directory} cannot fill in a template: {reason}") from error
+
+
+@cache
+def _filled(config: str, templates: str) -> Place:
+    register_resolvers()
+    node = OmegaConf.create({**json.loads(config), "figures": json.loads(templates)})
+    values = OmegaConf.to_container(node.figures, resolve=True)
+    assert isinstance(values, dict)
+    check_name("figures.name", str(values["name"]))
+    style = values["style"]
+    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
+    return Place(str(values["name"]), str(values["title"]), str(values["line"]), **given)
+
+
+def _checked_style(style: object) -> Mapping[str, Any]:
+    if (
+        isinstance(style, Mapping)
+        and isinstance(style.get("order"), int | float)
+        and re.fullmatch(r"#[0-9A-Fa-f]{6}", str(style.get("color")))
+    ):
+        return style
+    raise UsageError(f"figures.style={style}: a style is {{order: <number>, color: '#rrggbb'}}, or null")
+
+
+def _check_titles(filled: Sequence[Place]) -> None:
+    titles: dict[str, str] = {}
+    for place in filled:
+        if titles.setdefault(place.figure, place.title) != place.title:
+            raise UsageError(
+                f"figure {place.figure} would have two titles, {titles[place.figure]!r} and {place.title!r}: "
+                "tell them apart in figures.name, or give figures.title what they share"
+            )
+
+
+def _check_colors(filled: Sequence[Place]) -> None:
+    owners: dict[str, str] = {}
+    for place in filled:
+        if place.color is not None and owners.setdefault(place.color.upper(), place.line) != place.line:
+            raise UsageError(
+                f"{owners[place.color.upper()]} and {place.line} would share the colour {place.color}: "
+                "figures.style=null gives each line its own"
+            )
+
+
+def _axes(runs: Sequence[Configured]) -> list[str]:
+    """The dotted keys, seed apart, that tell runs of one line from one another; mostly none.
+
+    Of a node those that say most about it: keys that these settle are left out.
+    """
+    configs = [comparable(run.config) for run in runs]
+    rest = [{key: value for key, value in config.items() if _is_result(key)} for config in configs]
+    if all(one == rest[0] for one in rest):
+        return []
+    leaves = [_results_depend_on(run) for run in runs]
+    keys = dict.fromkeys(key for one in leaves for key in one)
+    varying = [key for key in keys if _kinds(leaves, [key]) > 1]
+    chosen: list[str] = []
+    for key in sorted(varying, key=_telling):
+        of_node = [other for other in chosen if other.split(".")[0] == key.split(".")[0]]
+        if _kinds(leaves, [*of_node, key]) > _kinds(leaves, of_node):
+            chosen.append(key)
+    return sorted(chosen, key=varying.index)
+
+
+def _kinds(leaves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    """How many different combinations of these keys' values there are."""
+    return len({repr([one.get(key) for key in keys]) for one in leaves})
+
+
+def _telling(key: str) -> int:
+    last = key.split(".")[-1]
+    return TELLING.index(last) if last in TELLING else len(TELLING)
+
+
+def _axis(key: str, value: Any) -> str:
+    """An axis as a person would give it on the command line."""
+    node, _, last = key.rpartition(".")
+    if last == "_target_":
+        return f"{node}={value.rpartition('.')[2]}"
+    return f"{node}={value}" if last in TELLING and node else f"{key}={value}"
+
+
+def _is_result(key: str) -> bool:
+    """Whether a field of a config makes a difference to a line."""
+    return key not in ("seed", *NOT_RESULTS)
+
+
+def _results_depend_on(run: Configured) -> dict[str, Any]:
+    """The values that runs of one line have in common, by dotted key."""
+    return {key: value for key, value in leaves(comparable(run.config)) if _is_result(key.split(".")[0])}
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value below `node` with its dotted key; lists count as values."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

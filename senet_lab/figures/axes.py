@@ -1,0 +1,55 @@
+"""Axes of a panel's chart: which metric over what, as `figures.metric`, `x`, `y_scale` and `y_range` say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from senet_lab.analysis.grouping import Panel
+from senet_lab.analysis.metrics import DEFAULT, Metric, find_metric
+from senet_lab.config import FiguresConfig, Scale, XAxis
+
+X_LABELS = {XAxis.epoch: "Epoch", XAxis.seconds: "Seconds", XAxis.images: "Training images seen"}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """One chart of each panel."""
+
+    metric: Metric
+    x: XAxis = XAxis.epoch
+    """A column of `curves.curves`."""
+    y_scale: Scale = Scale.linear
+    y_range: tuple[float, float] | None = None
+
+    def title(self, panel: Panel) -> str:
+        """The title of a panel's chart: that of the default metric is the panel's own."""
+        return ": ".join([panel.title, *([self.metric.label.lower()] if self._suffix else [])])
+
+    def stem(self, panel: str) -> str:
+        """The name of a panel's chart: files of the default metric over epochs have the panel's own."""
+        parts = [panel, *self._suffix, *([] if self.x is XAxis.epoch else [str(self.x)])]
+        return "_".join(parts)
+
+    def table(self, name: str) -> str:
+        """The name of a table about the metric: the default metric's is `name`."""
+        return "_".join([name, *self._suffix])
+
+    @property
+    def _suffix(self) -> list[str]:
+        return [] if self.metric.name == DEFAULT else [self.metric.name]
+
+
+def axes_of(config: FiguresConfig, panels: Sequence[Panel] = ()) -> list[Axes]:
+    """The axes of each chart of a panel, in the order of `figures.metric`.
+
+    Args:
+        config: of the command.
+        panels: their records may have columns beyond the known ones.
+
+    Raises:
+        UsageError: no such metric.
+    """
+    extra = {
+        column for panel in panels for line in panel.lines for run in line.runs for column in run.metrics
+    }
+    y_range = None if config.y_range is None else (config.y_range[0], config.y_range[1])
+    return [Axes(find_metric(name, extra), config.x, config.y_scale, y_range) for name in config.metrics]

@@ -1,0 +1,151 @@
+"""Charts of panels: a band and a line for each of their lines, over the epochs that it has."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from bokeh.models import NumeralTickFormatter
+
+from senet_lab.analysis.curves import curves, notes, values
+from senet_lab.analysis.grouping import Panel
+from senet_lab.analysis.published import Others
+from senet_lab.config import Band, Scale, XAxis
+from senet_lab.figures.axes import X_LABELS, Axes
+from senet_lab.figures.charts import Tooltips, Words, add_band, add_line, chartify, finish, start
+from senet_lab.figures.style import FADED, FILL, Look, colored, distinct
+
+BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
+PUBLISHED = "published"
+"""Name of the renderers of published curves; of their bands with `band` behind."""
+
+
+def draw(
+    panel: Panel,
+    looks: Mapping[str, Look],
+    axes: Axes,
+    band: Band,
+    others: Others | None = None,
+    notes: Sequence[str] = (),
+) -> chartify.Chart:
+    """The chart of a panel, as it is printed.
+
+    Args:
+        panel: with at least one value of the metric.
+        looks: of its lines, as `looks_of` gives them.
+        axes: what is drawn over what.
+        band: around the means.
+        others: published values to draw, too.
+        notes: sentences for the small print.
+    """
+    table = _drawable(curves(values([panel], axes.metric)), axes)
+    parts = {str(label): part for label, part in table.groupby("line", sort=False)}
+    sign = 1 if axes.metric.lower_is_better else -1
+    bright = colored({label: sign * part["mean"].iloc[-1] for label, part in parts.items()})
+    faded = [label for label in parts if label not in bright]
+    rest = f"{len(faded)} others"
+    looks = distinct(bright, looks, [line.label for line in panel.lines if line.color])
+    subtitle = _subtitle(panel, table, band)
+    words = Words(axes.title(panel), subtitle, X_LABELS[axes.x], axes.metric.axis, notes=notes)
+    colors = {label: looks[label].color for label in bright} | {rest: FADED}
+    chart = start(words, colors, y_type=str(axes.y_scale))
+    for label in faded:
+        _add_curve(chart, parts[label], axes, rest, width=1)
+    for label in bright if band is not Band.none else ():
+        # Where lines crowd, edges tell bands apart, and only the first is filled.
+        crowded = {"fill": FILL if label == bright[0] else 0.0, "outline": looks[label].dash}
+        _add_spread(chart, parts[label], axes, band, label, **(crowded if faded else {}))
+    for label in bright:
+        _add_curve(chart, parts[label], axes, label, dash=looks[label].dash)
+    if others is not None:
+        _add_published(chart, panel, others, axes, band, bright)
+    _set_axes(chart, axes)
+    finish(chart, words, _tooltips(axes), [*bright, rest], decimals=axes.y_scale is Scale.linear)
+    return chart
+
+
+def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]:
+    """Sentences that belong under a panel's chart: `curves.notes`, and on what is drawn or cannot be."""
+    table = curves(values([panel], axes.metric))
+    sentences = notes(panel, table)
+    if others is not None and panel.name in others.notes:
+        sentences.append(others.notes[panel.name])
+    if axes.y_scale is Scale.log and (table["mean"] <= 0).any():
+        sentences.append("A logarithmic axis has no place for means of 0: they are left out.")
+    return sentences
+
+
+def _drawable(table: pd.DataFrame, axes: Axes) -> pd.DataFrame:
+    """The rows of `curves` that the axes have a place for."""
+    table = table.dropna(subset=str(axes.x))
+    return table[table["mean"] > 0] if axes.y_scale is Scale.log else table
+
+
+def _add_curve(chart: chartify.Chart, table: pd.DataFrame, axes: Axes, legend: str, **look: Any) -> None:
+    for stretch in _stretches(table):
+        add_line(chart, stretch, str(axes.x), "mean", legend, **look)
+
+
+def _add_spread(
+    chart: chartify.Chart, table: pd.DataFrame, axes: Axes, band: Band, legend: str, **look: Any
+) -> None:
+    """The spread around the mean wherever two or more runs have an epoch."""
+    half = table[str(band)]
+    low = table["mean"] - half
+    if axes.y_scale is Scale.log:  # a band that reaches 0 ends below everything that is drawn
+        low = low.clip(lower=table["mean"].min() / 2)
+    edges = table.assign(low=low, high=table["mean"] + half)
+    for stretch in _stretches(edges[edges["n"] >= 2]):
+        add_band(chart, stretch, str(axes.x), "low", "high", legend, **look)
+
+
+def _add_published(
+    chart: chartify.Chart, panel: Panel, others: Others, axes: Axes, band: Band, labels: Sequence[str]
+) -> None:
+    """The published curves, over epochs, as far as our runs are to go: more would squash a short sweep."""
+    if axes.x is not XAxis.epoch:
+        return
+    for line in panel.lines:
+        mine = (others.means["figure"] == panel.name) & (others.means["line"] == line.label)
+        table = others.means[mine & (others.means["epoch"] < line.config.epochs)]
+        if table.empty or line.label not in labels:
+            continue
+        if band is not Band.none and table[str(band)].notna().any():
+            edges = table.assign(low=table["mean"] - table[band], high=table["mean"] + table[band])
+            add_band(chart, edges, "epoch", "low", "high", line.label, 0.0, "dotted", f"{PUBLISHED} band")
+        alpha = 0.8 if len(table) > 1 else 0.4
+        add_line(chart, table, "epoch", "mean", line.label, "dotted", PUBLISHED, alpha=alpha)
+
+
+def _stretches(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The parts of a series without a missing epoch inside, so that nothing is drawn across a gap."""
+    for _, stretch in table.groupby((table["epoch"].diff() != 1).cumsum()):
+        yield stretch.reset_index(drop=True)
+
+
+def _subtitle(panel: Panel, table: pd.DataFrame, band: Band) -> str:
+    fewest, most = table["n"].min(), table["n"].max()
+    if most == 1:
+        runs = "single runs, no band"
+    else:
+        mean = f"mean of {most} runs" if fewest == most else f"mean of up to {most} runs"
+        runs = mean if band is Band.none else f"{mean}, band: {BANDS[band]}"
+    return f"{panel.data}; {runs}"
+
+
+def _set_axes(chart: chartify.Chart, axes: Axes) -> None:
+    plot = chart.figure
+    if axes.x is XAxis.epoch:
+        plot.x_range.default_span = 1  # around a lone epoch
+        plot.xaxis.ticker.min_interval = 1
+        plot.xaxis.ticker.num_minor_ticks = 0
+    else:
+        plot.xaxis.formatter = NumeralTickFormatter(format="0.[0]a")
+    if axes.y_range is not None:
+        chart.axes.set_yaxis_range(*axes.y_range)
+
+
+def _tooltips(axes: Axes) -> Tooltips:
+    number = f"{{0.{'0' * axes.metric.decimals}}}"
+    over = [] if axes.x is XAxis.epoch else [(str(axes.x), f"@{axes.x}{{0,0}}")]
+    shown = [(f"mean {axes.metric.noun}", f"@mean{number}"), ("std", f"@std{number}"), ("n", "@n")]
+    return [("line", "@line"), ("epoch", "@epoch"), *over, *shown]

@@ -1,0 +1,100 @@
+"""Colours, dashes and type of every chart."""
+
+import colorsys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from senet_lab.analysis.grouping import Panel
+
+# Okabe and Ito's palette for colour-blind readers, "Color Universal Design" (2008), without its yellow,
+# which is too faint for a line on white.
+PALETTE = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+DASHES = ("solid", "dashed", "dotdash", "dashdot")
+"""Told apart by dash once the palette is used up; dotted is kept for published curves."""
+MARKERS = dict(zip(DASHES, ("circle", "square", "triangle", "diamond"), strict=True))
+"""Points of one colour are told apart by these, as lines are by dashes."""
+MOST_COLORED = 7
+"""Lines of a chart that have a colour; in a chart of more, the others are grey."""
+
+INK = "#333333"
+SMALL_INK = "#595959"
+"""Of small print; chartify's own grey is too pale."""
+FADED = "#B8B8B8"
+"""Of lines without a colour."""
+GRID = "#E6E6E6"
+FILL = 0.2
+"""Opacity of bands."""
+FONT = "helvetica"
+GOLDEN_ANGLE = 0.381966
+"""Share of the colour circle between two hues, so that none comes near an earlier one soon."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A line's colour and dash, the same in all charts of a sweep."""
+
+    color: str
+    dash: str = "solid"
+
+
+def looks_of(panels: Iterable[Panel]) -> dict[str, Look]:
+    """The look of each line, the same in all charts of a sweep."""
+    return looks({line.label: line.color for panel in panels for line in panel.lines})
+
+
+def looks(given: Mapping[str, str | None]) -> dict[str, Look]:
+    """A look for each label, no two alike.
+
+    Args:
+        given: each label's own colour as `#rrggbb`, or None for the next free one of the palette. Labels that
+            share a colour differ in dash.
+    """
+    owned = {color.upper() for color in given.values() if color is not None}
+    free = (look for look in _palette() if look.color not in owned)
+    dashes = {color: iter(DASHES) for color in owned}
+    found = {}
+    for label, color in given.items():
+        dash = None if color is None else next(dashes[color.upper()], None)
+        found[label] = next(free) if color is None or dash is None else Look(color, dash)
+    return found
+
+
+def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection[str]) -> dict[str, Look]:
+    """The looks of the labels of one chart, so that no two share a colour while the palette lasts.
+
+    Args:
+        labels: in the order of the legend.
+        looks: of all labels of the sweep.
+        fixed: labels that keep theirs.
+    """
+    found = {label: looks[label] for label in labels if label in fixed}
+    for label in labels:
+        taken = {look.color for look in found.values()}
+        wanted = (looks[label].color, *PALETTE)
+        color = next((color for color in wanted if color not in taken), wanted[0])
+        found.setdefault(label, Look(color, looks[label].dash))
+    return found
+
+
+def _palette() -> Iterator[Look]:
+    """The palette with one dash after the other, then any hue."""
+    yield from (Look(color, dash) for dash in DASHES for color in PALETTE)
+    for number in count():
+        red, green, blue = colorsys.hls_to_rgb(number * GOLDEN_ANGLE % 1, 0.4, 0.7)
+        yield Look(f"#{round(255 * red):02X}{round(255 * green):02X}{round(255 * blue):02X}")
+
+
+def colored(values: Mapping[str, float]) -> list[str]:
+    """The labels of a chart that get a colour: all of a few; of many, the first and the best of the others.
+
+    Args:
+        values: each label's last value, the lower the better, in the order of the legend, whose first is the
+            baseline; NaN where there is none.
+    """
+    if len(values) <= MOST_COLORED:
+        return list(values)
+    baseline, *others = values
+    best = sorted(others, key=lambda label: (values[label] != values[label], values[label]))
+    chosen = {baseline, *best[: MOST_COLORED - 1]}
+    return [label for label in values if label in chosen]
