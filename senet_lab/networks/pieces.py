@@ -1,4 +1,4 @@
-"""Feature maps in pieces: what is computed from one stays in a CPU core's cache until it is done with."""
+"""Feature maps in pieces that fit into a CPU core's cache with all that is computed from them."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def laid_out_as(x: Tensor, other: Tensor) -> Tensor:
 
 
 def pieces(out: Tensor, *others: Tensor, whole_images: bool = False) -> Iterator[tuple[Tensor, ...]]:
-    """Views of ``out``, which is to be written, and of tensors of its shape, piece by piece.
+    """Views of ``out``, for writing, and of tensors of its shape, piece by piece.
 
     Args:
         out: `dense`, (N, C, …).

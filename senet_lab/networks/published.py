@@ -13,7 +13,7 @@ from torch import nn
 
 from senet_lab.errors import UsageError
 from senet_lab.networks import densenet
-from senet_lab.networks.activations import coefficients
+from senet_lab.networks.activations import as_site, coefficients
 from senet_lab.networks.mobilenetv2 import inverted_residual
 from senet_lab.networks.resnet import projection
 from senet_lab.networks.squeeze_excite import SqueezeExcite
@@ -66,7 +66,7 @@ class MobileNetV2(Trunk):
     def __init__(self, num_classes: int, act_layer: ActLayer, stages: Sequence[Sequence[int]]) -> None:
         def one_act(channels: int) -> ActLayer:
             act = act_layer(channels)
-            return shared(nn.ReLU6() if type(act) is nn.ReLU else act)
+            return shared(as_site(nn.ReLU6()) if type(act) is nn.ReLU else act)
 
         def unit(expansion: int, channels: int, out: int, stride: int) -> ResidualUnit:
             convs = inverted_residual(channels, expansion, out, stride)

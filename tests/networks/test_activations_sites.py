@@ -54,6 +54,15 @@ def test_a_module_that_serves_several_places_is_one_site(build: Callable) -> Non
     assert len(list(coefficient_rows(network))) == 2 * 9
 
 
+def test_the_published_relu6_stands_at_the_sites_of_relu(build: Callable) -> None:
+    sites = [
+        [name for name, _ in activation_sites(build("model=published/mobilenetv2", f"activation={name}"))]
+        for name in ("relu", "tact")
+    ]
+    assert sites[0] == sites[1]
+    assert len(sites[0]) == 1 + 17
+
+
 def test_own_parameters_are_coefficients() -> None:
     act = ScaledTanh(1.5)
     assert list(coefficients(act)) == ["scale"]

@@ -68,7 +68,7 @@ def _table(function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _by_piece(function: Callable[..., Tensor], x: Tensor, *others: Tensor) -> Tensor:
-    """What `function` makes of all elements; shaped as x."""
+    """Apply `function` to all elements, piece by piece; the result is shaped as x."""
     x = dense(x)
     out = torch.empty_like(x)
     for result, *given in pieces(out, x, *others):

@@ -29,7 +29,7 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def triton_works() -> bool:
-    """Whether there are Triton, a GPU that it supports, and what it builds its launcher with."""
+    """Whether there are Triton, a GPU that it supports, a C compiler and the headers of Python."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     # As Triton looks for it: a system Python on Debian has another default scheme, without the header.
     scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
