@@ -132,8 +132,8 @@ def test_sites_have_readable_names(build: Callable) -> None:
 
 
 def test_senet18_is_resnet18_with_se_unless_told_otherwise(build: Callable, config: Callable) -> None:
-    assert config("model=senet18")["se"]["name"] == "standard"
-    assert config("model=senet18", "se=slow_squeeze")["se"]["name"] == "slow_squeeze"
+    assert config("model=senet18").se["name"] == "standard"
+    assert config("model=senet18", "se=slow_squeeze").se["name"] == "slow_squeeze"
     with torch.device("meta"):
         assert count(build("model=senet18", "se=none")) == count(build("model=resnet18"))
         se = sum(count(m) for m in build("model=senet18").modules() if isinstance(m, SqueezeExcite))
@@ -288,7 +288,7 @@ def test_standard_networks_take_coefficients_per_channel(build: Callable) -> Non
 @pytest.mark.parametrize("model", MODELS)
 def test_yaml_opens_with_its_source_and_names_itself(model: str, config: Callable) -> None:
     first = (CONF / "model" / f"{model}.yaml").read_text().splitlines()[0]
-    node = config(f"model={model}")["model"]
+    node = config(f"model={model}").model
     assert re.match("# .*(arXiv|public repository)", first)
     assert node["name"] == ("seresnet50" if model == "timm" else model)
     assert node["label"]

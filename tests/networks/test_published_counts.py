@@ -123,7 +123,7 @@ def test_compound_scaling_doubles_the_cost_at_each_step(
     costs = []
     for phi in (0, 1, 2):
         overrides = [f"model={model}", f"scaling.phi={phi}"]
-        size = round(224 * config(*overrides)["scaling"]["resolution"])
+        size = round(224 * config(*overrides).scaling.resolution)
         costs.append(count(*overrides, image_size=size).macs)
     assert costs[2] / costs[0] == pytest.approx(1.92**2, rel=0.35)
     assert all(1.5 < after / before < 3 for before, after in itertools.pairwise(costs))
@@ -136,6 +136,6 @@ def test_scaling_is_refused_where_a_network_cannot_scale(config: Callable) -> No
 
 def test_scaling_reaches_network_and_images(config: Callable) -> None:
     run = config("model=resnet18", "scaling={phi:2,alpha:1.3,beta:1.1,gamma:1.5}")
-    assert run["model"]["depth"] == pytest.approx(1.69)
-    assert run["model"]["width"] == pytest.approx(1.21)
-    assert build_augment(run["augment"]).output_size(8) == 18
+    assert run.model["depth"] == pytest.approx(1.69)
+    assert run.model["width"] == pytest.approx(1.21)
+    assert build_augment(run.augment).output_size(8) == 18

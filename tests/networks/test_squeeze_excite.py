@@ -45,7 +45,7 @@ def test_block_is_the_papers_formula(squeeze: str, gate: str) -> None:
 
 @pytest.mark.parametrize("name", WIDTHS)
 def test_variants_are_their_hidden_widths(config: Callable, name: str) -> None:
-    se = config(f"se={name}")["se"]
+    se = config(f"se={name}").se
     block = SqueezeExcite(64, relu, reduction=se["reduction"], hidden=se["hidden"])
     layers = [layer for layer in block.modules() if isinstance(layer, nn.Linear)]
     assert [layers[0].in_features, *(layer.out_features for layer in layers)] == WIDTHS[name]
@@ -89,7 +89,7 @@ def test_positions_are_those_of_figure_5(position: str) -> None:
 def test_every_variant_at_every_position_learns(
     config: Callable, name: str, position: str, network: str
 ) -> None:
-    node = config(f"se={name}")["se"]
+    node = config(f"se={name}").se
     arguments = {key: value for key, value in node.items() if key not in ("_target_", "name", "label")}
     se = Placement(**arguments | {"position": position, "stages": node["stages"][:4]})
     made = {
@@ -170,7 +170,7 @@ def test_yaml_opens_with_its_source_and_names_itself(name: str) -> None:
 
 
 def test_bump_can_be_a_convolution_which_acts_by_its_centre(config: Callable) -> None:
-    se = config("se=bump_conv")["se"]
+    se = config("se=bump_conv").se
     block = SqueezeExcite(64, relu, hidden=se["hidden"], kernel=se["kernel"])
     plain = SqueezeExcite(64, relu, hidden=se["hidden"])
     conv, fc = block.excite.conv2, plain.excite.fc2
