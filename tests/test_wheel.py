@@ -51,4 +51,4 @@ def test_the_wheel_carries_the_configs_and_the_published_numbers(site: Path) -> 
     ours = {file.relative_to(ROOT) for file in (ROOT / "conf").rglob("*.yaml")}
     packed = {file.relative_to(site / "senet_lab") for file in (site / "senet_lab/conf").rglob("*.yaml")}
     assert packed == ours
-    assert list((site / "senet_lab/figures").rglob("*.csv"))
+    assert list((site / "senet_lab/published").rglob("*.csv"))
