@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from senet_lab.compose import Command, compose_command
+from senet_lab.errors import UsageError
 from senet_lab.overrides import is_swept
 from senet_lab.records.sweep import SweepDirectory
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from senet_lab.analysis.frames import Frames
+    from senet_lab.analysis.grouping import Panel
+    from senet_lab.analysis.results import Results
+    from senet_lab.figures.drawings import Figure
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
@@ -60,23 +64,31 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     session = train_runs(command, lambda: request_runs(command, overrides), Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
-    return Sweep(session.survey.sweep)
+    return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=command.config_dir))
 
 
-def open_sweep(path: str | Path) -> "Sweep":
+def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
     """Open the folder of a sweep, wherever it was moved; nothing in it is changed.
 
-    Raises:
-        UsageError: no runs in it.
+    Args:
+        path: of the folder.
+        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` say how runs are sorted into
+            figures and lines.
     """
-    return Sweep(SweepDirectory(Path(path)))
+    return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
 
 class Sweep:
-    """A sweep's records as tidy frames and figures, read when first asked for; `refresh` reads again."""
+    """A sweep's records as tidy frames and figures, read when first asked for; `refresh` reads again.
 
-    def __init__(self, directory: SweepDirectory) -> None:
+    Args:
+        directory: of the sweep.
+        command: says how runs are sorted into figures and lines, and what is published for them.
+    """
+
+    def __init__(self, directory: SweepDirectory, command: Command) -> None:
         self.directory = directory
+        self._command = command
 
     def __repr__(self) -> str:
         counts = self.runs["state"].value_counts()
@@ -85,7 +97,7 @@ class Sweep:
 
     def refresh(self) -> "Sweep":
         """Forget what was read, so that a sweep under way shows its newest epochs."""
-        for name in ("_frames",):
+        for name in ("_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
 
@@ -99,6 +111,19 @@ class Sweep:
                 self.directory, lambda read, of: progress.update(task, completed=read, total=of)
             )
 
+    @cached_property
+    def _panels(self) -> "list[Panel]":
+        from senet_lab.analysis.grouping import group
+        from senet_lab.analysis.runs import read_runs
+
+        return group(read_runs(self.directory), self._command.config.figures)
+
+    def _results(self, metric: str) -> "Results":
+        from senet_lab.analysis.metrics import find_metric
+        from senet_lab.analysis.results import results
+
+        return results(self._panels, find_metric(metric, self.metrics.columns), self._command.config.published)
+
     @property
     def runs(self) -> "pd.DataFrame":
         """A row a run, by its directory: the axes of the sweep, its state, the last epoch's values."""
@@ -108,6 +133,88 @@ class Sweep:
     def metrics(self) -> "pd.DataFrame":
         """A row a run and epoch: `run`, the axes of the sweep, and the columns of `metrics.csv`."""
         return self._frames.metrics
+
+    def curves(self, metric: str = "test_error") -> "pd.DataFrame":
+        """Mean and spread over the seeds of each line, a row an epoch.
+
+        Args:
+            metric: a column of the record, `1-` and a column, or an error such as `test_error`.
+
+        Returns:
+            `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), `seconds` and
+            `images` so far.
+
+        Raises:
+            UsageError: no such metric.
+        """
+        return self._results(metric).curves
+
+    def final(self, metric: str = "test_error") -> "pd.DataFrame":
+        """The last epoch of each line, with intervals, best epoch and, where there are any, published values.
+
+        Raises:
+            UsageError: no such metric.
+        """
+        from senet_lab.analysis.statistics import with_statistics
+
+        result = self._results(metric)
+        return with_statistics(result.finals, result.curves, result.metric)
+
+    def pairwise(self, metric: str = "test_error") -> "pd.DataFrame":
+        """Every two lines of each figure against one another: difference, interval, p after Holm.
+
+        Raises:
+            UsageError: no such metric.
+        """
+        from senet_lab.analysis.statistics import pairwise
+
+        return pairwise(self._results(metric).runs)
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the sweep's figures."""
+        return [panel.name for panel in self._panels]
+
+    def figure(
+        self,
+        name: str,
+        metric: str = "test_error",
+        x: str = "epoch",
+        band: str = "std",
+        reference: bool = False,
+    ) -> "Figure":
+        """One figure; it shows itself in Jupyter, and `save` writes HTML, PNG, SVG or PDF.
+
+        Args:
+            name: one of `figures`.
+            metric: see `curves`.
+            x: `epoch`, `seconds` or `images`.
+            band: around the means: `std`, `sem` or `none`.
+            reference: draw published curves, too.
+
+        Raises:
+            UsageError: no such figure or metric, or no epoch to draw.
+        """
+        from senet_lab.config import Band, XAxis
+        from senet_lab.figures.axes import Axes
+        from senet_lab.figures.drawings import Figure, draw_panels
+        from senet_lab.figures.style import looks_of
+
+        panels = [panel for panel in self._panels if panel.name == name]
+        if not panels:
+            raise UsageError(f"{name}: no such figure here; there is {', '.join(self.figures)}")
+        result = self._results(metric)
+        axes = Axes(result.metric, XAxis(x))
+        drawn = draw_panels(panels, looks_of(self._panels), axes, result, Band(band), reference)
+        if not drawn:
+            raise UsageError(f"{name}: no run has recorded {metric} yet")
+        return Figure(*drawn.popitem())
+
+    def report(self) -> Path:
+        """Write `report.html`, one page with all that the sweep has to show, into its folder; its path."""
+        from senet_lab.figures.report import write_report
+
+        return write_report(self.directory, self._command.config, "senet_lab.open_sweep(…).report()")
 
 
 @contextmanager

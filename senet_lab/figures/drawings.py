@@ -1,0 +1,84 @@
+"""Drawings of a sweep's panels: charts ready to be written to files, or shown in a notebook."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from senet_lab.analysis.grouping import Panel
+from senet_lab.analysis.results import Results
+from senet_lab.config import Band
+from senet_lab.errors import UsageError
+from senet_lab.figures.axes import Axes
+from senet_lab.figures.browser import find_chromium, headless_chromium
+from senet_lab.figures.export import Drawing, compile_chart
+from senet_lab.figures.panels import draw, remarks
+from senet_lab.figures.style import Look
+from senet_lab.figures.write import FORMATS, INSTALL
+from senet_lab.files import write_atomic
+
+
+def draw_panels(
+    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, band: Band, reference: bool
+) -> dict[str, Drawing]:
+    """The panels that have a value of the metric, by the names of their files.
+
+    Args:
+        panels: of the sweep.
+        looks: of their lines.
+        axes: what is drawn over what.
+        result: the frames of the metric.
+        band: around the means.
+        reference: draw published values, too.
+    """
+    others = result.others if reference else None
+    drawings = {}
+    for panel in panels:
+        if panel.name in set(result.curves["figure"]):
+            sentences = remarks(panel, axes, others)
+            chart = draw(panel, looks, axes, band, others, sentences)
+            table = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
+            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, table)
+    return drawings
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing that shows itself in Jupyter and saves itself: as a picture where there is Chromium."""
+
+    name: str
+    drawing: Drawing
+
+    def save(self, path: str | Path) -> Path:
+        """Write the figure; the ending of `path` says as what: .html, .png, .svg or .pdf.
+
+        Raises:
+            UsageError: another ending, no Chromium for a format that needs one, no place to write.
+        """
+        path = Path(path)
+        form = path.suffix.removeprefix(".")
+        if form not in FORMATS:
+            raise UsageError(f"{path}: a figure is saved as one of {', '.join(FORMATS)}")
+        write_atomic(path, self.drawing.html if form == "html" else self._rendered(form))
+        return path
+
+    def _rendered(self, form: str) -> bytes:
+        found = find_chromium()
+        if found is None:
+            raise UsageError(INSTALL)
+        with headless_chromium(*found) as render:
+            content = render(self.drawing, [form])[form]
+        return content.encode() if isinstance(content, str) else content
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A picture for Jupyter, which every viewer of notebooks shows; the page where there is no Chromium."""
+        if find_chromium() is None:
+            frame = f'<iframe width="100%" height="700" srcdoc="{escape(self.drawing.html)}"></iframe>'
+            return {"text/html": frame, "text/plain": repr(self)}, {}
+        picture = b64encode(self._rendered("png")).decode()
+        return {"image/png": picture, "text/plain": repr(self)}, {"image/png": {"width": self.drawing.width}}
+
+    def __repr__(self) -> str:
+        return f"Figure({self.name!r})"
