@@ -72,8 +72,8 @@ def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
 
     Args:
         path: of the folder.
-        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` say how runs are sorted into
-            figures and lines.
+        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` say how runs are sorted
+            into figures and lines.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -122,7 +122,9 @@ class Sweep:
         from senet_lab.analysis.metrics import find_metric
         from senet_lab.analysis.results import results
 
-        return results(self._panels, find_metric(metric, self.metrics.columns), self._command.config.published)
+        return results(
+            self._panels, find_metric(metric, self.metrics.columns), self._command.config.published
+        )
 
     @property
     def runs(self) -> "pd.DataFrame":
@@ -141,8 +143,8 @@ class Sweep:
             metric: a column of the record, `1-` and a column, or an error such as `test_error`.
 
         Returns:
-            `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), `seconds` and
-            `images` so far.
+            `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), and the
+            `seconds` and `images` so far.
 
         Raises:
             UsageError: no such metric.

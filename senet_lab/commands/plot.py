@@ -46,12 +46,15 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     found = {axes: results(panels, axes.metric, config.published) for axes in axes_of(config.figures, panels)}
     _check(sweep, panels, found)
     make_writable(sweep.figures)
+    # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
+    from senet_lab.figures.drawings import draw_panels
+
     drawings: dict[str, Drawing] = {}
     for axes, result in found.items():
         write_csv(sweep.figures / f"{axes.stem('curves')}.csv", result.curves[list(_columns(axes))])
         table = with_statistics(result.finals, result.curves, axes.metric)
         write_csv(sweep.figures / f"{axes.table('final')}.csv", table)
-        drawings |= _draw(panels, looks, axes, result, config)
+        drawings |= draw_panels(panels, looks, axes, result, config.band, config.reference)
         if config.figures.macs:
             drawings |= _draw_macs(panels, looks, axes, result, sweep.figures)
     complete = write_drawings(drawings, sweep.figures, config.formats)
@@ -81,24 +84,6 @@ def _columns(axes: Axes) -> Iterator[str]:
         yield column
         if column == "epoch" and axes.x is not XAxis.epoch:
             yield str(axes.x)
-
-
-def _draw(
-    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, config: PlotConfig
-) -> "dict[str, Drawing]":
-    # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
-    from senet_lab.figures.export import compile_chart
-    from senet_lab.figures.panels import draw, remarks
-
-    others = result.others if config.reference else None
-    drawings = {}
-    for panel in panels:
-        if panel.name in set(result.curves["figure"]):
-            sentences = remarks(panel, axes, others)
-            chart = draw(panel, looks, axes, config.band, others, sentences)
-            table = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
-            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, table)
-    return drawings
 
 
 def _draw_macs(

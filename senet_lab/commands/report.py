@@ -1,27 +1,11 @@
 """`senet-lab report`: one HTML page with all that a sweep has to show, for reading offline and in print."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from senet_lab.analysis.comparison import compare_epochs, compare_finals, rankings
-from senet_lab.analysis.grouping import Panel, group
-from senet_lab.analysis.results import Results, results
-from senet_lab.analysis.runs import read_runs
-from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.compose import Command
 from senet_lab.config import ReportConfig
-from senet_lab.figures.axes import Axes, axes_of
-from senet_lab.figures.style import Look, looks_of
-from senet_lab.files import write_atomic
-from senet_lab.records.plan import read_plan
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.runs.planning import make_writable
-from senet_lab.version import __version__
-
-if TYPE_CHECKING:
-    from senet_lab.figures.page import Section
 
 
 def report(command: Command, arguments: Sequence[str]) -> int:
@@ -30,72 +14,10 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     Raises:
         UsageError: no runs, runs that cannot be grouped, an unknown metric.
     """
-    # Here, because bokeh and chartify take a second to import, and a usage error should not wait for it.
-    from senet_lab.figures import sections
-    from senet_lab.figures.page import render
+    # Here, because bokeh and chartify take a second to import, and other verbs should not wait for it.
+    from senet_lab.figures.report import write_report
 
     config: ReportConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    unreadable: dict[str, str] = {}
-    runs = read_runs(sweep, unreadable)
-    panels = group(runs, config.figures)
-    looks = looks_of(panels)
-    made_by = shlex.join(["senet-lab", "report", *arguments])
-    charts = axes_of(config.figures, panels)
-    found = {axes: results(panels, axes.metric, config.published) for axes in charts}
-    states = sections.runs_section(panels, charts[0].metric, sweep, unreadable)
-    parts = [
-        *(_panels(panels, looks, found, config) if panels else []),
-        *_published(found),
-        *(sections.coefficient_section(panel, looks, sweep) for panel in panels),
-        states,
-        sections.failures_section(sweep, runs, unreadable),
-        sections.plan_section(read_plan(sweep), sweep, [made_by]),
-        sections.environment_section(sweep, runs),
-    ]
-    now = datetime.now(UTC).isoformat(" ", "minutes")
-    lead = [*states.notes, f"Written {now} by senet-lab {__version__}."]
-    make_writable(sweep.path)
-    page = render(f"{config.name}: report", lead, [part for part in parts if part is not None])
-    write_atomic(sweep.report_file, page)
-    print(sweep.report_file)
+    print(write_report(sweep, config, shlex.join(["senet-lab", "report", *arguments])))
     return 0
-
-
-def _panels(
-    panels: Sequence[Panel], looks: Mapping[str, Look], found: Mapping[Axes, Results], config: ReportConfig
-) -> "list[Section]":
-    """A part a panel and metric: the plot, the statistics of its lines, every two against one another."""
-    from senet_lab.figures import sections
-    from senet_lab.figures.page import Section, table
-
-    parts = []
-    for axes, result in found.items():
-        target = config.target_error if axes.metric.is_complement else None
-        values = with_statistics(result.finals, result.curves, axes.metric, target)
-        pairs = pairwise(result.runs)
-        for panel in panels:
-            mine = values[values["figure"] == panel.name]
-            tables = [table("At the last epoch", mine, sections.statistics_headings(values, axes.metric))]
-            if panel.name in set(pairs["figure"]):
-                caption = (
-                    "Every two lines, first minus second; p (Holm) is corrected for all pairs of this figure"
-                )
-                beside = pairs[pairs["figure"] == panel.name]
-                tables.append(table(caption, beside, sections.PAIRWISE_HEADINGS))
-            parts.append(sections.figure_section(panel, looks, axes, config.band, result.others, tables))
-    counts = sorted({int(n) for result in found.values() for n in result.finals["n"] if n > 0})
-    return [*parts, Section("What so few runs can show", [what_it_can_show(n) for n in counts])]
-
-
-def _published(found: Mapping[Axes, Results]) -> "list[Section]":
-    """The comparison with the published runs, where there is one; `senet-lab compare` has it in full."""
-    from senet_lab.figures import sections
-
-    parts = []
-    for result in found.values():
-        values = compare_finals(result.runs, result.others)
-        if len(values):
-            epochs = compare_epochs(result.runs, result.others)
-            parts.append(sections.published_section(values, epochs, rankings(result.runs, result.others)))
-    return parts

@@ -21,7 +21,12 @@ from senet_lab.files import write_atomic
 
 
 def draw_panels(
-    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, band: Band, reference: bool
+    panels: Sequence[Panel],
+    looks: Mapping[str, Look],
+    axes: Axes,
+    result: Results,
+    band: Band,
+    reference: bool,
 ) -> dict[str, Drawing]:
     """The panels that have a value of the metric, by the names of their files.
 
@@ -73,7 +78,7 @@ class Figure:
         return content.encode() if isinstance(content, str) else content
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A picture for Jupyter, which every viewer of notebooks shows; the page where there is no Chromium."""
+        """A picture, which every viewer of notebooks shows; the page where there is no Chromium."""
         if find_chromium() is None:
             frame = f'<iframe width="100%" height="700" srcdoc="{escape(self.drawing.html)}"></iframe>'
             return {"text/html": frame, "text/plain": repr(self)}, {}
