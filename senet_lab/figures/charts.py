@@ -8,10 +8,10 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from bokeh.io.state import curstate
 from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
 from bokeh.models.annotations import ColorBar, Title
 
@@ -20,8 +20,9 @@ from senet_lab.figures.style import FILL, FONT, GRID, INK, MARKERS, SMALL_INK, L
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.
 os.environ["CHARTIFY_CONFIG_DIR"] = f"{Path(__file__).with_name('no-chartify-config')}/"
-with patch("bokeh.io.output_notebook"):  # in a notebook it would put 8 MB of JavaScript into each
-    import chartify
+if curstate().notebook_type is None:
+    curstate().notebook_type = "jupyter"  # else it would put 8 MB of JavaScript into a notebook
+import chartify
 
 HEIGHT = 500
 """Pixels of an interactive chart."""
