@@ -1,9 +1,14 @@
 """Writing so that a reader, or a power cut, never sees half a file; strict reading of what others wrote."""
 
+import errno
+import fcntl
 import json
 import os
+import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,92 +23,214 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TEXT_LIMIT = 1 << 30
 """Bytes of the largest text file that is read: a plan of 100,000 runs has a third of it."""
 
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
+"""Names of files that `write_atomic` has not finished."""
+
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""How file systems say that folders need not, or cannot, be synced."""
+
 T = TypeVar("T")
 
 
-def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
+def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | None = None) -> None:
     """Put `content` at `path` whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
     Text is written as UTF-8. When anything fails, an older file at `path` is left as it was and no
     temporary file remains.
 
+    Args:
+        path: the file; folders that it lacks are made.
+        content: of the file.
+        root: a folder above it, below which no symbolic link is followed.
+
     Raises:
-        UsageError: no space, no permission; with the path and the bytes that are needed.
+        UsageError: no space, no permission, a link; with the path and the bytes that are needed.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    data = memoryview(content.encode() if isinstance(content, str) else content)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with open_folder(path.parent, root, make=True) as folder:
+            _replace(folder, path.name, data)
     except OSError as error:
         raise _cannot_write(path, error, len(data)) from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
-def append_lines(path: Path, lines: str) -> None:
+def append_lines(path: Path, lines: str, root: Path | None = None) -> None:
     """Add whole lines to the file at `path` and have them on disk; it stays as it was when that fails.
 
     Raises:
-        UsageError: no space, no permission; with the path and the bytes that are needed.
+        UsageError: see `write_atomic`.
     """
-    size = path.stat().st_size
-    data = lines.encode()
+    data = memoryview(lines.encode())
     try:
-        with path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        with (
+            open_folder(path.parent, root) as folder,
+            _opened(folder, path, os.O_WRONLY | os.O_APPEND) as file,
+        ):
+            size = os.fstat(file).st_size
+            try:
+                _write_all(file, data)
+                os.fsync(file)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(file, size)
+                raise
     except OSError as error:
-        if path.stat().st_size > size:
-            os.truncate(path, size)
         raise _cannot_write(path, error, len(data)) from error
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Delete what a killed `write_atomic` left in `folder`; the caller is the only one who writes there."""
-    for file in folder.glob(".*.tmp"):
-        file.unlink(missing_ok=True)
+def move(path: Path, to: str, root: Path | None = None) -> None:
+    """Give the file at `path` the name `to` in its folder.
+
+    Raises:
+        UsageError: see `write_atomic`.
+    """
+    try:
+        with open_folder(path.parent, root) as folder:
+            os.rename(path.name, to, src_dir_fd=folder, dst_dir_fd=folder)
+            sync_folder(folder)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be renamed to {to}: {error.strerror}") from error
 
 
-def read_text(path: Path) -> str:
+def remove(path: Path, root: Path | None = None) -> None:
+    """Delete the file at `path`, if there is one.
+
+    Raises:
+        UsageError: see `write_atomic`.
+    """
+    try:
+        with open_folder(path.parent, root) as folder, suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=folder)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be deleted: {error.strerror}") from error
+
+
+def make_folder(folder: Path, root: Path | None = None) -> None:
+    """Make a folder and those above it, so that a power cut does not take them back.
+
+    Raises:
+        OSError: it cannot be made.
+        UsageError: a symbolic link below `root`.
+    """
+    with open_folder(folder, root, make=True):
+        pass
+
+
+def remove_temporaries(folder: Path, root: Path | None = None) -> None:
+    """Delete what killed calls of `write_atomic` left in `folder`, and nothing of a process that lives.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    try:
+        with open_folder(folder, root) as handle:
+            for name in filter(TEMPORARY.fullmatch, os.listdir(handle)):  # noqa: PTH208
+                with suppress(OSError, UsageError):  # a link, or being written: not to be removed
+                    _remove_unlocked(handle, folder / name)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> Iterator[int]:
+    """A descriptor of a folder, relative to which files can be opened whatever becomes of its path.
+
+    Args:
+        folder: which.
+        root: a folder above it, below which no symbolic link is followed; None to follow all.
+        make: make those that are missing, and have their names on disk.
+
+    Raises:
+        OSError: it cannot be opened or made.
+        UsageError: a symbolic link below `root`.
+    """
+    start = root or next(path for path in (folder, *folder.parents) if path.exists() or not make)
+    links = os.O_NOFOLLOW if root else 0
+    handle = os.open(start, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        at = start
+        for part in folder.relative_to(start).parts:
+            at /= part
+            if make and _make(handle, part):
+                sync_folder(handle)
+            with _told_of_links(at):
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=handle)
+            os.close(handle)
+            handle = below
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def sync_folder(handle: int) -> None:
+    """Make names in a folder survive a power cut, as far as its file system offers that."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything at `path`, a link that leads nowhere included.
+
+    Raises:
+        UsageError: the system does not say.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    return True
+
+
+def read_bytes(path: Path, root: Path | None = None, limit: int | None = None) -> bytes:
+    """The content of the regular file at `path`.
+
+    Args:
+        path: the file.
+        root: a folder above it, below which no symbolic link is followed; None to follow all.
+        limit: bytes of the largest file that is read.
+
+    Raises:
+        UsageError: it cannot be read, is no regular file (a pipe would hang), or is too large.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe that nobody writes to would wait for ever
+    try:
+        with open_folder(path.parent, root) as folder, _opened(folder, path, flags, root is None) as file:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{path} is not a regular file")
+            if limit is not None and status.st_size > limit:
+                raise UsageError(f"{path} has {status.st_size:,} bytes: more than {limit:,} are not read")
+            with open(file, "rb", closefd=False) as stream:
+                return stream.read()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_text(path: Path, root: Path | None = None) -> str:
     """The text of the regular file at `path`.
 
     Raises:
-        UsageError: it cannot be read, is no regular file (a pipe would hang), too large, or no UTF-8.
+        UsageError: see `read_bytes`; more than `TEXT_LIMIT`, or no UTF-8.
     """
     try:
-        # Not blocking: to open a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"{path} is not a regular file")
-            if status.st_size > TEXT_LIMIT:
-                raise UsageError(
-                    f"{path} has {status.st_size:,} bytes: more than {TEXT_LIMIT:,} are not read"
-                )
-            return file.read().decode()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        return read_bytes(path, root, TEXT_LIMIT).decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, root: Path | None = None) -> Any:
     """The plain values in the JSON file at `path`.
 
     Raises:
         UsageError: see `read_text`; no JSON.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, root))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
 
@@ -126,14 +253,14 @@ def typed(kind: type[T], content: Any, source: object, remedy: str = "") -> T:
         raise UsageError(f"{source}: {error}{remedy and f'; {remedy}'}") from error
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, root: Path | None = None) -> Any:
     """The plain values in the YAML file at `path`.
 
     Raises:
         UsageError: no YAML, tags that would build objects, or aliases, with which a few lines can stand for
             more than fits in memory.
     """
-    text = read_text(path)
+    text = read_text(path, root)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
             raise UsageError(f"{path}: YAML aliases are not allowed; write the value out, or ${{key}} for it")
@@ -142,14 +269,84 @@ def read_yaml(path: Path) -> Any:
         raise UsageError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from error
 
 
+def _replace(folder: int, name: str, data: memoryview) -> None:
+    """Put `data` at `name` in a folder that is open, by a temporary file."""
+    temporary, file = _temporary(folder, name)
+    try:
+        _write_all(file, data)
+        os.fsync(file)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    finally:
+        os.close(file)
+    sync_folder(folder)
+
+
+def _temporary(folder: int, name: str) -> tuple[str, int]:
+    """Name and descriptor of a new file, locked as long as it is open: so it is not taken for a leftover."""
+    while True:
+        temporary = f".{name}.{secrets.token_hex(6)}.tmp"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = os.open(temporary, flags, 0o666, dir_fd=folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody who removes leftovers was faster
+            os.close(file)
+            continue
+        except OSError:  # a file system without locks, where nobody can remove it either
+            pass
+        if os.fstat(file).st_nlink:
+            return temporary, file
+        os.close(file)
+
+
+@contextmanager
+def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
+    """A descriptor of the file `path` in its folder, which is open."""
+    with _told_of_links(path):
+        links = 0 if follow else os.O_NOFOLLOW
+        file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _told_of_links(path: Path) -> Iterator[None]:
+    """Say of what is not opened because it is a link that it is one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and path.is_symlink():
+            raise UsageError(f"{path} is a symbolic link: it is not followed") from error
+        raise
+
+
+def _remove_unlocked(folder: int, path: Path) -> None:
+    """Delete a regular file in its folder, which is open, unless a process holds a lock on it."""
+    with _opened(folder, path, os.O_RDONLY | os.O_NONBLOCK) as file:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path.name, dir_fd=folder)
+
+
+def _make(folder: int, name: str) -> bool:
+    """Make a folder inside one that is open; False where there is one."""
+    try:
+        os.mkdir(name, dir_fd=folder)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _write_all(file: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(file, data) :]
+
+
 def _cannot_write(path: Path, error: OSError, size: int) -> UsageError:
     return UsageError(f"{path} cannot be written: {error.strerror}; {size:,} bytes are needed")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

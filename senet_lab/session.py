@@ -61,6 +61,8 @@ def _execute(
     launcher: Launcher, request: Request, survey: Survey, stop: Stop, config: TrainConfig, console: Console
 ) -> None:
     """Execute the runs that are not at their end."""
+    for run in survey.with_state(State.FINISHED):
+        survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # where its process died before
     pending = survey.without_state(*FINAL)
     if len(pending) < len(request.runs):
         print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")

@@ -72,7 +72,7 @@ def read_frames(sweep: SweepDirectory, progress: Progress = _silent) -> Frames:
 def _read(record: RunDirectory | None) -> tuple[Status, dict[str, list[Any]]]:
     if record is None:
         return Status(), {}
-    return readable_status(record), read_columns(record.metrics_file, Metrics)
+    return readable_status(record), read_columns(record.metrics_file, record.root, Metrics)
 
 
 def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def _trained(run: RunDirectory) -> tuple[RunConfig, Any, Any]:
     if not run.checkpoint_file.exists():
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
     try:
-        state = load_checkpoint(run.checkpoint_file, {config_hash(run.plain_config())})
+        state = load_checkpoint(run, {config_hash(run.plain_config())})
     except CheckpointError as error:
         raise UsageError(str(error)) from error
     dataset = build_dataset(config.dataset)

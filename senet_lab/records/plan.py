@@ -12,7 +12,7 @@ from typing import Any
 
 from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
-from senet_lab.files import read_json, remove_temporaries, typed, write_atomic
+from senet_lab.files import is_there, read_json, typed, write_atomic
 from senet_lab.records.migrations import PLAN_FORMAT, current_plan
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import PACKAGE
@@ -68,10 +68,9 @@ class Plan:
 
     def write(self) -> None:
         """Freeze the plan."""
-        remove_temporaries(self.sweep.path)
         runs = [{key: getattr(run, key) for key in _FIELDS} for run in self.runs]
         content = {"format": PLAN_FORMAT, "source": self.source, "runs": runs, "commands": self.commands}
-        write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n")
+        write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n", self.sweep.path)
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
             not the one that was frozen.
     """
     file = sweep.plan_file
-    if not file.exists():
+    if not is_there(file):
         return None
-    content = current_plan(read_json(file))
+    content = current_plan(read_json(file, sweep.path))
     found = content.get("format") if isinstance(content, dict) else None
     if found != PLAN_FORMAT:
         raise UsageError(f"{file} has plan format {found}; this version reads up to {PLAN_FORMAT}")
@@ -122,6 +121,17 @@ def require_plan(sweep: SweepDirectory) -> Plan:
             f"{sweep.plan_file} does not exist: senet-lab train writes it, name= chooses the sweep"
         )
     return plan
+
+
+def require_planned(sweep: SweepDirectory, run: PlannedRun) -> None:
+    """Check that a run which is about to begin is still part of the plan on disk.
+
+    Raises:
+        UsageError: another command has replaced the plan, or it cannot be read.
+    """
+    plan = read_plan(sweep)
+    if plan is None or (run.directory, run.hash) not in {(one.directory, one.hash) for one in plan.runs}:
+        raise UsageError(f"{sweep.plan_file} was replaced: this run is not in it any more")
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,17 @@ from filelock import FileLock, Timeout
 
 from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
-from senet_lab.files import read_json, read_yaml, typed, write_atomic
+from senet_lab.files import (
+    is_there,
+    make_folder,
+    move,
+    read_bytes,
+    read_json,
+    read_yaml,
+    remove,
+    typed,
+    write_atomic,
+)
 from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment
 from senet_lab.records.rows import Coefficient, Metrics, Row, text_columns
 from senet_lab.records.tables import append_rows, keep_epochs, read_columns, require_epochs
@@ -134,6 +145,13 @@ class RunDirectory:
     """The files of one run under `path`. Reading never writes; a missing file reads as "not yet"."""
 
     path: Path
+    sweep: Path | None = None
+    """The sweep's folder, if it is one of a sweep. No symbolic link is followed below it."""
+
+    @property
+    def root(self) -> Path:
+        """The folder below which no symbolic link is followed."""
+        return self.sweep or self.path
 
     @property
     def config_file(self) -> Path:
@@ -181,9 +199,9 @@ class RunDirectory:
         Raises:
             UsageError: where there is none, or none that this package wrote.
         """
-        if not self.config_file.exists():
+        if not is_there(self.config_file):
             raise UsageError(f"{self.config_file} is missing, so {self.path} is no run directory")
-        return typed(dict[str, Any], read_yaml(self.config_file), self.config_file)
+        return typed(dict[str, Any], read_yaml(self.config_file, self.root), self.config_file)
 
     def config(self) -> RunConfig:
         """The same, typed.
@@ -199,9 +217,9 @@ class RunDirectory:
         Raises:
             UsageError: a file that is no status.
         """
-        if not self.status_file.exists():
+        if not is_there(self.status_file):
             return Status()
-        return typed(Status, read_json(self.status_file), self.status_file, "delete it to go on")
+        return typed(Status, read_json(self.status_file, self.root), self.status_file, "delete it to go on")
 
     def environments(self) -> tuple[Environment, ...]:
         """What each attempt ran on, the last one last; none before the first.
@@ -209,9 +227,9 @@ class RunDirectory:
         Raises:
             UsageError: a file that is no such record.
         """
-        if not self.environment_file.exists():
+        if not is_there(self.environment_file):
             return ()
-        content = current_environment(read_json(self.environment_file))
+        content = current_environment(read_json(self.environment_file, self.root))
         return typed(_Attempts, content, self.environment_file, "delete it to go on").attempts
 
     def lock(self) -> FileLock:
@@ -219,8 +237,16 @@ class RunDirectory:
 
         Waits a moment, because a reader may be looking whether it is held.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, self.root)
         return FileLock(self.path / ".lock", timeout=0.5)
+
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode of the lock, by which its owner knows that the directory is still the same one."""
+        try:
+            found = (self.path / ".lock").lstat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def is_held(self) -> bool:
         """Whether a living process executes the run."""
@@ -244,26 +270,69 @@ class RunDirectory:
         Raises:
             UsageError: where a value is no number.
         """
-        return _frame(Metrics, read_columns(self.metrics_file, Metrics))
+        return _frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
+
+    def metric(self, name: str) -> list[float]:
+        """A column of numbers in `metrics.csv`, for those who do without pandas; see `metrics`."""
+        return [float(value) for value in read_columns(self.metrics_file, self.root, Metrics)[name]]
 
     def activations(self) -> "pd.DataFrame":
         """`activations.csv` as a frame with the columns of `Coefficient`; empty where nothing is learned."""
-        return _frame(Coefficient, read_columns(self.activations_file, Coefficient))
+        return _frame(Coefficient, read_columns(self.activations_file, self.root, Coefficient))
 
     def write_config(self, plain: dict[str, Any]) -> None:
         """Write the resolved config."""
         text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        write_atomic(self.config_file, text)
+        write_atomic(self.config_file, text, self.root)
 
     def add_environment(self, environment: Environment) -> None:
         """Note what this attempt runs on, after those before it."""
         attempts = [asdict(attempt) for attempt in (*self.environments(), environment)]
         content = {"format": ENVIRONMENT_FORMAT, "attempts": attempts}
-        write_atomic(self.environment_file, json.dumps(content, indent=2) + "\n")
+        write_atomic(self.environment_file, json.dumps(content, indent=2) + "\n", self.root)
 
     def write_status(self, status: Status) -> None:
         """Write `status.json`."""
-        write_atomic(self.status_file, json.dumps(asdict(status), indent=2) + "\n")
+        write_atomic(self.status_file, json.dumps(asdict(status), indent=2) + "\n", self.root)
+
+    def error_trace(self) -> str | None:
+        """The traceback of a failed run; None where there is none.
+
+        Raises:
+            UsageError: one that cannot be read.
+        """
+        if not is_there(self.error_file):
+            return None
+        return read_bytes(self.error_file, self.root, limit=1 << 20).decode(errors="replace")
+
+    def write_error_trace(self, trace: str) -> None:
+        """Write the traceback of a failed run."""
+        write_atomic(self.error_file, trace, self.root)
+
+    def remove_error_trace(self) -> None:
+        """Delete the traceback of an attempt before this one."""
+        remove(self.error_file, self.root)
+
+    def tidy(self, keep_checkpoint: bool) -> None:
+        """Delete what a finished run needs no more."""
+        if not keep_checkpoint and is_there(self.checkpoint_file):
+            remove(self.checkpoint_file, self.root)
+
+    def set_aside(self) -> str:
+        """Rename checkpoint and tables of a run that starts again, so that nothing of it is lost.
+
+        Returns:
+            What their names have now before their ending.
+        """
+        # The checkpoint last: as long as it is there, an attempt after a kill comes here, too.
+        files = [self.metrics_file, self.activations_file, self.checkpoint_file]
+        for mark in (f"before-{number}" for number in count(1)):
+            names = {file: f"{file.stem}.{mark}{file.suffix}" for file in files}
+            if not any(is_there(file.with_name(name)) for file, name in names.items()):
+                break
+        for file in filter(is_there, files):
+            move(file, names[file], self.root)
+        return mark
 
     def keep_epochs(self, epochs: int, coefficients: int) -> None:
         """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
@@ -275,23 +344,17 @@ class RunDirectory:
         Raises:
             MissingRowsError: where one of these epochs lacks rows; nothing is changed then.
         """
-        require_epochs(self.metrics_file, Metrics, epochs, 1)
-        keep_epochs(self.activations_file, Coefficient, epochs, coefficients)
-        keep_epochs(self.metrics_file, Metrics, epochs, 1)
-
-    def set_aside_rows(self) -> None:
-        """Rename the tables of a run that starts again, so that what it had measured is not lost."""
-        for file in (self.metrics_file, self.activations_file):
-            if file.exists():
-                file.rename(file.with_name(f"{file.stem}.before{file.suffix}"))
+        require_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
+        keep_epochs(self.activations_file, self.root, Coefficient, epochs, coefficients)
+        keep_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
 
     def append_metrics(self, row: Metrics) -> None:
         """Add one epoch's row."""
-        append_rows(self.metrics_file, [row])
+        append_rows(self.metrics_file, self.root, [row])
 
     def append_activations(self, rows: Sequence[Coefficient]) -> None:
         """Add one epoch's rows."""
-        append_rows(self.activations_file, rows)
+        append_rows(self.activations_file, self.root, rows)
 
 
 def _frame(kind: type[Row], values: dict[str, Any]) -> "pd.DataFrame":

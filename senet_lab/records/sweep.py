@@ -1,11 +1,11 @@
 """The folder of a sweep: the one place that knows what lies where in it."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from senet_lab.errors import UsageError
+from senet_lab.records.locks import wait_for
 from senet_lab.records.run import RunDirectory
 
 
@@ -25,9 +25,9 @@ class SweepDirectory:
         """The frozen runs."""
         return self.path / "plan.json"
 
-    def plan_lock(self) -> FileLock:
-        """Held by the command that reads and extends the plan."""
-        return FileLock(self.path / ".plan.lock")
+    def plan_lock(self) -> AbstractContextManager[None]:
+        """Held by the command that reads and extends the plan; see `wait_for`."""
+        return wait_for(self.path / ".plan.lock")
 
     @property
     def runs(self) -> Path:
@@ -36,11 +36,11 @@ class SweepDirectory:
 
     def run(self, directory: str) -> RunDirectory:
         """The record of the run whose directory, below this folder, is `directory`."""
-        return RunDirectory(self.path / directory)
+        return RunDirectory(self.path / directory, self.path)
 
     def find_runs(self) -> dict[str, RunDirectory]:
         """Every run directory with a config, by its path below this folder, in path order."""
-        found = (RunDirectory(file.parent) for file in sorted(self.runs.rglob("config.yaml")))
+        found = (RunDirectory(file.parent, self.path) for file in sorted(self.runs.rglob("config.yaml")))
         return {run.path.relative_to(self.path).as_posix(): run for run in found}
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from senet_lab.errors import UsageError
-from senet_lab.files import append_lines, read_text, write_atomic
+from senet_lab.files import append_lines, is_there, read_text, remove, write_atomic
 from senet_lab.records.migrations import current_table
 from senet_lab.records.rows import KEYS, Row, columns, text_columns
 
@@ -19,30 +19,32 @@ class MissingRowsError(Exception):
     """A table that lacks rows which a checkpoint says were written."""
 
 
-def append_rows(file: Path, rows: Sequence[Row]) -> None:
+def append_rows(file: Path, root: Path, rows: Sequence[Row]) -> None:
     """Append whole lines in one write, with the header before the first.
 
     A table keeps columns of a later version; columns of ours that it lacks are added, blank so far.
+    Here and below, no symbolic link is followed below the folder `root`.
     """
     kind = type(rows[0])
-    if not file.exists():
-        write_atomic(file, _text(columns(kind), map(_cells, rows)))
+    if not is_there(file):
+        write_atomic(file, _text(columns(kind), map(_cells, rows)), root)
         return
-    header, table = _read(file, kind)
+    header, table = _read(file, root, kind)
     missing = [name for name in columns(kind) if name not in header]
     if missing:
         header += missing
-        write_atomic(file, _text(header, (_in_order(header, row) for row in table)))
-    append_lines(file, "".join(_line(_in_order(header, _cells(row))) for row in rows))
+        write_atomic(file, _text(header, (_in_order(header, row) for row in table)), root)
+    append_lines(file, "".join(_line(_in_order(header, _cells(row))) for row in rows), root)
 
 
-def keep_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None:
+def keep_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: int) -> None:
     """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
 
     A row that is there twice, or torn, or of a later epoch, goes; the last one of its key counts.
 
     Args:
         file: the table; without rows, it goes.
+        root: see `append_rows`.
         kind: of its rows.
         epochs: how many.
         count: rows that an epoch has.
@@ -51,20 +53,20 @@ def keep_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None:
         MissingRowsError: where one of these epochs lacks rows.
         UsageError: no such table.
     """
-    require_epochs(file, kind, epochs, count)
-    if not file.exists():
+    require_epochs(file, root, kind, epochs, count)
+    if not is_there(file):
         return
-    header, table = _read(file, kind, drop_torn=True)
+    header, table = _read(file, root, kind, drop_torn=True)
     kept = _latest(table, kind, epochs)
     if kept:
-        write_atomic(file, _text(header, (_in_order(header, row) for row in kept)))
+        write_atomic(file, _text(header, (_in_order(header, row) for row in kept)), root)
     else:
-        file.unlink()
+        remove(file, root)
 
 
-def require_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None:
+def require_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: int) -> None:
     """Raise MissingRowsError unless each of the first `epochs` epochs has `count` rows."""
-    table = _read(file, kind, drop_torn=True)[1] if file.exists() else []
+    table = _read(file, root, kind, drop_torn=True)[1] if is_there(file) else []
     found = [0] * epochs
     for row in _latest(table, kind, epochs):
         found[int(row["epoch"])] += 1
@@ -72,15 +74,15 @@ def require_epochs(file: Path, kind: type[Row], epochs: int, count: int) -> None
         raise MissingRowsError(f"{file} lacks rows of epochs before {epochs}")
 
 
-def read_columns(file: Path, kind: type[Row]) -> dict[str, list[float] | list[str] | list[int]]:
+def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[float] | list[str] | list[int]]:
     """The columns of a table, those of a later version included; empty lists where there is no file.
 
     Raises:
         UsageError: a key column is missing, or a value is no number; with file, line and column.
     """
-    if not file.exists():
+    if not is_there(file):
         return {name: [] for name in columns(kind)}
-    header, table = _read(file, kind)
+    header, table = _read(file, root, kind)
     values: dict[str, list[float] | list[str] | list[int]] = {}
     for name in dict.fromkeys([*columns(kind), *header]):
         cells = [row.get(name, "") for row in table]
@@ -98,13 +100,15 @@ def read_columns(file: Path, kind: type[Row]) -> dict[str, list[float] | list[st
     return values
 
 
-def _read(file: Path, kind: type[Row], drop_torn: bool = False) -> tuple[list[str], list[dict[str, str]]]:
+def _read(
+    file: Path, root: Path, kind: type[Row], drop_torn: bool = False
+) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a table in today's form, each row's cells by column.
 
     Raises:
         UsageError: a key column is missing; unless `drop_torn`, a line has too few or too many cells.
     """
-    text = read_text(file)
+    text = read_text(file, root)
     first, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]  # a torn last line never happened
     names = first.split(",")
     rows = [line.split(",") for line in lines]

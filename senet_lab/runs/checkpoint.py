@@ -1,46 +1,35 @@
 """The epoch boundary from which a run can go on, written whole and read without running code."""
 
+import errno
 import io
-import pickle
+import os
 import zipfile
-import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from senet_lab.files import write_atomic
+from senet_lab.files import read_bytes, write_atomic
+from senet_lab.records.run import RunDirectory
 
 FORMAT = 1
-
-UNREADABLE = (
-    OSError,
-    RuntimeError,  # torch's reader; NotImplementedError of zipfile is one, too
-    ValueError,
-    LookupError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-)
-"""What reading a damaged archive raises."""
 
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be gone on from; the message says why."""
 
 
-def save_checkpoint(file: Path, state: dict[str, Any], config_hash: str) -> None:
-    """Put `state` down at `file`; the one before it stays until this one is safely there.
+def save_checkpoint(directory: RunDirectory, state: dict[str, Any], config_hash: str) -> None:
+    """Put `state` down; the checkpoint before it stays until this one is safely there.
 
     Raises:
         UsageError: no space, no permission.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config_hash": config_hash, **state}, buffer)
-    write_atomic(file, buffer.getbuffer())
+    write_atomic(directory.checkpoint_file, buffer.getbuffer(), directory.root)
 
 
 def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -53,17 +42,20 @@ def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> in
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def load_checkpoint(file: Path, config_hashes: Collection[str]) -> dict[str, Any]:
+def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote, on the CPU.
 
     Args:
-        file: the checkpoint.
+        directory: of the run.
         config_hashes: of the configs whose runs it may belong to.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
+        UsageError, MemoryError: it could not be read, which says nothing about what it holds.
     """
-    content = _load(file)
+    file = directory.checkpoint_file
+    # In memory first: what is raised after that is in the bytes, and no trouble of the disk.
+    content = _load(file, io.BytesIO(read_bytes(file, directory.root)))
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"{file} has checkpoint format {found}; this version reads {FORMAT}")
@@ -72,15 +64,61 @@ def load_checkpoint(file: Path, config_hashes: Collection[str]) -> dict[str, Any
     return content
 
 
-def _load(file: Path) -> Any:
+def require_fit(
+    directory: RunDirectory, found: Mapping[str, Any], expected: Mapping[str, Any], epochs: int
+) -> None:
+    """Check that a run can go on from a checkpoint, before anything of it is loaded.
+
+    Args:
+        directory: of the run, for the message.
+        found: the state of its checkpoint.
+        expected: the state of the run as the code builds it now.
+        epochs: of the whole run.
+
+    Raises:
+        CheckpointError: parts are missing, or tensors have other shapes.
+    """
+    file = directory.checkpoint_file
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
+        raise CheckpointError(f"{file} lacks {', '.join(missing)}")
+    if not isinstance(found["epochs_done"], int) or not 0 <= found["epochs_done"] <= epochs:
+        raise CheckpointError(f"{file} is of epoch {found['epochs_done']} of {epochs}")
+    for part, layout in (("network", _shapes), ("optimizer", _group_sizes)):
+        was, now = layout(found[part]), layout(expected[part])
+        if was != now:
+            names = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+            first = f"{names[0]} was {was.get(names[0])} and is {now.get(names[0])}"
+            raise CheckpointError(f"{file} does not fit the {part} that the code builds now: {first}")
+
+
+def _shapes(network: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in network.items()}
+
+
+def _group_sizes(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"parameter group {number}": f"of {len(group['params'])} parameters"
+        for number, group in enumerate(optimizer["param_groups"])
+    }
+
+
+def _load(file: Path, content: io.BytesIO) -> Any:
     try:
-        # torch does not look at the checksums of its archive, so a flipped bit would go unnoticed.
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(content) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise CheckpointError(f"{file} is damaged or no checkpoint: parts of it are compressed")
+            # torch does not look at the checksums of its archive, so a flipped bit would go unnoticed.
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(f"{file} is damaged: {damaged} does not match its checksum")
+        content.seek(0)
         # weights_only refuses any pickle that would run code.
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        return torch.load(content, map_location="cpu", weights_only=True)
+    except (MemoryError, CheckpointError):
+        raise
+    except Exception as error:
+        if os.strerror(errno.ENOMEM) in str(error):  # which torch tells by a RuntimeError
+            raise MemoryError(f"{file} does not fit in memory") from error
         reason = (str(error) or repr(error)).splitlines()[0]
         raise CheckpointError(f"{file} is damaged or no checkpoint: {reason}") from error

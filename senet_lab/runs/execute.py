@@ -15,14 +15,14 @@ from typing import Any
 from filelock import Timeout
 
 from senet_lab.errors import UsageError
-from senet_lab.files import remove_temporaries, write_atomic
-from senet_lab.records.plan import PlannedRun, source_hash
+from senet_lab.files import is_there, remove_temporaries
+from senet_lab.records.plan import PlannedRun, require_planned, source_hash
 from senet_lab.records.rows import Metrics
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.survey import as_planned
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import MissingRowsError
-from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, save_checkpoint
 from senet_lab.runs.environment import environment
 from senet_lab.seeding import OwnGenerators, seed_global
 from senet_lab.training.engine import Engine, choose_engine
@@ -53,10 +53,17 @@ def _execute(
             state = as_planned(run, directory.status()).state
             if state in FINAL or (stop() and not is_first):
                 return state
-            return (yield from _Attempt(directory, run).state(stop))
+            attempt = _Attempt(directory, run)
+            with sweep.plan_lock():  # under which plan=new sees whether a run has begun
+                require_planned(sweep, run)
+                attempt.begin()
+            state = yield from attempt.state(stop)
+            if state is State.FINISHED:
+                directory.tidy(run.config.checkpoint.keep)
+            return state
     except Timeout:
         return directory.status().state
-    except (OSError, UsageError) as error:
+    except (OSError, UsageError, LostRecordError) as error:
         # The record itself cannot be read or written, so nobody but the terminal can be told.
         _say(f"{directory.path}: {error}")
         return State.FAILED
@@ -66,14 +73,19 @@ HEARTBEAT_SECONDS = 5.0
 """How often a run tells of its progress within an epoch."""
 
 
+class LostRecordError(Exception):
+    """The directory of a run was deleted or replaced while it ran."""
+
+
 class _Attempt:
     """One process's try at a run whose lock it holds."""
 
     def __init__(self, directory: RunDirectory, run: PlannedRun) -> None:
         self.directory = directory
+        self.identity = directory.identity()
         self.run = run
         self.epochs = run.config.epochs
-        self.seconds_before = directory.status().seconds
+        self.before = directory.status()
         self.status = Status(
             state=State.RUNNING,
             epochs=self.epochs,
@@ -84,20 +96,26 @@ class _Attempt:
             updated=_now(),
         )
 
-    def state(self, stop: Callable[[], bool]) -> Turns[State]:
-        """Run to the end, a step a turn, and write in which state."""
-        remove_temporaries(self.directory.path)
+    def begin(self) -> None:
+        """Write that the run has begun."""
+        remove_temporaries(self.directory.path, self.directory.root)
         self.directory.write_config(self.run.plain)
         self._write(state=State.RUNNING)
+        self.directory.remove_error_trace()
+
+    def state(self, stop: Callable[[], bool]) -> Turns[State]:
+        """Run to the end, a step a turn, and write in which state."""
         try:
             state, error = yield from self._train(stop)
-            self.directory.error_file.unlink(missing_ok=True)
-            return self._end(state, error)
+            self._end(state, error)
+            return state
+        except LostRecordError:
+            raise
         except Exception as error:
             reason = traceback.format_exception_only(error)[-1].strip()
             trace = traceback.format_exc()
             self._end(State.FAILED, " ".join(reason.split()))
-            write_atomic(self.directory.error_file, trace)
+            self.directory.write_error_trace(trace)
             return State.FAILED
 
     def _train(self, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
@@ -110,10 +128,7 @@ class _Attempt:
             with engine.settings(self.run.threads), generators.in_place():
                 yield
 
-        state, error = yield from in_turns(self._epochs(engine, stop), own_settings)
-        if state is State.FINISHED and not self.run.config.checkpoint.keep:
-            self.directory.checkpoint_file.unlink(missing_ok=True)
-        return state, error
+        return (yield from in_turns(self._epochs(engine, stop), own_settings))
 
     def _epochs(self, engine: Engine, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
         training = self._begin(engine)
@@ -130,8 +145,9 @@ class _Attempt:
             if not _is_finite(metrics):
                 return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
             if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
+                self._require_own_record()
                 state = {**training.state_dict(), "source": source_hash()}
-                save_checkpoint(self.directory.checkpoint_file, state, self.run.hash)
+                save_checkpoint(self.directory, state, self.run.hash)
                 saved = time.monotonic()
             self._progress(training)
         return State.FINISHED, None
@@ -140,22 +156,32 @@ class _Attempt:
         """Go back to the last good checkpoint and forget the rows after it, or start afresh."""
         seed_global(self.run.config.seed)
         training = Training(self.run.config, engine)
-        if self.directory.checkpoint_file.exists():
+        if is_there(self.directory.checkpoint_file):
             try:
-                state = load_checkpoint(self.directory.checkpoint_file, {self.run.hash, *self.run.continues})
+                state = load_checkpoint(self.directory, {self.run.hash, *self.run.continues})
+                require_fit(self.directory, state, training.state_dict(), self.epochs)
                 self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
             except (CheckpointError, MissingRowsError) as error:
-                self._note(f"{error}: this run starts again")
+                mark = self.directory.set_aside()
+                self._note(f"{error}: this run starts again; what it had is kept as *.{mark}.*")
             else:
-                training.load_state_dict(state)
-                if state["source"] != source_hash():
-                    self._note(f"{self.directory.path} goes on with other code than it began with")
-                self.status = replace(self.status, seconds=self.seconds_before)
+                self._go_on(training, state)
                 return training
-        if self.run.continues:
-            self.directory.set_aside_rows()
+        if self.before.config_hash in self.run.continues:
+            self.directory.set_aside()
         self.directory.keep_epochs(0, 0)
         return training
+
+    def _go_on(self, training: Training, state: dict[str, Any]) -> None:
+        training.load_state_dict(state)
+        self.status = replace(
+            self.status,
+            notes=self.before.notes,
+            seconds=sum(self.directory.metric("seconds")),
+            test_top1=_number(self.directory.metric("test_top1")[-1]),
+        )
+        if state["source"] != source_hash():
+            self._note(f"{self.directory.path} goes on with other code than it began with")
 
     def _note(self, sentence: str) -> None:
         self.status = replace(self.status, notes=(*self.status.notes, sentence))
@@ -168,6 +194,7 @@ class _Attempt:
         return epochs_done % settings.every == 0 and seconds >= settings.min_seconds
 
     def _record(self, training: Training, metrics: Metrics) -> None:
+        self._require_own_record()
         rows = list(training.coefficients())
         if rows:
             self.directory.append_activations(rows)
@@ -194,14 +221,24 @@ class _Attempt:
             self._progress(training)
         return stop()
 
-    def _end(self, state: State, error: str | None = None) -> State:
-        self._write(state=state, error=error, finished=_now())
-        return state
+    def _end(self, state: State, error: str | None = None) -> None:
+        seconds = 0.0 if state is State.FINISHED else self.status.epoch_seconds
+        self._write(state=state, error=error, finished=_now(), epoch_seconds=seconds)
 
     def _write(self, **changes: Any) -> None:
         """Write the status with `changes`."""
+        self._require_own_record()
         self.status = replace(self.status, updated=_now(), **changes)
         self.directory.write_status(self.status)
+
+    def _require_own_record(self) -> None:
+        """Raise LostRecordError where the directory is not the one any more whose lock this process holds."""
+        if self.directory.identity() != self.identity:
+            raise LostRecordError("the directory was deleted or replaced while the run wrote to it")
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _is_finite(metrics: Metrics) -> bool:

@@ -16,6 +16,7 @@ from joblib import cpu_count
 from senet_lab.compose import Command, Point, config_folder
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
+from senet_lab.files import make_folder, remove_temporaries
 from senet_lab.records.plan import (
     NOT_RESULTS,
     Plan,
@@ -91,8 +92,7 @@ def request_retry(command: Command) -> Request:
         record = sweep.run(run.directory)
         with record.lock():
             record.write_status(replace(record.status(), state=State.INTERRUPTED, epochs_done=0, seconds=0.0))
-            record.set_aside_rows()
-            record.checkpoint_file.unlink(missing_ok=True)
+            record.set_aside()
     return Request(plan, runs, [])
 
 
@@ -197,18 +197,23 @@ def threads_per_run(runs: int) -> int:
     return max(1, cpu_count() // runs)
 
 
-def make_writable(folder: Path) -> None:
-    """Create `folder`.
+def make_writable(folder: Path, root: Path | None = None) -> None:
+    """Create `folder`, and remove what killed commands left half written in it.
+
+    Args:
+        folder: which.
+        root: a folder above it, below which no symbolic link is followed.
 
     Raises:
         UsageError: where it cannot be created or written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, root)
     except OSError as error:
         raise UsageError(f"outputs: {folder} cannot be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"outputs: {folder} cannot be written: choose another folder with outputs=")
+    remove_temporaries(folder, root)
 
 
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:

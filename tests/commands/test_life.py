@@ -35,7 +35,7 @@ def test_retry_runs_what_diverged_again_and_nothing_else(
     assert "0 of 1 runs finished" in said
     assert states(outputs) == {"finished": 3, "interrupted": 1, "diverged": 1}
     run = outputs / "d55bf84/runs/resnet18/relu/lr=1e+20/seed=0"
-    assert (run / "metrics.before.csv").exists()
+    assert (run / "metrics.before-1.csv").exists()
     assert give("retry", outputs, "activation=tact") == 2
     assert "no run has failed or diverged" in capsys.readouterr().err
 

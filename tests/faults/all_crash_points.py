@@ -2,10 +2,10 @@
 
     python tests/faults/all_crash_points.py
 
-takes train, extend, plot and report of plain runs, then train and extend of runs that share a process. A
-trial is one fault in one command. It is wrong where the same command then does not give what nobody disturbed
-has, trains an epoch again that was safely down, or leaves a file behind; and where the disturbed one says 0
-without being done, or ends in a traceback. The folders of wrong ones stay.
+takes train and extend of plain runs and of runs that share a process, then plot and report. A trial is one
+fault in one command. It is wrong where the same command then does not give what nobody disturbed has, trains
+an epoch again that was safely down, or leaves a file behind; and where the disturbed one says 0 without being
+done, or ends in a traceback. The folders of wrong ones stay.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,25 +26,38 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from crash_points import Stage, Trial, faults_of, stages
 from shim import Server, build
 
-VARIANTS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
-    "plain": ((), 1, ("train", "extend", "plot", "report")),
-    "packed": (("pack=2", "checkpoint.keep=true"), 2, ("train", "extend")),
+
+@dataclass(frozen=True)
+class Variant:
+    """Commands that are disturbed, and of which sweep."""
+
+    names: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    together: int = 1
+    """Runs that share a process."""
+    before: tuple[str, ...] = ()
+    """Commands that come first, undisturbed."""
+
+
+VARIANTS = {
+    "plain": Variant(("train", "extend")),
+    "packed": Variant(("train", "extend"), ("pack=2", "checkpoint.keep=true"), together=2),
+    "pages": Variant(("plot", "report"), before=("train",)),
 }
-"""Overrides of the sweep, runs that share a process, commands."""
 
 
-def run(variant: str, folder: Path, servers: int, every: int) -> int:
+def run(title: str, folder: Path, servers: int, every: int) -> int:
     """Take every trial of a variant and say how many went wrong."""
-    overrides, together, names = VARIANTS[variant]
+    variant = VARIANTS[title]
     folder.mkdir()
     library = build(folder)
     idle: SimpleQueue[tuple[Server, Path, dict[str, Stage]]] = SimpleQueue()
 
     def one(name: str, trial: Trial) -> list[str]:
         server, own, found = idle.get()
-        wrong = faults_of(server, found[name], own, trial, together)
+        wrong = faults_of(server, found[name], own, trial, variant.together)
         for sentence in wrong:
-            print(f"{variant} {name}: {sentence}", flush=True)
+            print(f"{title} {name}: {sentence}", flush=True)
         if wrong:
             shutil.copytree(own / "sweep" / "outputs", folder / "wrong" / f"{name} {trial}")
         idle.put((server, own, found))
@@ -54,20 +68,20 @@ def run(variant: str, folder: Path, servers: int, every: int) -> int:
             own = folder / str(number)
             own.mkdir()
             server = stack.enter_context(Server(library))
-            found = stages(server, own, *overrides)
+            found = stages(server, own, [*variant.before, *variant.names], *variant.overrides)
             idle.put((server, own, found))
         pool = stack.enter_context(ThreadPoolExecutor(servers))
-        return sum(_trials(variant, name, found[name], every, partial(one, name), pool) for name in names)
+        return sum(
+            _trials(f"{title} {name}", found[name], every, partial(one, name), pool) for name in variant.names
+        )
 
 
-def _trials(
-    variant: str, name: str, stage: Stage, every: int, one: Callable[[Trial], list[str]], pool: Executor
-) -> int:
+def _trials(title: str, stage: Stage, every: int, one: Callable[[Trial], list[str]], pool: Executor) -> int:
     trials = list(stage.trials())[::every]
     wrong = [trial for trial, told in zip(trials, pool.map(one, trials), strict=True) if told]
     kinds = Counter(trial.kind for trial in trials)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    print(f"{variant} {name}: {len(stage.kinds)} points, {len(trials)} trials ({told}), {len(wrong)} wrong")
+    print(f"{title}: {len(stage.kinds)} points, {len(trials)} trials ({told}), {len(wrong)} wrong")
     return len(wrong)
 
 
@@ -78,9 +92,7 @@ def _run() -> int:
     parser.add_argument("--every", type=int, default=1, help="take each n-th trial alone")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crash_points_"))
-    wrong = sum(
-        run(variant, folder / variant, options.servers, options.every) for variant in options.variants
-    )
+    wrong = sum(run(title, folder / title, options.servers, options.every) for title in options.variants)
     if wrong:
         print(f"{wrong} trials went wrong: {folder}")
         return 1

@@ -5,7 +5,7 @@ import errno
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,13 @@ def sweep_of(folder: Path, *overrides: str) -> list[str]:
     return ["train", "-m", *tiny(folder), *settings]
 
 
-def stages(server: Server, folder: Path, *overrides: str) -> dict[str, Stage]:
+def stages(server: Server, folder: Path, names: Sequence[str], *overrides: str) -> dict[str, Stage]:
     """Train, extend, plot, report, each from where the one before it ended, run once undisturbed.
 
     Args:
         server: what runs them.
         folder: for the data set and copies of the sweep.
+        names: which of them.
         overrides: of the sweep.
     """
     outputs = folder / "sweep" / "outputs"
@@ -94,7 +95,8 @@ def stages(server: Server, folder: Path, *overrides: str) -> dict[str, Stage]:
     }
     outputs.mkdir()
     found = {}
-    for name, arguments in commands.items():
+    for name in names:
+        arguments = commands[name]
         stage = found[name] = Stage(arguments, folder / name)
         shutil.copytree(outputs, stage.start)
         outcome = server.run(arguments, outputs)

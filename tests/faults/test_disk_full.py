@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sweeps import leftovers, records, statuses, sweep
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
 from senet_lab.files import append_lines
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, State, Status
 
 
 @contextmanager
@@ -52,10 +53,11 @@ def test_during_a_row(tmp_path: Path) -> None:
 
 def test_during_a_status(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
-    directory.write_status({"state": "running", "epochs_done": 1})
+    status = Status(State.RUNNING, epochs_done=1)
+    directory.write_status(status)
     with files_of_at_most(100), pytest.raises(UsageError, match=r"status.json cannot be written"):
-        directory.write_status({"state": "running", "epochs_done": 2, "error": "x" * 200})
-    assert directory.status().epochs_done == 1
+        directory.write_status(replace(status, epochs_done=2))
+    assert directory.status() == status
     assert leftovers(tmp_path) == []
 
 

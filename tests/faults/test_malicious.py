@@ -10,6 +10,7 @@ from support import tiny
 from sweeps import start, statuses, sweep
 
 from senet_lab.cli import main
+from senet_lab.records.plan import config_hash
 
 BOMB = "\n".join(
     ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
@@ -86,7 +87,8 @@ def test_a_plan_from_elsewhere(tmp_path: Path, outputs: Path, capfd: pytest.Capt
     plan = json.loads((outputs / "plan.json").read_text())
     (run,) = plan["runs"]
     run["directory"] = run["directory"].replace("seed=0", "seed=1")
-    run["config"]["activation"] |= {"_target_": "os.mkdir", "path": str(tmp_path / "ran")}
+    run["plain"]["activation"] |= {"_target_": "os.mkdir", "path": str(tmp_path / "ran")}
+    run["hash"] = config_hash(run["plain"])
     plan["runs"] = [run]
     (outputs / "plan.json").write_text(json.dumps(plan))
     command = run["command"]

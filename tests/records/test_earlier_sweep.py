@@ -86,7 +86,7 @@ def test_more_epochs_go_on_from_a_checkpoint_or_start_again_and_say_which(
     assert "3 runs get more epochs and train from the start" in said
     sweep = sl.open_sweep(outputs / "d55bf84")
     assert sweep.runs["epochs_done"].tolist() == [5, 5, 5, 5, 1]
-    kept = outputs / "d55bf84" / "runs/resnet18/relu/lr=0.001/seed=0" / "metrics.before.csv"
+    kept = outputs / "d55bf84" / "runs/resnet18/relu/lr=0.001/seed=0" / "metrics.before-1.csv"
     assert len(kept.read_text().splitlines()) == 4
 
 

@@ -1,6 +1,8 @@
 import os
 import pickle
 import random
+import resource
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +10,21 @@ import pytest
 import torch
 
 from senet_lab.errors import UsageError
-from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from senet_lab.records.run import RunDirectory
+from senet_lab.runs import checkpoint
+from senet_lab.runs.checkpoint import CheckpointError, require_fit, save_checkpoint
 
 STATE = {"epochs_done": 3, "network": {"weight": torch.arange(500.0)}, "list": [1, (2, None)]}
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    file = tmp_path / "checkpoint.pt"
-    save_checkpoint(file, STATE, "hash")
-    return file
+    save_checkpoint(RunDirectory(tmp_path), STATE, "hash")
+    return tmp_path / "checkpoint.pt"
+
+
+def load_checkpoint(file: Path, config_hash: str) -> dict[str, Any]:
+    return checkpoint.load_checkpoint(RunDirectory(file.parent), config_hash)
 
 
 def plain(content: dict[str, Any]) -> Any:
@@ -58,11 +65,64 @@ def test_a_damaged_file_is_noticed(file: Path, how: str) -> None:
         load_checkpoint(file, "hash")
 
 
+def test_what_cannot_be_read_is_not_taken_for_damaged(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UsageError, match=r"checkpoint.pt is not a regular file"):
+        load_checkpoint(file, "hash")
+
+
+@pytest.mark.parametrize("free", [20, 150])
+def test_want_of_memory_is_not_taken_for_damage(file: Path, free: int) -> None:
+    save_checkpoint(RunDirectory(file.parent), {"weight": torch.zeros(25 * 2**20)}, "hash")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + free * 2**20, before[1]))
+    try:
+        with pytest.raises(MemoryError):
+            load_checkpoint(file, "hash")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def test_a_file_that_would_swell_is_refused(file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**20))
+    with pytest.raises(CheckpointError, match="parts of it are compressed"):
+        load_checkpoint(file, "hash")
+
+
+def of_a_run(width: int, parameters: int = 2, **other: Any) -> dict[str, Any]:
+    weights = {"weight": torch.zeros(3, width), "steps": torch.tensor(1)}
+    groups = [{"params": list(range(parameters))}]
+    return {"epochs_done": 1, "network": weights, "optimizer": {"param_groups": groups}, **other}
+
+
+def test_a_checkpoint_of_the_same_network_fits(file: Path) -> None:
+    require_fit(RunDirectory(file.parent), of_a_run(4, source="of then"), of_a_run(4), epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (of_a_run(5), r"does not fit the network that the code .* weight was \(3, 5\) and is \(3, 4\)"),
+        (of_a_run(4, network={"other": torch.zeros(1)}), r"other was \(1,\) and is None"),
+        (of_a_run(4, parameters=1), "does not fit the optimizer"),
+        (of_a_run(4, epochs_done=3), "is of epoch 3 of 2"),
+        (of_a_run(4, epochs_done="1"), "is of epoch 1 of 2"),
+        ({"epochs_done": 1}, "lacks network, optimizer"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_told(file: Path, found: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        require_fit(RunDirectory(file.parent), found, of_a_run(4), epochs=2)
+
+
 def test_another_config_or_format_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match="belongs to another config"):
         load_checkpoint(file, "other")
     monkeypatch.setattr("senet_lab.runs.checkpoint.FORMAT", 2)
-    save_checkpoint(file, STATE, "hash")
+    save_checkpoint(RunDirectory(file.parent), STATE, "hash")
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="has checkpoint format 2; this version reads 1"):
         load_checkpoint(file, "hash")
@@ -92,6 +152,6 @@ def test_the_one_before_stays_when_the_next_cannot_be_written(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UsageError, match=r"checkpoint.pt cannot be written: No space left.*bytes are needed"):
-        save_checkpoint(file, {**STATE, "epochs_done": 4}, "hash")
+        save_checkpoint(RunDirectory(file.parent), {**STATE, "epochs_done": 4}, "hash")
     assert load_checkpoint(file, "hash")["epochs_done"] == 3
     assert list(file.parent.iterdir()) == [file]

@@ -154,10 +154,10 @@ def test_rows_with_another_header_are_refused(
     tmp_path: Path, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = died_in_its_third_epoch(outputs, monkeypatch, tmp_path) / "metrics.csv"
-    text = metrics.read_text().replace("test_top5", "top5")
+    text = metrics.read_text().replace("epoch", "era")
     metrics.write_text(text)
     assert main(run(tmp_path)) == 1
-    assert f"{metrics} does not have the header" in statuses(tmp_path)["seed=0"]["error"]
+    assert f"{metrics} lacks the column epoch" in statuses(tmp_path)["seed=0"]["error"]
     assert metrics.read_text() == text
 
 

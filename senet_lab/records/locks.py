@@ -1,0 +1,61 @@
+"""A lock that a command waits for, and that says who holds it."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, SoftFileLock, Timeout
+
+from senet_lab.errors import UsageError
+from senet_lab.files import read_text
+
+SILENT_SECONDS = 1.0
+PATIENT_SECONDS = 300.0
+
+
+@contextmanager
+def wait_for(path: Path) -> Iterator[None]:
+    """Hold the lock file at `path`; say for whom this waits, where that takes longer than a moment.
+
+    Raises:
+        UsageError: it cannot be locked, or another process holds it for minutes.
+    """
+    lock = FileLock(path)
+    try:
+        try:
+            lock.acquire(timeout=SILENT_SECONDS)
+        except Timeout:
+            print(f"waiting for {path}, held by {_holder(path)}", file=sys.stderr, flush=True)
+            lock.acquire(timeout=PATIENT_SECONDS)
+        if not isinstance(lock, SoftFileLock):  # which says so itself, in the same form
+            with suppress(OSError):  # a full disk, on which the command may need nothing written
+                _sign(path)
+    except Timeout as error:
+        lock.release()
+        raise UsageError(f"{path} is still held by {_holder(path)}: give the command again later") from error
+    except OSError as error:
+        lock.release()
+        raise UsageError(f"{path} cannot be locked: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(path: Path) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(file, f"{os.getpid()}\n{socket.gethostname()}\n".encode())
+    finally:
+        os.close(file)
+
+
+def _holder(path: Path) -> str:
+    try:
+        pid, host = read_text(path).split()[:2]
+    except (UsageError, ValueError):
+        return "another process"
+    return f"process {pid} on {host}"
