@@ -1,39 +1,41 @@
-"""From config nodes to objects: the only caller of Hydra's `instantiate`.
-
-A node names its class in `_target_`; what is not in the allowed packages is refused before anything of
-it is imported.
-"""
+"""From the config nodes of a run to objects."""
 
 import inspect
 import itertools
 import json
-import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from torch import nn
 
 from senet_lab.config import RunConfig
+from senet_lab.data.augment import Augment, Operations
 from senet_lab.data.batches import check_batch_size
+from senet_lab.data.dataset import DataSet
 from senet_lab.errors import UsageError
 from senet_lab.networks.activations import activation_sites, as_site, coefficients
 from senet_lab.networks.initialise import INITS
+from senet_lab.networks.squeeze_excite import Placement
 from senet_lab.optim import parameter_groups
 from senet_lab.seeding import Stream, generator, stream_seed
+from senet_lab.targets import Kinds, construct, find_class, own_packages
 
-ALLOWED_PACKAGES = ("senet_lab.networks", "senet_lab.data", "senet_lab.optim", "torch.nn", "torch.optim")
-"""Where a `_target_` may point; the variable SENET_LAB_PACKAGES adds the user's own, by commas."""
+PACKAGES = ("senet_lab.networks", "senet_lab.data", "senet_lab.optim", "torch.nn", "torch.optim")
+"""Where a `_target_` may point, beside a person's own packages."""
 
-FOR_PEOPLE = ("name", "label", "style", "reference")
-"""Keys of a node that figures and tables read; the constructor does not get them."""
-
-logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it logs what it raises, too
+KINDS: dict[str, Kinds] = {
+    "model": [nn.Module],
+    "activation": [nn.Module],
+    "se": [Placement],
+    "dataset": [DataSet],
+    "augment": [Augment, Operations],
+    "optimizer": [torch.optim.Optimizer],
+    "schedule": [torch.optim.lr_scheduler.LRScheduler],
+}
+"""The kind of object that each node stands for, and of those inside it."""
 
 Node = Mapping[str, Any]
 ActLayer = Callable[[int], nn.Module]
@@ -88,7 +90,7 @@ def build_act_layer(node: Node, seed: int) -> ActLayer:
     """
     draws = generator(seed, Stream.ACTIVATION)
     arguments = {
-        key: _uniform(value, draws) if isinstance(value, list) else value for key, value in node.items()
+        key: _uniform(key, value, draws) if isinstance(value, list) else value for key, value in node.items()
     }
     takes_channels = "channels" in inspect.signature(_target("activation", node)).parameters
 
@@ -172,54 +174,24 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     return network, optimizer
 
 
-def _uniform(bounds: list[float], draws: torch.Generator) -> float:
+def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:
+    if len(bounds) != 2 or not all(
+        isinstance(bound, int | float) and math.isfinite(bound) for bound in bounds
+    ):
+        raise UsageError(f"activation.{key}={bounds}: must be one number, or [low, high] to draw it from")
     low, high = bounds
     return low + (high - low) * float(torch.rand((), generator=draws, dtype=torch.float64, device="cpu"))
 
 
 def _target(group: str, node: Node) -> type:
-    """The class that a node names.
-
-    Raises:
-        UsageError: outside the allowed packages, or no such class.
-    """
-    path = node.get("_target_")
-    own = tuple(filter(None, os.environ.get("SENET_LAB_PACKAGES", "").split(",")))
-    allowed = ALLOWED_PACKAGES + own
-    if not isinstance(path, str) or not path.startswith(tuple(f"{package}." for package in allowed)):
-        raise UsageError(f"{group}._target_={path}: must name a class in one of {', '.join(allowed)}")
-    try:
-        target = get_class(path)
-    except (ImportError, ValueError, AttributeError, InstantiationException) as error:
-        raise UsageError(f"{group}._target_={path}: there is no such class") from error
-    # A module of ours also holds what it imports: the class itself must come from an allowed package.
-    if not target.__module__.startswith(allowed):
-        raise UsageError(f"{group}._target_={path}: is {target.__module__}.{target.__qualname__}, not ours")
-    return target
+    """The class that a node names; see `find_class`."""
+    return find_class(f"{group}._target_", node.get("_target_"), KINDS[group][:1], _allowed())
 
 
 def _build(group: str, node: Node, **arguments: Any) -> Any:
-    """Instantiate a node with its own keys and `arguments`."""
-    target = _target(group, node)
-    parameters = inspect.signature(target).parameters
-    own = {key: value for key, value in node.items() if key not in FOR_PEOPLE or key in parameters}
-    try:
-        inspect.signature(target).bind(**{k: v for k, v in own.items() if k != "_target_"}, **arguments)
-    except TypeError as error:
-        raise UsageError(f"{group}: {own['_target_']} {error}") from error
-    _check_nested(group, own)
-    try:
-        return instantiate(own, **arguments, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UsageError):
-            raise error.__cause__ from error
-        raise UsageError(f"{group}: {' '.join(str(error.__cause__ or error).split())}") from error
+    """The object that a node stands for; see `construct`."""
+    return construct(group, node, KINDS[group], _allowed(), **arguments)
 
 
-def _check_nested(group: str, node: Any) -> None:
-    """Check the `_target_` of every node inside a node."""
-    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
-    for child in children:
-        if isinstance(child, Mapping) and "_target_" in child:
-            _target(group, child)
-        _check_nested(group, child)
+def _allowed() -> list[str]:
+    return [*PACKAGES, *own_packages()]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from senet_lab.files import read_yaml
+
 
 def config_folder() -> Path:
     """`conf/`: the wheel's own copy, or the checkout's."""
@@ -34,3 +36,9 @@ def option_file(group: str, name: str, folders: Sequence[Path]) -> Path | None:
     """The file of an option, in the first folder that has it."""
     files = (folder / group / f"{name}.yaml" for folder in folders)
     return next((file for file in files if file.is_file()), None)
+
+
+def targets(group: str) -> list[str]:
+    """The classes that the options of a group of `conf/` name."""
+    nodes = (read_yaml(file) for file in sorted((config_folder() / group).glob("*.yaml")))
+    return list(dict.fromkeys(node["_target_"] for node in nodes if "_target_" in node))

@@ -60,7 +60,7 @@ BAD_INPUT = {
     "train model=/etc/passwd": "an option's name, not a path",
     "train model._target_=os.system": "model._target_=os.system: must name a class in one of",
     "train activation._target_=torch.nn.functional.os.system": "there is no such class",
-    "train model._target_=senet_lab.data.datasets.Path": "not ours",
+    "train model._target_=senet_lab.data.datasets.Path": "must be a subclass of torch.nn",
     "train model.name=../x": "model.name must be one folder name",
     "train se=standard model=published/senet18": "has no place for it",
     "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
 from filelock import Timeout
@@ -21,10 +20,12 @@ from joblib import cpu_count
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from senet_lab.errors import UsageError
+from senet_lab.groups import targets
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.targets import construct
 
 POLL_SECONDS = 0.1
 """How soon a waiting launcher sees that it should stop, and a worker that its launcher is gone."""
@@ -57,17 +58,7 @@ def build_launcher(node: Mapping[str, Any]) -> Launcher:
     Raises:
         UsageError: one that is not this package's, or an argument that it does not take.
     """
-    module, _, name = node["_target_"].rpartition(".")
-    if not module.startswith("senet_lab.runs."):
-        raise UsageError(
-            f"hydra/launcher: {node['_target_']} is not of senet-lab; "
-            "use serial, joblib, ray, submitit_slurm or submitit_local"
-        )
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    try:
-        return getattr(import_module(module), name)(**arguments)
-    except TypeError as error:
-        raise UsageError(f"hydra/launcher: {error}") from error
+    return construct("hydra.launcher", node, [Launcher], targets("hydra/launcher"))
 
 
 def require_count(key: str, value: object) -> None:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from senet_lab.errors import UsageError
+from senet_lab.groups import targets
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.targets import construct, own_packages
 
 PLAIN = (bool, int, float, str)
 
@@ -64,12 +63,10 @@ def build_tracker(node: Mapping[str, Any], sweep: SweepDirectory) -> Tracker | N
     """The tracker that `tracker=…` names, for the sweep in folder `sweep`; None for `tracker=none`.
 
     Raises:
-        UsageError: one that is not this package's, or whose library is not installed.
+        UsageError: one that is neither ours nor in a person's own package, or whose library is not installed.
     """
     if not node:
         return None
-    module, _, name = str(node.get("_target_")).rpartition(".")
-    package, _, library = module.rpartition(".")
-    if package != "senet_lab.trackers" or find_spec(module) is None or len(node) > 1:
-        raise UsageError(f"tracker: {dict(node)} is not of senet-lab; use none, tensorboard, mlflow or wandb")
-    return getattr(import_module(module), name)(sweep.tracking(library))
+    allowed = [*targets("tracker"), *own_packages()]
+    library = str(node.get("_target_")).rpartition(".")[0].rpartition(".")[2]
+    return construct("tracker", node, [Tracker], allowed, folder=sweep.tracking(library))

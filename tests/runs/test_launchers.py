@@ -108,7 +108,10 @@ def test_a_missing_extra_is_one_line(
         ("hydra/launcher=submitit_local hydra.launcher.at_a_time=x", "at_a_time=x: must be an integer"),
         ("hydra/launcher=submitit_local +hydra.launcher.parameters.nods=2", "hydra/launcher: submitit says"),
         ("hydra/launcher=submitit_slurm", "hydra/launcher: submitit says"),
-        ("hydra.launcher._target_=os.system", "os.system is not of senet-lab"),
+        (
+            "hydra.launcher._target_=os.system",
+            "os.system: must name a class in one of senet_lab.runs.launchers.Joblib",
+        ),
         ("+hydra.launcher.jobs=3", "unexpected keyword argument 'jobs'"),
     ],
 )

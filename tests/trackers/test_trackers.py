@@ -163,9 +163,9 @@ def test_a_missing_library_is_one_line(
     ("override", "message"),
     [
         ("tracker=wandbb", "tracker=wandbb: there is no such tracker; did you mean wandb?"),
-        ("tracker=wandb tracker._target_=os.system", "is not of senet-lab"),
-        ("tracker=wandb tracker._target_=senet_lab.trackers.nowhere.WandB", "is not of senet-lab"),
-        ("tracker=wandb +tracker.project=mine", "is not of senet-lab"),
+        ("tracker=wandb tracker._target_=os.system", "must name a class in one of senet_lab.trackers"),
+        ("tracker=wandb tracker._target_=senet_lab.trackers.nowhere.WandB", "must name a class in one of"),
+        ("tracker=wandb +tracker.project=mine", "unexpected keyword argument 'project'"),
     ],
 )
 def test_a_tracker_that_cannot_be(
