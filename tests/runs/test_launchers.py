@@ -105,7 +105,7 @@ def test_a_missing_extra_is_one_line(
         ("hydra/launcher=ray hydra.launcher.gpus_per_run=-1", "gpus_per_run=-1: must be a number, 0 or more"),
         ("hydra/launcher=ray hydra.launcher.num_cpus=0", "num_cpus=0: must be an integer of 1 or more"),
         ("hydra/launcher=submitit_local hydra.launcher.cluster=pbs", "cluster=pbs: must be slurm or local"),
-        ("hydra/launcher=submitit_local hydra.launcher.at_a_time=x", "at_a_time=x: must be an integer"),
+        ("hydra/launcher=submitit_local hydra.launcher.at_a_time=x", "at_a_time=x: Expected `int | null`"),
         ("hydra/launcher=submitit_local +hydra.launcher.parameters.nods=2", "hydra/launcher: submitit says"),
         ("hydra/launcher=submitit_slurm", "hydra/launcher: submitit says"),
         (
