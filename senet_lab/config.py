@@ -419,25 +419,34 @@ class SummaryConfig(TrainConfig):
 
 
 class Inspection(StrEnum):
-    """What to look at inside a trained network."""
+    """What to look at inside networks and activations."""
 
+    activations = "activations"
     excitations = "excitations"
     feature_reuse = "feature_reuse"
     activation_shapes = "activation_shapes"
     class_activation_map = "class_activation_map"
+    pre_activations = "pre_activations"
+    noise = "noise"
+    landscape = "landscape"
 
 
 @dataclass
 class InspectConfig:
     """`senet-lab inspect`."""
 
-    run: str = MISSING
-    """A run directory; all kinds but `activation_shapes` need its weights: `checkpoint.keep=true`."""
+    run: str | None = None
+    """A run directory whose weights were kept (`checkpoint.keep=true`; `activation_shapes` needs none);
+    for `noise` and `landscape` a folder with several; none for `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""
     images: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`class_activation_map`: indices of test images."""
+    levels: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0])
+    """`noise`: standard deviations, in units of the normalised images."""
+    folder: str | None = None
+    """Where to write, instead of the folder `figures` of the run or runs."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
     """Kinds of files: html, png, svg, pdf."""
 

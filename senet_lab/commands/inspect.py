@@ -1,7 +1,9 @@
-"""`senet-lab inspect`: what a trained network does inside, as figures from a run's weights."""
+"""`senet-lab inspect`: what networks and activations do inside, as figures and tables."""
 
-from collections.abc import Callable, Sequence
-from itertools import cycle
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,23 +13,57 @@ import pandas as pd
 from senet_lab.compose import Command
 from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.style import PALETTE
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
-from senet_lab.records.plan import config_hash
+from senet_lab.records.plan import NOT_RESULTS, config_hash
 from senet_lab.records.run import RunDirectory
+from senet_lab.text import label
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
-Drawings = dict[str, "Drawing"]
-LOW, HIGH = -6.0, 6.0
-"""Ends of the x axis under an activation's shape."""
-CHANNELS = 50
-"""How many of a block's channels are drawn: as many as in the paper. The table has all."""
+SHAPE_X = np.linspace(-6, 6, 241)
+"""Where learned shapes are evaluated."""
+GALLERY_X = np.linspace(-4, 4, 201)
+"""Where the gallery is."""
+GALLERY_FOLDER = Path("outputs/activations")
+SIGNAL_IMAGES = 500
+"""Test images of `pre_activations`."""
+STATISTICS_IMAGES = 2000
+"""Training images from which `landscape` takes batch norm's statistics."""
+PLACES = np.linspace(-0.25, 1.25, 13).tolist()
+"""Of `landscape`: the first run's weights are at 0, the second's at 1."""
+NOISE_SEED = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a kind of inspection has to show, by file name."""
+
+    folder: Path
+    """Where it goes unless `folder=` says otherwise."""
+    tables: dict[str, pd.DataFrame]
+    drawings: "dict[str, Drawing]"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run with the weights that it kept."""
+
+    config: RunConfig
+    weights: dict[str, Any]
+    network: Any
+    """With the weights."""
+    batches: Any
+    num_classes: int
+
+    @property
+    def name(self) -> str:
+        """For titles."""
+        return label(f"{self.config.model['label']} with {self.config.activation['label']}")
 
 
 def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Draw one kind of figures of a run into its folder `figures`.
+    """Draw one kind of figures into the folder `figures` of the run or runs, or into `folder`.
 
     Returns:
         The exit code: 0, or 1 where a browser is there and could not render a figure.
@@ -37,14 +73,41 @@ def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """
     config: InspectConfig = command.config
     check_formats(config.formats)
-    run = RunDirectory(Path(config.run))
-    folder = run.figures
-    drawings = KINDS[config.kind](run, config, folder)
-    return 0 if write_drawings(drawings, folder, config.formats) else 1
+    found = KINDS[config.kind](config)
+    folder = found.folder if config.folder is None else Path(config.folder)
+    for name, table in found.tables.items():
+        write_csv(folder / f"{name}.csv", table)
+    return 0 if write_drawings(found.drawings, folder, config.formats) else 1
 
 
-def _trained(run: RunDirectory) -> tuple[RunConfig, Any, Any]:
-    """The run's config, its network with the kept weights, and its data as batches."""
+def _run(config: InspectConfig) -> RunDirectory:
+    """The run that `run=` names."""
+    if config.run is None:
+        raise UsageError(f"kind={config.kind} needs run=<a run directory>, as outputs/…/seed=0")
+    return RunDirectory(Path(config.run))
+
+
+def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
+    """The runs in or below the folder `run=`, by line: those of a line differ in the seed alone."""
+    folder = _run(config)
+    if folder.config_file.exists():
+        runs = [folder]
+    else:
+        runs = [RunDirectory(file.parent) for file in sorted(folder.path.rglob("config.yaml"))]
+    if not runs:
+        raise UsageError(f"run={folder.path} is no run directory, and none is below it")
+    groups: dict[str, list[RunDirectory]] = {}
+    for run in runs:
+        plain = {key: value for key, value in run.plain_config().items() if key not in ("seed", *NOT_RESULTS)}
+        groups.setdefault(json.dumps(plain, sort_keys=True), []).append(run)
+    lines = [sorted(group, key=lambda run: run.config().seed) for group in groups.values()]
+    labels = [label(group[0].config().activation["label"]) for group in lines]
+    if len(set(labels)) < len(labels):
+        labels = [label(group[0].path.parent.relative_to(folder.path.parent).as_posix()) for group in lines]
+    return dict(zip(labels, lines, strict=True))
+
+
+def _trained(run: RunDirectory) -> Trained:
     import torch
 
     from senet_lab.build import build_augment, build_dataset, build_network
@@ -54,217 +117,204 @@ def _trained(run: RunDirectory) -> tuple[RunConfig, Any, Any]:
     if not run.checkpoint_file.exists():
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
     try:
-        state = load_checkpoint(run, {config_hash(run.plain_config())})
+        weights = load_checkpoint(run, {config_hash(run.plain_config())})["network"]
     except CheckpointError as error:
         raise UsageError(str(error)) from error
     dataset = build_dataset(config.dataset)
     network = build_network(config, dataset.num_classes)
-    network.load_state_dict(state["network"])
+    network.load_state_dict(weights)
     batches = dataset.batches(build_augment(config.augment), config.batch_size, torch.device("cpu"))
-    return config, network, batches
+    return Trained(config, weights, network, batches, dataset.num_classes)
 
 
-def _name(config: RunConfig) -> str:
-    return f"{config.model['label']} with {config.activation['label']}"
+def _some(batches: Iterable[Any], count: int, batch_size: int) -> list[Any]:
+    """The first batches, up to `count` images or a few more."""
+    return list(islice(batches, -(-count // batch_size)))
 
 
-def _excitations(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:
+def _activations(_: InspectConfig) -> Found:
+    """All options of `activation=` at their initial values."""
+    from senet_lab.build import build_act_layer
+    from senet_lab.figures.inspections import Portrait, draw_gallery
+    from senet_lab.networks.gallery import gallery
+
+    tables, portraits = [], []
+    for one in gallery(GALLERY_X, build_act_layer):
+        table = pd.DataFrame({"x": GALLERY_X, "y": one.y, "slope": one.slope})
+        tables.append(table.assign(activation=one.name))
+        portraits.append(Portrait(one.name, one.label, one.formula, one.source, one.learned, table))
+    found = pd.concat(tables, ignore_index=True)[["activation", "x", "y", "slope"]]
+    return Found(GALLERY_FOLDER, {"activations": found}, {"activations": draw_gallery(portraits)})
+
+
+def _excitations(config: InspectConfig) -> Found:
     """For each stage, the mean gates of its last SE block over some channels, for all classes and some."""
-    from senet_lab.build import build_dataset
-    from senet_lab.figures.charts import Words, draw_lines
-    from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.inspections import draw_excitations
     from senet_lab.networks.inspection import excitations
 
-    config, network, batches = _trained(run)
-    num_classes = build_dataset(config.dataset).num_classes
-    if not set(settings.classes) <= set(range(num_classes)):
-        raise UsageError(f"classes={settings.classes}: classes are 0..{num_classes - 1}")
-    blocks = excitations(network, batches.test(), num_classes)
-    if not blocks:
+    run = _run(config)
+    trained = _trained(run)
+    if not set(config.classes) <= set(range(trained.num_classes)):
+        raise UsageError(f"classes={config.classes}: classes are 0..{trained.num_classes - 1}")
+    table = pd.DataFrame(excitations(trained.network, trained.batches.test(), trained.num_classes))
+    if table.empty:
         raise UsageError(f"{run.path}: the network has no squeeze-and-excitation to look at")
-    tables = []
-    for block, means in blocks.items():
-        rows = {"all": means.nanmean(0)} | {f"class {number}": means[number] for number in range(num_classes)}
-        for label, gates in rows.items():
-            channels = range(len(gates))
-            tables.append(
-                pd.DataFrame({"block": block, "class": label, "channel": channels, "gate": gates.numpy()})
-            )
-    table = pd.concat(tables, ignore_index=True)
-    write_csv(folder / "excitations.csv", table)
-    last = {block.rpartition("stages.")[2].split(".")[0]: block for block in blocks}
-    labels = [*(f"class {number}" for number in settings.classes), "all"]
-    colors = dict(zip(labels, cycle(PALETTE[1:]))) | {"all": PALETTE[0]}
-    table = table[table["class"].isin(labels)]
-    parts = {stage: _even_channels(table[table["block"] == block]) for stage, block in last.items()}
-    y_range = _around(pd.concat(parts.values())["gate"])  # of all stages, so that they can be compared
-    drawings = {}
-    for stage, block in last.items():
-        drawn = parts[stage].drop(columns="block")
-        shown, width = drawn["channel"].nunique(), blocks[block].shape[1]
-        note = f"mean gate over the test images, {shown} of {width} channels"
-        words = Words(f"{_name(config)}: excitations of {block}", note, "Channel", "Mean gate", "Mean gates")
-        chart = draw_lines(drawn, "channel", "gate", "class", colors, words, y_range, dashed=["all"])
-        drawings[f"excitations_stage{stage}"] = compile_chart(chart, [], drawn, words.caption)
-    return drawings
+    drawings = draw_excitations(trained.name, table, config.classes)
+    return Found(run.figures, {"excitations": table}, drawings)
 
 
-def _feature_reuse(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:  # noqa: ARG001
+def _feature_reuse(config: InspectConfig) -> Found:
     """A heat map for each dense block: which earlier layers a layer uses."""
-    from senet_lab.figures.charts import Words, draw_heatmap
-    from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.inspections import draw_feature_reuse
     from senet_lab.networks.densenet import DenseNet
     from senet_lab.networks.inspection import feature_reuse
 
-    config, network, _ = _trained(run)
-    if not isinstance(network, DenseNet):
-        raise UsageError(f"{run.path}: feature_reuse is for DenseNet, not {config.model['name']}")
-    drawings, tables = {}, []
-    for number, use in enumerate(feature_reuse(network), start=1):
-        targets = use.shape[1]
-        names = [*(f"{layer:02d}" for layer in range(1, targets)), "out"]
-        table = pd.DataFrame(
-            [
-                {"block": number, "source": f"{source:02d}", "target": names[target], "weight": weight}
-                for target in range(targets)
-                for source, weight in enumerate(use[: target + 1, target].tolist())
-            ]
-        )
-        tables.append(table)
-        words = Words(
-            f"{_name(config)}: feature reuse in dense block {number}",
-            "mean absolute weight from a source layer (0: the block's input) to a target layer",
-            "Target layer",
-            "Source layer",
-            "Mean absolute weights",
-        )
-        shown = table.drop(columns="block")
-        chart = draw_heatmap(shown, "target", "source", "weight", words)
-        drawings[f"feature_reuse_block{number}"] = compile_chart(chart, [], shown, words.caption)
-    write_csv(folder / "feature_reuse.csv", pd.concat(tables, ignore_index=True))
-    return drawings
+    run = _run(config)
+    trained = _trained(run)
+    if not isinstance(trained.network, DenseNet):
+        raise UsageError(f"{run.path}: feature_reuse is for DenseNet, not {trained.config.model['name']}")
+    table = pd.DataFrame(feature_reuse(trained.network))
+    return Found(run.figures, {"feature_reuse": table}, draw_feature_reuse(trained.name, table))
 
 
-def _activation_shapes(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:  # noqa: ARG001
+def _activation_shapes(config: InspectConfig) -> Found:
     """What the learned activation became: over the sites at the last epoch, and over the epochs."""
     import torch
     from torch.nn import functional as F
 
     from senet_lab.build import build_act_layer
-    from senet_lab.figures.charts import Words, draw_lines
-    from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.inspections import KNOWN, draw_shapes
+    from senet_lab.networks.inspection import shapes
 
-    config, learned = run.config(), run.activations()
+    run = _run(config)
+    settings, learned = run.config(), run.activations()
     if learned.empty:
-        raise UsageError(f"{run.path}: its activation learns nothing; use activation=tact or mtact")
-    x = torch.linspace(LOW, HIGH, 241)
-
-    def shape(label: str, alpha: float, beta: float) -> pd.DataFrame:
-        node = config.activation | {"alpha": alpha, "beta": beta, "per_channel": False}
-        with torch.no_grad():
-            y = build_act_layer(node, 0)(1)(x[:, None])[:, 0]
-        return pd.DataFrame({"curve": label, "x": x.numpy(), "y": y.numpy(), "alpha": alpha, "beta": beta})
-
-    known = {"sigmoid": torch.sigmoid(x), "SiLU": F.silu(x), "ReLU": F.relu(x)}
-    against = [pd.DataFrame({"curve": label, "x": x.numpy(), "y": y.numpy()}) for label, y in known.items()]
+        raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md tells which do")
+    name = label(f"{settings.model['label']} with {settings.activation['label']}")
+    x = torch.from_numpy(SHAPE_X)
+    values = zip(KNOWN, (torch.sigmoid(x), F.silu(x), F.relu(x)), strict=True)
+    known = pd.concat([pd.DataFrame({"curve": curve, "x": SHAPE_X, "y": y.numpy()}) for curve, y in values])
     last = learned[learned["epoch"] == learned["epoch"].max()]
-    sites = [shape(str(row.site), float(row.alpha), float(row.beta)) for row in _spread(last).itertuples()]
-    means = learned.groupby("epoch")[["alpha", "beta"]].mean().reset_index()
-    epochs = [
-        shape(f"epoch {int(row.epoch)}", float(row.alpha), float(row.beta))
-        for row in _spread(means).itertuples()
-    ]
-    drawings = {}
-    for name, title, parts in (
+    sites = last.assign(curve=last["site"].str.replace(r"\[\d+\]$", "", regex=True))  # channels of one site
+    epochs = learned.assign(curve="epoch " + learned["epoch"].astype(str))
+    tables, drawings = {}, {}
+    for what, title, rows in (
         ("sites", "the learned activation at its sites, last epoch", sites),
-        ("epochs", "the learned activation over the epochs, mean of all sites", epochs),
+        ("epochs", "the learned activation by epoch, mean of sites", epochs),
     ):
-        table = pd.concat([*against, *parts], ignore_index=True)
-        write_csv(folder / f"activation_shapes_{name}.csv", table)
-        colors = dict(zip(known, ("#000000", "#0072B2", "#E69F00"), strict=True))
-        colors |= {part["curve"][0]: _shade(i, len(parts)) for i, part in enumerate(parts)}
-        words = Words(
-            f"{_name(config)}: {title}", "against sigmoid, SiLU and ReLU", "Input x", "Output y", "Points"
-        )
-        learned_range = _around(pd.concat([against[0], *parts])["y"])  # ReLU may leave it
-        chart = draw_lines(table, "x", "y", "curve", colors, words, learned_range, dashed=known)
-        drawings[f"activation_shapes_{name}"] = compile_chart(chart, [], table, words.caption)
-    return drawings
+        values = rows.groupby(["curve", "coefficient"], sort=False)["value"].mean()  # of channels and sites
+        found = {curve: part.droplevel("curve") for curve, part in values.groupby("curve", sort=False)}
+        table = pd.DataFrame(shapes(build_act_layer(settings.activation, settings.seed), found, SHAPE_X))
+        tables[f"activation_shapes_{what}"] = pd.concat([known, table], ignore_index=True)
+        drawings[f"activation_shapes_{what}"] = draw_shapes(name, title, known, table)
+    return Found(run.figures, tables, drawings)
 
 
-def _class_activation_map(run: RunDirectory, settings: InspectConfig, folder: Path) -> Drawings:  # noqa: ARG001
+def _class_activation_map(config: InspectConfig) -> Found:
     """Chosen test images, each beside itself under the map of its predicted class."""
     import torch
     from torch.nn import functional as F
 
-    from senet_lab.figures.charts import Words, draw_pictures
-    from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.inspections import draw_maps
     from senet_lab.networks.inspection import class_activation_maps
 
-    config, network, batches = _trained(run)
-    if not settings.images or not set(settings.images) <= set(range(batches.test_images)):
-        raise UsageError(f"images={settings.images}: test images are 0..{batches.test_images - 1}")
-    images, labels = (torch.cat(parts) for parts in zip(*batches.test(), strict=True))
-    chosen, truth = images[settings.images], labels[settings.images]
-    maps, predicted = class_activation_maps(network, chosen)
+    run = _run(config)
+    trained = _trained(run)
+    count = trained.batches.test_images
+    if not config.images or not set(config.images) <= set(range(count)):
+        raise UsageError(f"images={config.images}: test images are 0..{count - 1}")
+    images, labels = (torch.cat(parts) for parts in zip(*trained.batches.test(), strict=True))
+    chosen, truth = images[config.images], labels[config.images].tolist()
+    maps, predicted = class_activation_maps(trained.network, chosen)
     if maps[0].numel() == 1:
         raise UsageError(
             f"{run.path}: its last feature map has one place only, so there is nothing to tell apart; "
             "train on larger images"
         )
     maps = F.interpolate(maps[:, None], chosen.shape[-1], mode="bilinear")[:, 0]
-    rows = []
-    for number, image, heat, one, other in zip(
-        settings.images, chosen, maps, truth.tolist(), predicted.tolist(), strict=True
-    ):
-        picture = _stretch(image).permute(1, 2, 0).numpy()
-        red = np.stack([_stretch(heat).numpy(), np.zeros(heat.shape), np.zeros(heat.shape)], axis=2)
-        over = [(255 * part).astype(np.uint8) for part in (picture, 0.4 * picture + 0.6 * red)]
-        rows.append((f"image {number}: class {one}, predicted {other}", over))
-    words = Words(
-        f"{_name(config)}: class activation maps",
-        "test image, and red where the evidence for the predicted class lies",
-        "",
-        "",
-        "Images",
-    )
-    labels = pd.DataFrame({"image": [label for label, _ in rows]})
-    return {"class_activation_map": compile_chart(draw_pictures(rows, words), [], labels, words.caption)}
+    rows = [
+        (
+            f"image {number}: class {one}, predicted {other}",
+            _stretch(image).permute(1, 2, 0).numpy(),
+            _stretch(heat).numpy(),
+        )
+        for number, image, heat, one, other in zip(
+            config.images, chosen, maps, truth, predicted.tolist(), strict=True
+        )
+    ]
+    return Found(run.figures, {}, {"class_activation_map": draw_maps(trained.name, rows)})
 
 
-KINDS: dict[Inspection, Callable[[RunDirectory, InspectConfig, Path], Drawings]] = {
+def _pre_activations(config: InspectConfig) -> Found:
+    """What reaches each activation site, and its dead channels, at the start and at the end of training."""
+    from senet_lab.build import build_network
+    from senet_lab.figures.inspections import draw_signals
+    from senet_lab.networks.inspection import signals
+
+    run = _run(config)
+    trained = _trained(run)
+    images = _some(trained.batches.test(), SIGNAL_IMAGES, trained.config.batch_size)
+    start = build_network(trained.config, trained.num_classes)
+    parts = [
+        pd.DataFrame(signals(network, images)).assign(weights=weights)
+        for weights, network in (("at the start", start), ("trained", trained.network))
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return Found(run.figures, {"pre_activations": table}, draw_signals(trained.name, table))
+
+
+def _noise(config: InspectConfig) -> Found:
+    """The error of all runs on test images with more and more noise."""
+    from senet_lab.figures.inspections import draw_noise
+    from senet_lab.networks.inspection import noisy_errors
+
+    if not config.levels or min(config.levels) < 0:
+        raise UsageError(f"levels={config.levels}: standard deviations of the noise, 0 or more each")
+    parts = []
+    for line, runs in _lines(config).items():
+        for run in runs:
+            trained = _trained(run)
+            errors = noisy_errors(trained.network, trained.batches.test, config.levels, NOISE_SEED)
+            parts.append(pd.DataFrame(errors).assign(line=line, run=run.path.as_posix()))
+    table = pd.concat(parts, ignore_index=True)
+    return Found(_run(config).figures, {"noise": table}, {"noise": draw_noise(table)})
+
+
+def _landscape(config: InspectConfig) -> Found:
+    """Loss and error on the straight line between the weights of two seeds."""
+    from senet_lab.figures.inspections import draw_landscape
+    from senet_lab.networks.inspection import between
+    from senet_lab.seeding import Stream, generator
+
+    parts = []
+    for line, runs in _lines(config).items():
+        if len(runs) < 2:
+            continue
+        first, second = (_trained(run) for run in runs[:2])
+        size, seed = first.config.batch_size, first.config.seed
+
+        def train(data: Any = first.batches, size: int = size, seed: int = seed) -> list[Any]:
+            return _some(data.train(generator(seed, Stream.EPOCH)), STATISTICS_IMAGES, size)
+
+        rows = between(first.network, first.weights, second.weights, PLACES, train, first.batches.test)
+        name = f"{line}, seeds {seed} and {second.config.seed}"
+        parts.append(pd.DataFrame(rows).assign(line=name))
+    if not parts:
+        raise UsageError(f"run={config.run}: landscape needs two runs below it that differ in the seed alone")
+    table = pd.concat(parts, ignore_index=True)
+    return Found(_run(config).figures, {"landscape": table}, draw_landscape(table))
+
+
+KINDS: dict[Inspection, Callable[[InspectConfig], Found]] = {
+    Inspection.activations: _activations,
     Inspection.excitations: _excitations,
     Inspection.feature_reuse: _feature_reuse,
     Inspection.activation_shapes: _activation_shapes,
     Inspection.class_activation_map: _class_activation_map,
+    Inspection.pre_activations: _pre_activations,
+    Inspection.noise: _noise,
+    Inspection.landscape: _landscape,
 }
-
-
-def _spread(table: pd.DataFrame, most: int = 8) -> pd.DataFrame:
-    """At most `most` rows, evenly from the first to the last."""
-    places = np.unique(np.linspace(0, len(table) - 1, most).round().astype(int))
-    return table.iloc[places]
-
-
-def _even_channels(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of at most `CHANNELS` channels, evenly from the first to the last."""
-    channels = table["channel"].max() + 1
-    drawn = np.linspace(0, channels - 1, min(channels, CHANNELS)).round().astype(int)
-    return table[table["channel"].isin(drawn)]
-
-
-def _around(values: pd.Series) -> tuple[float, float]:
-    """The range of `values` and a twentieth on either side."""
-    low, high = float(values.min()), float(values.max())
-    margin = 0.05 * (high - low)
-    return low - margin, high + margin
-
-
-def _shade(place: int, count: int) -> str:
-    """From light to dark purple."""
-    share = place / max(1, count - 1)
-    light, dark = (206, 147, 216), (74, 20, 140)
-    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(light, dark, strict=True))
 
 
 def _stretch(values: Any) -> Any:

@@ -131,7 +131,7 @@ def _cell(value: Any) -> Cell:
     return Cell(number(value), float(value))
 
 
-def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
+def render(title: str, lead: Sequence[str], sections: Sequence[Section], is_grid: bool = False) -> str:
     """The page as HTML.
 
     Args:
@@ -139,13 +139,14 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section]) -> str:
         lead: sentences under the title.
         sections: in reading order; their plots are made for a browser (`charts.make_interactive`). A lone
             section shows no heading of its own: the page's title is enough.
+        is_grid: small sections stand side by side where there is room.
     """
     plots = [section.plot for section in sections if section.plot is not None]
     for place, plot in enumerate(plots):
         plot.name = f"plot {place}"  # by which the template finds its place
         plot.toolbar.stylesheets = [InlineStyleSheet(css="@media print { :host { visibility: hidden; } }")]
     template = TEMPLATES.get_template("page.html.jinja")
-    text: dict[str, Any] = {"lead": lead, "sections": sections, "live": None}
+    text: dict[str, Any] = {"lead": lead, "sections": sections, "is_grid": is_grid, "live": None}
     if not plots:
         return template.render(title=title, bokeh_css="", bokeh_js="", plot_script="", roots={}, **text)
     return file_html(plots, INLINE, title, template=template, template_variables={"roots": {}, **text})
@@ -175,6 +176,7 @@ def render_live(title: str, lead: Sequence[str], bokeh: str, nonce: str) -> str:
         title=title,
         lead=lead,
         sections=[],
+        is_grid=False,
         live={"bokeh": bokeh, "nonce": nonce},
         bokeh_css="",
         bokeh_js="",

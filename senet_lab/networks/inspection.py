@@ -1,14 +1,35 @@
-"""What a trained network does inside, as arrays: gates, weights by source layer, class activation maps."""
+"""Measurements inside a trained network: gates, weights by source layer, signals by depth, shapes.
 
-from collections.abc import Iterable, Iterator
+Each gives the rows of a table, but for class activation maps. Networks are left in evaluation mode.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
+from senet_lab.networks.activations import activation_sites, coefficients
 from senet_lab.networks.densenet import DenseNet
+from senet_lab.networks.gallery import curve
 from senet_lab.networks.squeeze_excite import SqueezeExcite
 from senet_lab.networks.unit import Trunk
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+"""Images (N, 3, H, W) and labels (N,)."""
+Rows = list[dict[str, Any]]
+"""A table: each row's values by column."""
+QUANTILES = (0.05, 0.5, 0.95)
+"""Of the pre-activations of a site."""
+SAMPLE = 100_000
+"""Pre-activations of a site and batch that the quantiles are of, evenly spread."""
+CONSTANT = 1e-6
+"""Range up to which a channel's output counts as one value."""
 
 
 @contextmanager
@@ -31,12 +52,13 @@ def recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
 
 @torch.no_grad()
-def excitations(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_classes: int
-) -> dict[str, Tensor]:
-    """Mean gate of each SE block over the images of each class: block name to (classes, C).
+def excitations(network: nn.Module, batches: Batches, num_classes: int) -> Rows:
+    """Mean gate of each SE block over the images of each class, and over the classes (`all`).
 
-    Hu et al., arXiv 1709.01507v4, section 7.2: the role of excitation. A class without an image has NaN.
+    Hu et al., arXiv 1709.01507v4, section 7.2: the role of excitation.
+
+    Returns:
+        Columns `block`, `class`, `channel`, `gate`; NaN for a class without an image, no rows without SE.
     """
     gates = {
         name: module.gate for name, module in network.named_modules() if isinstance(module, SqueezeExcite)
@@ -47,37 +69,53 @@ def excitations(
     with recorded(gates) as outputs:
         for images, labels in batches:
             network(images)
-            one_hot = nn.functional.one_hot(labels, num_classes).float()  # (N, classes)
+            one_hot = F.one_hot(labels, num_classes).float()  # (N, classes)
             counts += one_hot.sum(0).cpu()
             for name, gate in outputs.items():
                 sums[name] = sums.get(name, 0) + (one_hot.T @ gate.float()).cpu()
-    return {name: total / counts[:, None] for name, total in sums.items()}
+    rows = []
+    for block, total in sums.items():
+        means = total / counts[:, None]  # (classes, C)
+        series = {"all": means.nanmean(0)} | {f"class {number}": row for number, row in enumerate(means)}
+        rows += [
+            {"block": block, "class": name, "channel": channel, "gate": gate}
+            for name, gates in series.items()
+            for channel, gate in enumerate(gates.tolist())
+        ]
+    return rows
 
 
-def feature_reuse(network: DenseNet) -> list[Tensor]:
-    """How much each layer of a dense block uses each earlier one: (sources, targets) for each block.
+def feature_reuse(network: DenseNet) -> Rows:
+    """How much each layer of a dense block uses each earlier one. Huang et al., arXiv 1608.06993, figure 5.
 
-    An entry is the mean absolute weight from a source's channels to a target; source 0 is the block's input,
-    and the last target is the transition, or the classifier after the last block. NaN where no weight is.
-    Huang et al., arXiv 1608.06993, figure 5.
+    Returns:
+        Columns `block` (from 1), `source` (`00` is the block's input), `target` (the last one, `out`, is the
+        transition, or the classifier after the last block), and `weight`, the mean absolute weight from the
+        source's channels to the target.
     """
-    maps = []
-    for stage in network.stages:
+    rows = []
+    for number, stage in enumerate(network.stages, start=1):
         layers = dict(stage.named_children())
         after = layers.pop("transition", None)
-        units = list(layers.values())
-        weights = [unit.get_parameter("branch.conv1.weight") for unit in units]
+        weights = [unit.get_parameter("branch.conv1.weight") for unit in layers.values()]
         target, name = (network.classifier, "fc.weight") if after is None else (after, "conv1.weight")
         weights.append(target.get_parameter(name))
         first = weights[0].shape[1]
         growth = weights[1].shape[1] - first
-        use = torch.full((len(units) + 1, len(weights)), torch.nan)
+        targets = [*(f"{layer:02d}" for layer in range(1, len(weights))), "out"]
         for column, values in enumerate(weights):
             by_channel = values.detach().abs().flatten(1).mean(0)  # a 1×1 convolution's, or a linear layer's
             sources = by_channel.split([first] + [growth] * column)
-            use[: column + 1, column] = torch.stack([source.mean() for source in sources])
-        maps.append(use)
-    return maps
+            rows += [
+                {
+                    "block": number,
+                    "source": f"{source:02d}",
+                    "target": targets[column],
+                    "weight": part.mean().item(),
+                }
+                for source, part in enumerate(sources)
+            ]
+    return rows
 
 
 @torch.no_grad()
@@ -92,3 +130,148 @@ def class_activation_maps(network: Trunk, images: Tensor) -> tuple[Tensor, Tenso
         predicted = network(images).argmax(1)
     weight = next(p for p in network.classifier.parameters() if p.ndim > 1).flatten(1)  # (classes, C)
     return torch.einsum("nchw,nc->nhw", outputs["features"], weight[predicted]), predicted
+
+
+def shapes(
+    act_layer: Callable[[int], nn.Module], learned: Mapping[str, Mapping[str, float]], x: np.ndarray
+) -> Rows:
+    """Activations with coefficients that a run recorded.
+
+    Args:
+        act_layer: makes the activation for a number of channels.
+        learned: of each curve, its coefficients by name.
+        x: where to evaluate, (n,).
+
+    Returns:
+        Columns `curve`, `x`, `y` and `slope`, n rows for each curve, in their order.
+    """
+    rows = []
+    for name, values in learned.items():
+        act = act_layer(1)
+        with torch.no_grad():
+            for coefficient, tensor in coefficients(act).items():
+                tensor.fill_(values[coefficient])
+        rows += [
+            {"curve": name, "x": place, "y": value, "slope": slope}
+            for place, value, slope in zip(x, *curve(act, x), strict=True)
+        ]
+    return rows
+
+
+@torch.no_grad()
+def signals(network: nn.Module, batches: Batches) -> Rows:
+    """What reaches each activation site, and the channels that no image moves.
+
+    Returns:
+        A row for each site in the order of the forward pass: `site`; `depth`, from 1; `low`, `median` and
+        `high`, the `QUANTILES` of its pre-activations; `dead`, the share of its channels whose output is the
+        same for all images and places.
+    """
+    inputs: dict[str, list[Tensor]] = {}
+    ranges: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def keep(_module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+            flat = given[0].flatten()
+            inputs.setdefault(name, []).append(flat[:: max(1, len(flat) // SAMPLE)].clone())
+            by_channel = output.transpose(0, 1).flatten(1)
+            low, high = by_channel.amin(1), by_channel.amax(1)
+            before = ranges.get(name, (low, high))
+            ranges[name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in activation_sites(network)]
+    network.eval()
+    try:
+        for images, _ in batches:
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = []
+    for depth, (site, values) in enumerate(inputs.items(), start=1):
+        low, median, high = np.quantile(torch.cat(values).float().numpy(), QUANTILES)
+        lowest, highest = ranges[site]
+        dead = (highest - lowest <= CONSTANT).float().mean().item()
+        rows.append({"site": site, "depth": depth, "low": low, "median": median, "high": high, "dead": dead})
+    return rows
+
+
+@torch.no_grad()
+def noisy_errors(
+    network: nn.Module, batches: Callable[[], Batches], levels: Sequence[float], seed: int
+) -> Rows:
+    """Error on images with Gaussian noise, as Misra looks at, arXiv 1908.08681.
+
+    Args:
+        network: see above.
+        batches: gives the images anew at each call, normalised.
+        levels: standard deviations of the noise, in units of the normalised images.
+        seed: of the noise, the same draws at each level.
+
+    Returns:
+        Columns `noise` and `error`, the fraction of images that are misclassified.
+    """
+    network.eval()
+    rows = []
+    for level in levels:
+        draws = torch.Generator().manual_seed(seed)
+        wrong = count = 0
+        for images, labels in batches():
+            noise = torch.randn(images.shape, generator=draws)
+            wrong += int((network(images + level * noise).argmax(1) != labels).sum())
+            count += len(labels)
+        rows.append({"noise": level, "error": wrong / count})
+    return rows
+
+
+def between(
+    network: nn.Module,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    places: Sequence[float],
+    train: Callable[[], Batches],
+    test: Callable[[], Batches],
+) -> Rows:
+    """Loss and error on the straight line through the weights of two runs.
+
+    Goodfellow, Vinyals and Saxe, ICLR 2015, arXiv 1412.6544. Batch norm's statistics are taken anew from
+    the training images: interpolated ones would not fit (Izmailov et al., UAI 2018, arXiv 1803.05407).
+
+    Args:
+        network: takes the weights.
+        first: the state of a run, at place 0.
+        second: that of another one, at place 1.
+        places: where to look.
+        train: gives training images anew at each call.
+        test: gives test images anew at each call.
+
+    Returns:
+        Columns `place`, `loss` (mean per image, nats) and `error` (a fraction), of the test images.
+    """
+    has_statistics = any(isinstance(module, _BatchNorm) for module in network.modules())
+    rows = []
+    for place in places:
+        network.load_state_dict(
+            {
+                name: torch.lerp(value, second[name], place) if value.is_floating_point() else value
+                for name, value in first.items()
+            }
+        )
+        if has_statistics:
+            update_bn(train(), network)
+        rows.append({"place": place, **_loss_and_error(network, test())})
+    return rows
+
+
+@torch.no_grad()
+def _loss_and_error(network: nn.Module, batches: Batches) -> dict[str, float]:
+    network.eval()
+    loss = wrong = count = 0.0
+    for images, labels in batches:
+        logits = network(images).float()
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        wrong += int((logits.argmax(1) != labels).sum())
+        count += len(labels)
+    return {"loss": loss / count, "error": wrong / count}

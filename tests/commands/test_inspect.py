@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from senet_lab.cli import main
+from senet_lab.compose import options
+from senet_lab.records.run import RunDirectory
 
 TRAIN = ["train", "epochs=1", "checkpoint.keep=true", "hydra/launcher=serial", "trainer.device=cpu"]
 
@@ -46,18 +48,76 @@ def test_activation_shapes_are_those_of_the_recorded_coefficients(cnn: Path) -> 
     assert inspect(cnn, "activation_shapes") == 0
     table = pd.read_csv(cnn / "figures" / "activation_shapes_sites.csv")
     assert {"sigmoid", "SiLU", "ReLU", "stem.act1"} <= set(table["curve"])
-    learned = table[table["alpha"].notna()]
-    far = learned[learned["x"] == learned["x"].max()]
+    rows = RunDirectory(cnn).activations()
+    alpha = rows[(rows["site"] == "stem.act1") & (rows["coefficient"] == "alpha")]["value"].item()
+    far = table[(table["curve"] == "stem.act1") & (table["x"] == table["x"].max())]
     # mTAct is α²x + 1 − α² far to the right, but for a gate of σ(6 and more).
-    line = far["alpha"] ** 2 * far["x"] + 1 - far["alpha"] ** 2
-    assert ((far["y"] - line).abs() < 0.003 * line).all()
+    assert far["y"].item() == pytest.approx(alpha**2 * far["x"].item() + 1 - alpha**2, rel=0.003)
     assert (cnn / "figures" / "activation_shapes_epochs.html").exists()
+
+
+def test_the_gallery_shows_every_activation_with_its_formula(tmp_path: Path) -> None:
+    assert main(["inspect", "kind=activations", f"folder={tmp_path}", "formats=[html]"]) == 0
+    table = pd.read_csv(tmp_path / "activations.csv")
+    assert set(table["activation"]) == set(options("activation"))
+    relu = table[table["activation"] == "relu"]
+    assert (relu["y"] == relu["x"].clip(lower=0)).all()
+    page = (tmp_path / "activations.html").read_text("utf-8")
+    assert "Mish(x) = x·tanh(softplus(x))." in page
+    assert page.count("<figure") == len(options("activation"))
+
+
+def test_pre_activations_at_the_start_and_trained(cnn: Path) -> None:
+    assert inspect(cnn, "pre_activations") == 0
+    table = pd.read_csv(cnn / "figures" / "pre_activations.csv")
+    assert set(table["weights"]) == {"at the start", "trained"}
+    assert (table["low"] <= table["median"]).all()
+    assert (table["median"] <= table["high"]).all()
+    assert table["dead"].between(0, 1).all()
+    medians = table.pivot(index="site", columns="weights", values="median")
+    assert (medians["at the start"] != medians["trained"]).any()
+    assert {file.name for file in (cnn / "figures").glob("*.html")} >= {
+        *("pre_activations.html", "dead_channels.html"),
+    }
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of one line and one of another, their weights kept."""
+    outputs = tmp_path_factory.mktemp("seeds")
+    points = ["activation=relu", "seed=0,1"]
+    assert main([*TRAIN, "-m", "model=cnn3", *points, f"outputs={outputs}"]) == 0
+    assert main([*TRAIN, "model=cnn3", "activation=tanh", f"outputs={outputs}"]) == 0
+    return outputs / "default"
+
+
+def test_error_against_noise_begins_at_the_recorded_error(seeds: Path) -> None:
+    assert inspect(seeds, "noise", "levels=[0,100]") == 0
+    table = pd.read_csv(seeds / "figures" / "noise.csv")
+    assert table.groupby("line")["run"].nunique().to_dict() == {"ReLU": 2, "Tanh": 1}
+    for run, errors in table.groupby("run"):
+        recorded = 1 - RunDirectory(Path(str(run))).metrics()["test_top1"].item()
+        assert errors["error"].iloc[0] == pytest.approx(recorded, abs=0.01)
+        assert errors["error"].iloc[1] > 0.7
+
+
+def test_a_landscape_lies_between_two_seeds_of_a_line(seeds: Path) -> None:
+    assert inspect(seeds, "landscape") == 0
+    table = pd.read_csv(seeds / "figures" / "landscape.csv")
+    assert set(table["line"]) == {"ReLU, seeds 0 and 1"}
+    assert {0.0, 1.0} <= set(table["place"])
+    assert table["loss"].gt(0).all()
+
+
+def test_figures_go_where_they_are_asked_to(cnn: Path, tmp_path: Path) -> None:
+    assert inspect(cnn, "excitations", f"folder={tmp_path / 'mine'}") == 0
+    assert (tmp_path / "mine" / "excitations.csv").exists()
 
 
 def test_class_activation_map(cnn: Path) -> None:
     assert inspect(cnn, "class_activation_map", "images=[0,359]") == 0
     page = (cnn / "figures" / "class_activation_map.html").read_text("utf-8")
-    assert re.findall(r"\b(\d+): class (\d), predicted", page)[:2] == [("0", "0"), ("359", "8")]
+    assert set(re.findall(r"\b(\d+): class (\d), predicted", page)) == {("0", "0"), ("359", "8")}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +127,9 @@ def test_class_activation_map(cnn: Path) -> None:
         ("excitations", ["classes=[10]"], "classes are 0..9"),
         ("class_activation_map", ["images=[360]"], "test images are 0..359"),
         ("excitations", ["formats=[gif]"], "html, png, svg"),
+        ("landscape", [], "needs two runs below it that differ in the seed alone"),
+        ("noise", ["levels=[-1]"], "0 or more each"),
+        ("noise", ["run=null"], "kind=noise needs run="),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -1,0 +1,293 @@
+"""The figures of `senet-lab inspect`: what networks and activations look like inside."""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+from bokeh.embed import json_item
+from bokeh.layouts import gridplot
+
+from senet_lab.figures.charts import (
+    Words,
+    add_band,
+    add_line,
+    chartify,
+    draw_heatmap,
+    draw_lines,
+    draw_pictures,
+    finish,
+    make_interactive,
+    start,
+)
+from senet_lab.figures.export import Drawing, compile_chart
+from senet_lab.figures.page import Section, render
+from senet_lab.figures.style import PALETTE, looks
+
+Drawings = dict[str, Drawing]
+KNOWN = ("sigmoid", "SiLU", "ReLU")
+"""Curves that shapes are seen against."""
+CHANNELS = 50
+"""Channels of a block that are drawn: as many as in the paper. The table has all."""
+MOST_SHAPES = 8
+"""Curves of a figure of shapes, beside those it is seen against."""
+PANEL_WIDTH, PANEL_HEIGHT = 300, 240
+"""Pixels of a portrait in print."""
+PANEL_COLUMNS = 5
+"""Portraits side by side in print."""
+FORMULA_WIDTH = 46
+"""Characters on a line above a portrait."""
+PORTRAIT_RANGE = (-2.0, 4.5)
+"""Ends of all portraits' y axes."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An activation to be drawn."""
+
+    name: str
+    """As in `activation=<name>`."""
+    label: str
+    formula: str
+    source: str
+    learned: Sequence[str]
+    """Names of its coefficients."""
+    table: pd.DataFrame
+    """Columns `x`, `y` and `slope`."""
+
+
+def draw_excitations(name: str, table: pd.DataFrame, classes: Sequence[int]) -> Drawings:
+    """For each stage, the mean gates of its last SE block over some channels, for all classes and some.
+
+    Args:
+        name: of the network.
+        table: as `inspection.excitations` gives it.
+        classes: those with a line of their own.
+    """
+    labels = [*(f"class {number}" for number in classes), "all"]
+    colors = dict(zip(labels, cycle(PALETTE[1:]))) | {"all": PALETTE[0]}
+    last = {block.rpartition("stages.")[2].split(".")[0]: block for block in table["block"].unique()}
+    parts = {stage: table[table["block"] == block] for stage, block in last.items()}
+    drawn = {stage: _even_channels(part[part["class"].isin(labels)]) for stage, part in parts.items()}
+    y_range = _around(pd.concat(drawn.values())["gate"])  # of all stages, so that they can be compared
+    drawings = {}
+    for stage, block in last.items():
+        shown, width = drawn[stage]["channel"].nunique(), parts[stage]["channel"].nunique()
+        note = f"mean gate over the test images, {shown} of {width} channels"
+        words = Words(f"{name}: excitations of {block}", note, "Channel", "Mean gate", "Mean gates")
+        values = drawn[stage].drop(columns="block")
+        chart = draw_lines(values, "channel", "gate", "class", colors, words, y_range, dashed=["all"])
+        drawings[f"excitations_stage{stage}"] = compile_chart(chart, [], values, words.caption)
+    return drawings
+
+
+def draw_feature_reuse(name: str, table: pd.DataFrame) -> Drawings:
+    """A heat map for each dense block: which earlier layers a layer uses."""
+    drawings = {}
+    for number, part in table.groupby("block"):
+        words = Words(
+            f"{name}: feature reuse in dense block {number}",
+            "mean absolute weight from a source layer (0: the block's input) to a target layer",
+            "Target layer",
+            "Source layer",
+            "Mean absolute weights",
+        )
+        shown = part.drop(columns="block")
+        chart = draw_heatmap(shown, "target", "source", "weight", words)
+        drawings[f"feature_reuse_block{number}"] = compile_chart(chart, [], shown, words.caption)
+    return drawings
+
+
+def draw_shapes(name: str, title: str, known: pd.DataFrame, learned: pd.DataFrame) -> Drawing:
+    """Learned activations from light to dark, against known ones.
+
+    Args:
+        name: of the network.
+        title: which of its activations.
+        known: columns `curve`, `x` and `y` of `KNOWN`.
+        learned: the same of the learned ones, in their order.
+    """
+    curves = _spread(learned["curve"].unique())
+    colors = dict(zip(KNOWN, (PALETTE[0], PALETTE[4], PALETTE[1]), strict=True))
+    colors |= {curve: _shade(place, len(curves)) for place, curve in enumerate(curves)}
+    words = Words(f"{name}: {title}", f"against {', '.join(KNOWN)}", "Input x", "Output y", "Points")
+    table = pd.concat([known, learned[learned["curve"].isin(curves)]], ignore_index=True)
+    seen = table[~table["curve"].isin(KNOWN[1:])]  # SiLU and ReLU may leave the figure
+    chart = draw_lines(table, "x", "y", "curve", colors, words, _around(seen["y"]), dashed=KNOWN)
+    return compile_chart(chart, [], table, words.caption)
+
+
+def draw_maps(name: str, rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Drawing:
+    """Images, each beside itself under the map of its predicted class.
+
+    Args:
+        name: of the network.
+        rows: a label, an image (H, H, 3) from 0 to 1, and its map (H, H) from 0 to 1.
+    """
+    pictures = []
+    for label, image, heat in rows:
+        red = np.stack([heat, np.zeros_like(heat), np.zeros_like(heat)], axis=2)
+        over = [(255 * part).astype(np.uint8) for part in (image, 0.4 * image + 0.6 * red)]
+        pictures.append((label, over))
+    note = "test image, and red where the evidence for the predicted class lies"
+    words = Words(f"{name}: class activation maps", note, "", "", "Images")
+    labels = pd.DataFrame({"image": [label for label, _, _ in rows]})
+    return compile_chart(draw_pictures(pictures, words), [], labels, words.caption)
+
+
+def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
+    """Pre-activations and dead channels by depth, one series for each value in the column `weights`.
+
+    Args:
+        name: of the network.
+        table: `weights` beside the columns that `inspection.signals` gives.
+    """
+    colors = dict(zip(table["weights"].unique(), (PALETTE[1], PALETTE[4]), strict=False))
+    note = "median, and the range of 90 % of the values, over the test images"
+    words = Words(f"{name}: pre-activations by depth", note, "Activation site", "Input", "Values")
+    chart = start(words, colors)
+    parts = {label: table[table["weights"] == label] for label in colors}
+    for label, part in parts.items():
+        add_band(chart, part, "depth", "low", "high", label)
+    for label, part in parts.items():
+        add_line(chart, part, "depth", "median", label)
+    shown = [("site", "@site"), ("5 %", "@low"), ("median", "@median"), ("95 %", "@high")]
+    finish(chart, words, shown, list(colors))
+    note = "channels whose output is the same for all test images and places"
+    dead = Words(f"{name}: dead channels by depth", note, "Activation site", "Share of channels", "Values")
+    lines = draw_lines(table, "depth", "dead", "weights", colors, dead, (-0.02, 1.02))
+    for plot in (chart.figure, lines.figure):  # sites are counted
+        plot.xaxis.ticker.min_interval = 1
+        plot.xaxis.ticker.num_minor_ticks = 0
+    return {
+        "pre_activations": compile_chart(chart, [], table, words.caption),
+        "dead_channels": compile_chart(lines, [], table, dead.caption),
+    }
+
+
+def draw_noise(table: pd.DataFrame) -> Drawing:
+    """Mean error over the runs of each line, with the range of the runs, against the noise on the images.
+
+    Args:
+        table: a row for each `line`, `run` and `noise`, with its `error`.
+    """
+    grouped = table.groupby(["line", "noise"], sort=False)["error"]
+    values = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    words = Words(
+        "Error against noise on the images",
+        "mean and range of the runs; standard deviation of Gaussian noise on the normalised test images",
+        "Noise",
+        "Error",
+        "Values",
+    )
+    chart = _bands(values, "noise", words)
+    return compile_chart(chart, [], values, words.caption)
+
+
+def draw_landscape(table: pd.DataFrame) -> Drawings:
+    """Loss and error on the line between two runs' weights.
+
+    Args:
+        table: a row for each `line` and `place`, with `loss` and `error`.
+    """
+    drawings = {}
+    for column, what in (("loss", "Test loss"), ("error", "Error")):
+        words = Words(
+            f"{what} on the line between two seeds",
+            "weights of the first seed at 0, of the second at 1; batch norm's statistics taken anew",
+            "Place between the seeds",
+            what,
+            "Values",
+        )
+        colors = {label: look.color for label, look in looks(dict.fromkeys(table["line"].unique())).items()}
+        values = table[["line", "place", column]]
+        chart = draw_lines(values, "place", column, "line", colors, words, _around(values[column]))
+        drawings[f"landscape_{column}"] = compile_chart(chart, [], values, words.caption)
+    return drawings
+
+
+def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
+    """Small multiples of f and f′, each with its formula: a page of them, and one sheet for print."""
+    charts = {portrait.name: _portrait(portrait) for portrait in portraits}
+    plots = [chart.figure for chart in charts.values()]
+    plots[0].legend[0].visible = True  # one stands for all
+    grid = gridplot(plots, ncols=PANEL_COLUMNS, toolbar_location=None)
+    rows = -(-len(charts) // PANEL_COLUMNS)
+    item = json.dumps(json_item(grid))
+    if grid.document is not None:  # else it walks through all plots after each change of one
+        grid.document.clear()
+    sections = []
+    for portrait in portraits:
+        chart = charts[portrait.name]
+        make_interactive(chart)
+        chart.figure.update(height=PANEL_HEIGHT, toolbar_location=None)
+        learned = [f"Learned: {', '.join(portrait.learned)}."] if portrait.learned else []
+        notes = [f"{portrait.formula}.", *learned, f"{portrait.source}.", f"activation={portrait.name}"]
+        sections.append(
+            Section(portrait.label, notes, chart.figure, alternative="the formula above says what it shows")
+        )
+    lead = [f"{len(charts)} activations at their initial values: f(x) solid, its slope f′(x) dashed."]
+    html = render("Activations", lead, sections, is_grid=True)
+    return Drawing(html, item, PANEL_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT)
+
+
+def _portrait(portrait: Portrait) -> chartify.Chart:
+    formula = "\n".join(textwrap.wrap(portrait.formula, FORMULA_WIDTH))
+    words = Words(portrait.label, formula, "", "")
+    chart = start(words, {"f": PALETTE[4], "f′": PALETTE[5]})
+    add_line(chart, portrait.table, "x", "slope", "f′", dash="dashed")
+    add_line(chart, portrait.table, "x", "y", "f")
+    finish(chart, words, [("x", "@x{0.00}"), ("f", "@y{0.000}"), ("f′", "@slope{0.000}")], decimals=False)
+    chart.axes.set_yaxis_range(*PORTRAIT_RANGE)
+    plot = chart.figure
+    plot.update(width=PANEL_WIDTH, height=PANEL_HEIGHT, min_border_left=30, min_border_bottom=30)
+    plot.update(min_border_right=15, min_border_top=5)
+    plot.title.text_font_size, plot.above[0].text_font_size = "11pt", "7.5pt"
+    plot.axis.major_label_text_font_size = "8pt"
+    plot.legend[0].update(visible=False, location="top_right", orientation="vertical")
+    return chart
+
+
+def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:
+    """Lines of `mean` over bands from `low` to `high`, one for each label in the column `line`."""
+    colors = {label: look.color for label, look in looks(dict.fromkeys(values["line"].unique())).items()}
+    chart = start(words, colors)
+    parts = {label: values[values["line"] == label] for label in colors}
+    for label, part in parts.items():
+        if part["n"].max() > 1:
+            add_band(chart, part, x, "low", "high", label)
+    for label, part in parts.items():
+        add_line(chart, part, x, "mean", label)
+    shown = [("line", "@line"), (x, f"@{x}"), ("mean", "@mean{0.0000}"), ("n", "@n")]
+    finish(chart, words, shown, list(colors))
+    return chart
+
+
+def _spread(values: np.ndarray, most: int = MOST_SHAPES) -> list[str]:
+    """At most `most` values, evenly from the first to the last."""
+    places = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
+    return list(values[places])
+
+
+def _even_channels(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of at most `CHANNELS` channels, evenly from the first to the last."""
+    channels = table["channel"].max() + 1
+    drawn = np.linspace(0, channels - 1, min(channels, CHANNELS)).round().astype(int)
+    return table[table["channel"].isin(drawn)]
+
+
+def _around(values: pd.Series) -> tuple[float, float]:
+    """The range of `values` and a twentieth on either side."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
+
+
+def _shade(place: int, count: int) -> str:
+    """From light to dark purple."""
+    share = place / max(1, count - 1)
+    light, dark = (206, 147, 216), (74, 20, 140)
+    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(light, dark, strict=True))
