@@ -57,11 +57,10 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
         UsageError: before any run starts.
         KeyboardInterrupt: interrupted.
     """
-    from senet_lab.runs.planning import request_runs
-    from senet_lab.session import train_runs
+    from senet_lab.session import train_command
 
     command = compose(*overrides, config_dir=config_dir)
-    session = train_runs(command, lambda: request_runs(command, overrides), Console())
+    session = train_command(command, overrides, Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
     return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=command.config_dir))

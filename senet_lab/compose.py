@@ -64,6 +64,8 @@ class Command:
     """The person's own folder of YAML, beside `conf/`."""
     selection: Mapping[str, Sequence[str]]
     """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
+    under: Callable[[Sequence[str]], "Command"]
+    """The same command line under further overrides."""
 
     @cached_property
     def points(self) -> list[Point]:
@@ -123,7 +125,12 @@ def compose_command(
         for key, axis in asked.items()
         if key.split(".")[0] in RUN_KEYS
     }
-    return Command(_checked(node), _plain(base.hydra.launcher), node, is_sweep, points, config_dir, chosen)
+
+    def under(more: Sequence[str]) -> Command:
+        return compose_command(verb, [*overrides, *more], multirun, config_dir)
+
+    launcher = _plain(base.hydra.launcher)
+    return Command(_checked(node), launcher, node, is_sweep, points, config_dir, chosen, under)
 
 
 def compose_node(verb: str, overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:

@@ -65,6 +65,32 @@ class Family(StrEnum):
     """Every two arms."""
 
 
+class Sampling(StrEnum):
+    """How the trials of a comparison's tuning lie in their space, on a logarithmic scale."""
+
+    grid = "grid"
+    """At equal distances, the bounds included."""
+    quasi_random = "quasi_random"
+    """Halton's sequence: Halton, Numer. Math. 2 (1960)."""
+
+
+class Tuning(StrEnum):
+    """How far each trial is trained."""
+
+    full = "full"
+    """To the last epoch."""
+    halving = "halving"
+    """The best third after each rung goes on for three times as many epochs: Jamieson and Talwalkar, arXiv
+    1502.07943."""
+
+
+class ErrorMetric(StrEnum):
+    """The error that a comparison is about: 1 − accuracy after the last epoch."""
+
+    top1 = "top1"
+    top5 = "top5"
+
+
 class Format(StrEnum):
     """How a table is printed."""
 
@@ -296,6 +322,49 @@ class FiguresConfig:
 
 
 @dataclass
+class ProtocolConfig:
+    """A comparison that ends in a verdict: declared before its first run, frozen with the plan."""
+
+    arms: str = "activation"
+    """The swept axis whose options are compared; the other swept axes are its blocks."""
+    baseline: str = MISSING
+    """The option that the others are compared with."""
+    space: dict[str, list[float]] = field(default_factory=dict)
+    """Low and high bound of each value that every arm tunes for itself: `lr`, and others by dotted key."""
+    trials: int = 7
+    """Points of the space: along each axis of a grid, in all for `quasi_random`."""
+    sampling: Sampling = Sampling.grid
+    tuning: Tuning = Tuning.full
+    widen: bool = True
+    """Widen the space once, for all arms of a block, where an arm's best trial lies at its border."""
+    tuning_seeds: list[int] = field(default_factory=list)
+    confirmation_seeds: list[int] = field(default_factory=list)
+    """Seeds of the runs that decide, shared by all arms."""
+    metric: ErrorMetric = ErrorMetric.top1
+    smallest_difference: float = 0.5
+    """The smallest difference of error that matters, in points (hundredths); equivalence is within it."""
+    family: Family = Family.pairs
+
+    def __post_init__(self) -> None:
+        key = "protocol.space"
+        _require("lr" in self.space, key, self.space, "a mapping with lr: [low, high]")
+        for name, bounds in self.space.items():
+            right = "two numbers above 0, the lower one first"
+            holds = len(bounds) == 2 and 0 < bounds[0] < bounds[1] < math.inf
+            _require(holds, f"{key}.{name}", bounds, right)
+        _require(self.trials >= 2, "protocol.trials", self.trials, "an integer of 2 or more")
+        tuning, confirmation = self.tuning_seeds, self.confirmation_seeds
+        for key, seeds, least in (("tuning_seeds", tuning, 1), ("confirmation_seeds", confirmation, 2)):
+            holds = len(set(seeds)) == len(seeds) >= least and min(seeds) >= 0
+            _require(holds, f"protocol.{key}", seeds, f"{least} or more different integers of 0 or more")
+        shared = sorted(set(tuning) & set(confirmation))
+        right = f"seeds that no tuning run has; {shared} are in both"
+        _require(not shared, "protocol.confirmation_seeds", confirmation, right)
+        difference = self.smallest_difference
+        _require(0 < difference < 100, "protocol.smallest_difference", difference, "points, from 0 to 100")
+
+
+@dataclass
 class TrainConfig(RunConfig):
     """`senet-lab train`: a run, or a sweep of them, and where its records go."""
 
@@ -314,6 +383,10 @@ class TrainConfig(RunConfig):
     """What `plot` makes of the sweep; here, so that an experiment can say it."""
     published: str | None = None
     """Others' results to stand beside: a file of `senet_lab/published` by name, or a path to a .yaml file."""
+    protocol: ProtocolConfig | None = None
+    """A comparison in stages instead of a single sweep."""
+    power: bool = False
+    """Of a comparison: stop before the confirmation, and tell which differences it could find."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -356,6 +429,13 @@ class ReportConfig(TrainConfig):
         super().__post_init__()
         target = self.target_error
         _require(target is None or 0 <= target <= 1, "target_error", target, "a fraction from 0 to 1")
+
+
+@dataclass
+class VerdictConfig(TrainConfig):
+    """`senet-lab verdict`."""
+
+    format: Format = Format.table
 
 
 @dataclass
@@ -482,6 +562,7 @@ SCHEMAS: dict[str, type] = {
     "plot": PlotConfig,
     "compare": CompareConfig,
     "report": ReportConfig,
+    "verdict": VerdictConfig,
     "watch": WatchConfig,
     "status": StatusConfig,
     "summary": SummaryConfig,

@@ -8,13 +8,15 @@ from rich.console import Console
 
 from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
-from senet_lab.records.plan import PlannedRun
+from senet_lab.records.plan import Plan, PlannedRun
+from senet_lab.records.protocol import Protocol
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.launchers import Launcher, build_launcher
-from senet_lab.runs.planning import Request
+from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress
+from senet_lab.runs.protocol import stages
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
@@ -30,30 +32,65 @@ class Session:
     """The signal that ended it early."""
 
 
-def train_runs(command: Command, find: Callable[[], Request], console: Console) -> Session:
+def train_command(command: Command, arguments: Sequence[str], console: Console) -> Session:
+    """Bring a sweep to its end, or a comparison stage by stage.
+
+    Args:
+        command: composed.
+        arguments: what the person typed.
+        console: takes notes and progress.
+
+    Raises:
+        UsageError: before any run starts.
+    """
+    if command.config.protocol is None:
+        return train_runs(command, lambda: request_runs(command, arguments), console)
+
+    def confirms(plan: Plan, protocol: Protocol) -> bool:
+        from senet_lab.analysis.trials import power_sentences  # imports pandas
+
+        print("\n".join(power_sentences(plan, protocol)))
+        return not command.config.power
+
+    asked = stages(command, arguments, confirms)
+    return train_runs(command, lambda: next(asked), console, lambda: next(asked, None))
+
+
+def train_runs(
+    command: Command,
+    find: Callable[[], Request],
+    console: Console,
+    find_more: Callable[[], Request | None] = lambda: None,
+) -> Session:
     """Bring the runs that a command asks for to their end; those that are finished stay as they are.
 
     Args:
         command: says how to execute them.
         find: finds them in the plan, and adds those that it lacks.
         console: takes notes and progress.
+        find_more: finds those that follow once these are at their end; None for none.
 
     Raises:
         UsageError: before any run starts.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     survey = Survey(sweep, [])
+    request: Request | None = None
     with stop_on_signal() as stop:
         with stop.at_once():
             launcher = build_launcher(command.launcher)
             tracker = build_tracker(command.config.tracker, sweep)
             request = find()
+        while request is not None and not stop():
             survey = Survey(sweep, request.runs).refresh()
-        if not stop():
             for note in request.notes:
                 print(note)
             with mirror(tracker, survey, command):
                 _execute(launcher, request, survey, stop, command.config, console)
+            request = None
+            if not stop():
+                with stop.at_once():
+                    request = find_more()
     return Session(survey.refresh(), stop.signal_number)
 
 

@@ -115,10 +115,19 @@ def interval(values: np.ndarray) -> tuple[float, float, str]:
         found, method = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE), "t"
     else:
         result = stats.bootstrap(
-            (values,), np.mean, confidence_level=CONFIDENCE, method="BCa", random_state=0
+            (values,),
+            _mean,
+            vectorized=True,
+            confidence_level=CONFIDENCE,
+            method="BCa",
+            random_state=np.random.default_rng(0),
         )
         found, method = result.confidence_interval, "BCa"
     return float(found.low), float(found.high), method
+
+
+def _mean(values: np.ndarray, axis: int) -> np.ndarray:
+    return values.mean(axis=axis)
 
 
 def family_holm(p: pd.Series, tested: pd.Series) -> np.ndarray:
@@ -130,26 +139,26 @@ def family_holm(p: pd.Series, tested: pd.Series) -> np.ndarray:
 
 def _pairs(runs: pd.DataFrame, baseline: str) -> list[tuple[pd.Series, pd.Series]]:
     """The errors by seed of every two arms, in the order of `effects`; a series has its arm's name."""
-    errors = {
-        arm: rows.set_index("seed")["error"].rename(arm) for arm, rows in runs.groupby("arm", sort=False)
-    }
-    others = sorted((arm for arm in errors if arm != baseline), key=lambda arm: errors[arm].mean())
-    against = [(errors[arm], errors[baseline]) for arm in others if baseline in errors]
-    return [*against, *((errors[one], errors[two]) for one, two in combinations(others, 2))]
+    errors = runs.pivot(index="seed", columns="arm", values="error").sort_index()
+    by_mean = errors[errors.mean().sort_values(kind="stable").index]
+    columns = {arm: by_mean[arm] for arm in by_mean.columns}
+    others = [arm for arm in columns if arm != baseline]
+    against = [(arm, baseline) for arm in others if baseline in columns]
+    return [(columns[one], columns[two]) for one, two in [*against, *combinations(others, 2)]]
 
 
 def _pair(first: pd.Series, second: pd.Series, rules: Rules) -> dict[str, Any]:
     """The columns of a pair that do not depend on the others."""
-    seeds = first.index.intersection(second.index)
-    one, two = first[seeds].to_numpy(float), second[seeds].to_numpy(float)
-    differences, n = np.round(one - two, DECIMALS), len(seeds)
+    one, two = first.to_numpy(float), second.to_numpy(float)
+    both = np.isfinite(one) & np.isfinite(two)
+    one, two = one[both], two[both]
+    differences, n = np.round(one - two, DECIMALS), len(one)
     low, high, method = interval(differences)
     varies = method != "none"
-    std = differences.std(ddof=1) if n > 1 else math.nan
     tested = rules.tests(str(first.name), str(second.name))
     better = (differences < 0).sum() + (differences == 0).sum() / 2
     p_low, p_high = proportion_confint(better, n, alpha=ALPHA, method="wilson") if n else (0.0, 1.0)
-    margin = rules.smallest_difference
+    margin, std = rules.smallest_difference, differences.std(ddof=1) if n > 1 else math.nan
     return {
         "arm": first.name,
         "baseline": second.name,

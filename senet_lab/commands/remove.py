@@ -23,6 +23,8 @@ def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     if not command.selection:
         raise UsageError("remove: say which runs, as in activation=mish lr=0.1")
     plan = require_plan(sweep)
+    if plan.protocol is not None:
+        raise UsageError(f"{sweep.path} is a comparison, whose runs belong together: remove the whole folder")
     with sweep.plan_lock():
         chosen = select(plan.runs, command.selection)
         held = [run.directory for run in chosen if sweep.run(run.directory).is_held()]

@@ -7,22 +7,29 @@ from rich.console import Console
 
 from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
-from senet_lab.records.run import State
-from senet_lab.runs.planning import request_runs
-from senet_lab.session import Session, train_runs
+from senet_lab.records.run import FINAL, State
+from senet_lab.session import Session, train_command
 
 
 def train(command: Command, arguments: Sequence[str]) -> int:
     """Run what `command` asks for and is not done; `arguments` are what the person typed.
 
     Returns:
-        0 when all runs are finished, 1 when some failed or diverged, 130 or 143 when interrupted.
+        0 when all runs are finished, 1 when some failed or diverged (but of a comparison, where those that
+        diverged are outcomes), 130 or 143 when interrupted.
 
     Raises:
         UsageError: before any run starts.
     """
-    session = train_runs(command, lambda: request_runs(command, arguments), Console())
-    return tell_end(session, ["train", *arguments])
+    session = train_command(command, arguments, Console())
+    code = tell_end(session, ["train", *arguments])
+    ended = session.signal_number is None and not session.survey.without_state(*FINAL)
+    if command.config.protocol is not None and ended:
+        from senet_lab.commands.verdict import conclude  # imports pandas
+
+        conclude(session.survey.sweep)
+        return 0
+    return code
 
 
 def tell_end(session: Session, words: Sequence[str]) -> int:

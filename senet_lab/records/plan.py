@@ -6,7 +6,7 @@ Later edits of YAML do not reach a sweep under way: what runs is what the plan s
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, read_json, typed, write_atomic
 from senet_lab.records.migrations import PLAN_FORMAT, current_plan
+from senet_lab.records.protocol import Protocol, Role, Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import PACKAGE
 
@@ -40,6 +41,8 @@ class PlannedRun:
     """The config, value by value as it was frozen: fields that came later are not in it."""
     continues: list[str] = field(default_factory=list)
     """Hashes that it had with fewer epochs: it goes on from a checkpoint of these, too."""
+    role: Role | None = None
+    """Its part in a comparison."""
 
     @cached_property
     def config(self) -> RunConfig:
@@ -47,7 +50,13 @@ class PlannedRun:
         return run_config(self.plain, f"the plan of {self.directory}")
 
 
-_FIELDS = tuple(field.name for field in fields(PlannedRun))
+_FIELDS = tuple(field.name for field in fields(PlannedRun) if field.name != "role")
+
+
+def _plain(run: PlannedRun) -> dict[str, Any]:
+    """A run as JSON holds it; by hand, because `asdict` copies each config."""
+    plain = {key: getattr(run, key) for key in _FIELDS}
+    return plain if run.role is None else {**plain, "role": asdict(run.role)}
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,14 @@ class Plan:
     runs: list[PlannedRun]
     commands: dict[str, str] = field(default_factory=dict)
     """Digest of the YAML from which each command line was planned."""
+    protocol: Protocol | None = None
+    """The comparison that the runs are for, where they are for one."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more runs are to come: a comparison without its confirmation."""
+        roles = [run.role for run in self.runs]
+        return self.protocol is not None and not any(role and role.stage is Stage.confirm for role in roles)
 
     def without(self, runs: Collection[PlannedRun]) -> "Plan":
         """The plan with other runs only."""
@@ -68,8 +85,10 @@ class Plan:
 
     def write(self) -> None:
         """Freeze the plan."""
-        runs = [{key: getattr(run, key) for key in _FIELDS} for run in self.runs]
+        runs = [_plain(run) for run in self.runs]
         content = {"format": PLAN_FORMAT, "source": self.source, "runs": runs, "commands": self.commands}
+        if self.protocol is not None:
+            content["protocol"] = asdict(self.protocol)
         write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n", self.sweep.path)
 
 
@@ -81,6 +100,7 @@ class _Content:
     source: str
     runs: list[PlannedRun]
     commands: dict[str, str] = field(default_factory=dict)
+    protocol: Protocol | None = None
 
 
 def read_plan(sweep: SweepDirectory) -> Plan | None:
@@ -106,7 +126,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
                 f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
                 "put it back, or plan it under another name="
             )
-    return Plan(sweep, plan.source, plan.runs, plan.commands)
+    return Plan(sweep, plan.source, plan.runs, plan.commands, plan.protocol)
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:

@@ -53,6 +53,21 @@ class SweepDirectory:
         """What `report` makes."""
         return self.path / "report.html"
 
+    @property
+    def verdict_file(self) -> Path:
+        """The differences that `verdict` finds."""
+        return self.path / "verdict.csv"
+
+    @property
+    def verdict_json(self) -> Path:
+        """All that `verdict` finds, for programs."""
+        return self.path / "verdict.json"
+
+    @property
+    def verdict(self) -> Path:
+        """Folder of the other tables and texts that `verdict` makes."""
+        return self.path / "verdict"
+
     def compare(self, against: str) -> Path:
         """Folder of what `compare against=…` makes."""
         return self.path / "compare" / against

@@ -32,7 +32,7 @@ from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 
-EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "hydra")
+EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
 """What a command line says about how to run, not what."""
 
 
@@ -69,8 +69,13 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
     with sweep.plan_lock():
         plan = read_plan(sweep)
         if plan is not None and config.plan is PlanMode.new:
-            _require_empty(plan)
+            require_empty(plan)
             plan = None
+        if plan is not None and plan.protocol is not None:
+            raise UsageError(
+                f"{sweep.plan_file} is of the comparison senet-lab train {plan.protocol.command}: another "
+                "name= keeps these runs apart"
+            )
         if plan is None:
             return _plan_first(sweep, command, line)
         return _join(plan, command, line)
@@ -100,7 +105,7 @@ def _plan_first(sweep: SweepDirectory, command: Command, line: str) -> Request:
     """Freeze all points of the command."""
     notes: list[str] = []
     asked = _distinct(command.points, sweep, notes)
-    runs = _freeze(asked.values(), line, threads_per_run(len(asked)))
+    runs = freeze(asked.values(), line, threads_per_run(len(asked)))
     plan = Plan(sweep, source_hash(), runs, {line: _yaml_digest(command)})
     plan.write()
     return Request(plan, runs, notes)
@@ -125,7 +130,7 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     if fresh and (extends or not command.is_sweep):
         # Not more than the runs have that stand beside them: threads reach the last bits of a result.
         threads = min([threads_per_run(len(fresh)), *(run.threads for run in plan.runs)])
-        runs = [*plan.runs, *_freeze(fresh, line, threads)]
+        runs = [*plan.runs, *freeze(fresh, line, threads)]
         plan = replace(plan, runs=runs, commands={**plan.commands, line: _yaml_digest(command)})
         plan.write()
     elif fresh and not again:
@@ -245,7 +250,7 @@ def _results(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in comparable(config).items() if key not in NOT_RESULTS}
 
 
-def _freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
+def freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
     """Check the points and plan them; torch is imported here, if at all.
 
     Each different network, optimizer and data set is built once, on no device.
@@ -305,7 +310,8 @@ def _changes(
     ]
 
 
-def _require_empty(plan: Plan) -> None:
+def require_empty(plan: Plan) -> None:
+    """Raise UsageError unless no run of the plan has begun."""
     for run in plan.runs:
         if plan.sweep.run(run.directory).status().state != State.PLANNED:
             raise UsageError(

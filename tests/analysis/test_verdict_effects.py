@@ -53,7 +53,9 @@ def test_a_pair_is_what_the_libraries_say(n: int) -> None:
     if n < 10:
         expected = test.confidence_interval(0.95)
     else:
-        expected = stats.bootstrap((mish - relu,), np.mean, method="BCa", random_state=0).confidence_interval
+        expected = stats.bootstrap(
+            (mish - relu,), np.mean, method="BCa", random_state=np.random.default_rng(0)
+        ).confidence_interval
     assert (row.low, row.high) == pytest.approx(tuple(expected))
     assert row.interval == ("t" if n < 10 else "BCa")
     assert row.effect == pytest.approx((mish - relu).mean() / (mish - relu).std(ddof=1))

@@ -1,0 +1,195 @@
+"""The records of a comparison as tidy frames: tuning runs, choices, confirmation runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from senet_lab.analysis.effects import FINALS_COLUMNS, Rules, interval, power
+from senet_lab.analysis.verdict import points
+from senet_lab.config import ProtocolConfig
+from senet_lab.errors import UsageError
+from senet_lab.records.plan import Plan, PlannedRun, read_plan
+from senet_lab.records.protocol import Protocol, Stage
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.records.trials import Outcome, Trial, chosen, outcomes, role_of, trial_of
+
+RUN_COLUMNS = (*FINALS_COLUMNS, "epochs", "seconds", "images", "directory")
+TUNING_COLUMNS = (*RUN_COLUMNS, "rung", "widened", "chosen")
+RATES_COLUMNS = ("block", "arm", "epochs", "n", "error", "low", "high", "diverged", "chosen", "at_border")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison as its plan and records have it. Errors are fractions, by the protocol's metric."""
+
+    plan: Plan
+    protocol: Protocol
+    finals: pd.DataFrame
+    """`RUN_COLUMNS` and the tuned values (`lr`, …), a row a confirmation run at its end: `error` of the test
+    images, `seconds` of all its epochs, `images` trained on."""
+    tuning: pd.DataFrame
+    """`TUNING_COLUMNS` and the tuned values, a row a tuning run at its end: `error` of the validation part;
+    `chosen` marks the arm's chosen trial at its last epoch, once all are tuned."""
+    unfinished: list[str]
+    """Directories of planned runs that are not at their end."""
+
+    @property
+    def rules(self) -> Rules:
+        """The declarations that decide the claims: labels, and fractions instead of points."""
+        declared = self.protocol.declared
+        return Rules(self.protocol.baseline, declared.smallest_difference / 100, declared.family)
+
+    @property
+    def axes(self) -> list[str]:
+        """The tuned values, as columns are called."""
+        return list(self.protocol.declared.space)
+
+    def require_complete(self) -> None:
+        """Raise UsageError unless all runs are at their end: a verdict on some would be another one."""
+        command = f"senet-lab train {self.protocol.command}"
+        total = len(self.plan.runs)
+        if self.unfinished:
+            done = f"{total - len(self.unfinished)} of {total} planned runs are at their end"
+            raise UsageError(f"no verdict yet: {done}; go on with: {command}")
+        if self.plan.is_open:
+            raise UsageError(f"no verdict yet: the confirmation has not begun; go on with: {command}")
+
+
+def read_comparison(sweep: SweepDirectory) -> Comparison:
+    """The comparison that a sweep's folder holds.
+
+    Raises:
+        UsageError: no plan of a comparison, or a record that cannot be read.
+    """
+    plan = read_plan(sweep)
+    if plan is None or plan.protocol is None:
+        raise UsageError(
+            f"{sweep.path} holds no comparison: senet-lab train experiment=verdict makes one, name= names it"
+        )
+    return comparison(plan, plan.protocol)
+
+
+def comparison(plan: Plan, protocol: Protocol) -> Comparison:
+    """The comparison of a plan, with the runs that are at their end."""
+    found = outcomes(plan, protocol)
+    unfinished = [run.directory for run in plan.runs if run.directory not in found]
+    is_tuned = not (plan.is_open and unfinished)
+    choices = chosen(plan, protocol, found) if is_tuned else {}
+    rows: dict[Stage, list[dict[str, Any]]] = {Stage.tune: [], Stage.confirm: []}
+    for run in plan.runs:
+        if run.directory in found:
+            rows[role_of(run).stage].append(_row(protocol, run, found[run.directory], choices))
+    axes = list(protocol.declared.space)
+    return Comparison(
+        plan,
+        protocol,
+        pd.DataFrame(rows[Stage.confirm], columns=[*RUN_COLUMNS, *axes]),
+        pd.DataFrame(rows[Stage.tune], columns=[*TUNING_COLUMNS, *axes]),
+        unfinished,
+    )
+
+
+def _row(
+    protocol: Protocol, run: PlannedRun, outcome: Outcome, choices: dict[tuple[str, str], Trial]
+) -> dict[str, Any]:
+    role, trial = role_of(run), trial_of(protocol, run)
+    cell, epochs = protocol.cell(role.block, role.arm), run.plain["epochs"]
+    is_whole = epochs == cell.plain["epochs"]
+    return {
+        "block": role.block,
+        "arm": role.arm,
+        "seed": run.plain["seed"],
+        "error": outcome.error,
+        "diverged": outcome.diverged,
+        "epochs": epochs,
+        "seconds": outcome.seconds,
+        "images": cell.images * epochs,
+        "directory": run.directory,
+        "rung": role.rung,
+        "widened": role.widened,
+        "chosen": is_whole and choices.get((role.block, role.arm)) == trial,
+        **dict(trial),
+    }
+
+
+def rates(found: Comparison) -> pd.DataFrame:
+    """Each trial of each arm at the last rung that it reached: how the error depends on the learning rate.
+
+    Returns:
+        `RATES_COLUMNS` and the tuned values, the lowest first: `error` is the mean validation error over `n`
+        tuning seeds after `epochs`, `low` and `high` its interval; `chosen` marks the arm's choice, and
+        `at_border` one that lies at the border of all that the block tried.
+    """
+    axes = found.axes
+    rows = []
+    for (block, arm), runs in found.tuning.groupby(["block", "arm"], sort=False):
+        tried = found.tuning.loc[found.tuning["block"] == block, axes]
+        for values, own in runs.groupby(axes, sort=True):
+            last = own[own["rung"] == own["rung"].max()]
+            low, high, _ = interval(last["error"].to_numpy(float))
+            is_chosen = bool(last["chosen"].all())
+            edges = [
+                value in (tried[axis].min(), tried[axis].max())
+                for axis, value in zip(axes, values, strict=True)
+            ]
+            rows.append(
+                {
+                    "block": block,
+                    "arm": arm,
+                    "epochs": last["epochs"].max(),
+                    "n": len(last),
+                    "error": last["error"].mean(),
+                    "low": low,
+                    "high": high,
+                    "diverged": int(last["diverged"].sum()),
+                    "chosen": is_chosen,
+                    "at_border": is_chosen and any(edges),
+                    **dict(zip(axes, values, strict=True)),
+                }
+            )
+    return pd.DataFrame(rows, columns=[*RATES_COLUMNS, *axes])
+
+
+def at_common_rate(found: Comparison) -> tuple[dict[str, Trial], pd.DataFrame]:
+    """The tuning runs in which every arm of a block has the trial that the baseline chose.
+
+    The comparison that one learning rate for all would have made, for want of tuning.
+
+    Returns:
+        The trial of each block, and the runs as `effects.effects` takes them; blocks are missing where an arm
+        did not train that trial to its last epoch.
+    """
+    tuning, axes = found.tuning, found.axes
+    trials: dict[str, Trial] = {}
+    parts = []
+    for block, runs in tuning.groupby("block", sort=False):
+        choice = runs[(runs["arm"] == found.protocol.baseline) & runs["chosen"]]
+        if choice.empty:
+            continue
+        values = choice.iloc[0]
+        same = runs[(runs[axes] == values[axes]).all(axis="columns") & (runs["epochs"] == values["epochs"])]
+        if same["arm"].nunique() == runs["arm"].nunique():
+            trials[str(block)] = tuple((axis, float(values[axis])) for axis in axes)
+            parts.append(same)
+    return trials, pd.concat(parts) if parts else tuning.iloc[:0]
+
+
+def power_sentences(plan: Plan, protocol: Protocol) -> list[str]:
+    """The differences that the confirmation can find, in words, from the spread of the tuning runs."""
+    found = comparison(plan, protocol)
+    chosen_runs = found.tuning[found.tuning["chosen"]]
+    table = power(chosen_runs, len(protocol.declared.confirmation_seeds), found.rules)
+    return [_power(row, protocol.declared) for row in table.itertuples()]
+
+
+def _power(row: Any, declared: ProtocolConfig) -> str:
+    if not row.std > 0:
+        return f"{row.block}: {row.seeds} tuning seeds show no spread, so the power is not known"
+    return (
+        f"{row.block}: {row.n} confirmation seeds find a difference of {points(row.detectable, 2)} points "
+        f"with power 0.8 in a single comparison, of {points(row.detectable_holm, 2)} as the first of "
+        f"{row.comparisons}; {declared.smallest_difference:g} points need {row.needed:.0f} seeds, and "
+        f"{row.needed_holm:.0f} (standard deviation of paired differences {points(row.std, 2)} points, from "
+        f"{row.seeds} tuning seeds)"
+    )

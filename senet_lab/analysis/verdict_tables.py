@@ -1,0 +1,150 @@
+"""A verdict as tables: arm × block for people, LaTeX with booktabs, and JSON."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from senet_lab.analysis.effects import CONFIDENCE
+from senet_lab.analysis.trials import Comparison, at_common_rate, rates
+from senet_lab.analysis.verdict import Verdict, decimals, judge, points
+
+TIED = "†"
+"""Marks arms that no claim tells apart from the best."""
+PAIR_HEADINGS = {
+    "arm": "arm",
+    "baseline": "against",
+    "n": "pairs",
+    "difference": "difference",
+    "low": "95 % from",
+    "high": "to",
+    "p_holm": "p (Holm)",
+    "p_better": "P(better)",
+    "p_equivalent_holm": "p equivalent",
+    "correlation": "correlation",
+    "claim": "claim",
+}
+"""The columns of `Verdict.pairs` that a reader wants first, and their headings."""
+
+
+def summary(verdict: Verdict) -> pd.DataFrame:
+    """Arm × block: mean error in percent with its interval, the best first by mean rank.
+
+    Returns:
+        A row an arm (`arm`), a column a block; cells as `2.3 (2.1 to 2.5)`, followed by `TIED` where no claim
+        tells the arm apart from the best.
+    """
+    cells = verdict.arms.assign(text=[_cell(row) for row in verdict.arms.itertuples()])
+    order = verdict.arms.groupby("arm", sort=False)["rank"].mean().sort_values(kind="stable").index
+    table = cells.pivot_table(index="arm", columns="block", values="text", aggfunc="first", sort=False)
+    return table.loc[order, verdict.blocks].rename_axis(columns=None).reset_index()
+
+
+def _cell(row: Any) -> str:
+    if pd.isna(row.low):
+        text = points(row.error, 2)
+    else:
+        digits = decimals(row.low, row.high)
+        text = f"{points(row.error, digits)} ({points(row.low, digits)} to {points(row.high, digits)})"
+    return f"{text} {TIED}" if row.tied else text
+
+
+def summary_latex(verdict: Verdict) -> str:
+    """`summary` as a LaTeX table of booktabs, the best arm of each block in bold."""
+    table = summary(verdict).set_index("arm")
+    best = {(row.block, row.arm) for row in verdict.arms.itertuples() if row.best}
+    for block, arm in best:
+        table.loc[arm, block] = rf"\textbf{{{table.loc[arm, block]}}}"
+    return _latex(table.replace(TIED, r"\\textsuperscript{\\dag}", regex=True))
+
+
+def pairs_latex(verdict: Verdict) -> str:
+    """Every two arms as a LaTeX table of booktabs: differences in points, corrected p, P(better), claim."""
+    pairs = verdict.pairs
+    columns = {
+        "Block": pairs["block"],
+        "Arm": pairs["arm"],
+        "Against": pairs["baseline"],
+        "Pairs": pairs["n"].astype(str),
+        "Difference": [_difference(row) for row in pairs.itertuples()],
+        "p (Holm)": [_probability(value) for value in pairs["p_holm"]],
+        "P(better)": [_probability(value) for value in pairs["p_better"]],
+        "Claim": pairs["claim"],
+    }
+    return _latex(pd.DataFrame(columns).set_index("Block"), escape=True)
+
+
+def _difference(row: Any) -> str:
+    if pd.isna(row.low):
+        return points(row.difference, 2)
+    digits = decimals(row.low, row.high)
+    low, by, high = (points(value, digits) for value in (row.low, row.difference, row.high))
+    return f"{by} ({low} to {high})"
+
+
+def _probability(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2g}"
+
+
+def _latex(table: pd.DataFrame, escape: bool = False) -> str:
+    styler = table.style.format(escape="latex" if escape else None)
+    for axis in ("index", "columns"):
+        styler = styler.format_index(escape="latex", axis=axis)
+    return styler.to_latex(hrules=True).replace("−", "$-$")
+
+
+def as_json(found: Comparison, verdict: Verdict) -> dict[str, Any]:
+    """A verdict for programs; errors and differences are fractions, None stands for what is not known."""
+    declared = found.protocol.declared
+    trials, common = at_common_rate(found)
+    early = judge(common, found.rules) if trials else None
+    return {
+        "lead": verdict.lead(),
+        "rules": {
+            "metric": str(declared.metric),
+            "baseline": found.protocol.baseline,
+            "smallest_difference": declared.smallest_difference / 100,
+            "family": str(declared.family),
+            "comparisons": int(verdict.pairs["tested"].sum()),
+            "confidence": CONFIDENCE,
+            "choice": found.protocol.choice,
+            "diverged": found.protocol.diverged,
+        },
+        "arms": _arms(found, verdict),
+        "pairs": records(verdict.pairs),
+        "across": {
+            "refusal": verdict.across.refusal,
+            "ranks": records(verdict.across.ranks),
+            "pairs": records(verdict.across.pairs),
+            "groups": verdict.across.groups,
+        },
+        "common_rate": {
+            "trials": {block: dict(trial) for block, trial in trials.items()},
+            "arms": records(early.arms) if early else [],
+            "pairs": records(early.pairs) if early else [],
+        },
+    }
+
+
+def _arms(found: Comparison, verdict: Verdict) -> list[dict[str, Any]]:
+    """Each arm of each block, with the trials that it tried and the one that was chosen."""
+    tried = rates(found)
+    rows = []
+    for row in records(verdict.arms):
+        own = tried[(tried["block"] == row["block"]) & (tried["arm"] == row["arm"])]
+        choice = own[own["chosen"]].iloc[0]
+        rows.append(
+            {
+                **row,
+                "chosen": {axis: float(choice[axis]) for axis in found.axes},
+                "at_border": bool(choice["at_border"]),
+                "tried": records(own.drop(columns=["block", "arm", "at_border"])),
+            }
+        )
+    return rows
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as plain values."""
+    text = table.to_json(orient="records", double_precision=15)
+    return list(json.loads(text))

@@ -1,0 +1,109 @@
+"""`senet-lab verdict`: which arm of a comparison is better, and how sure that is, in words and tables."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from senet_lab.analysis.methods import checklists, methods
+from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
+from senet_lab.analysis.verdict import Verdict, judge
+from senet_lab.analysis.verdict_tables import PAIR_HEADINGS, as_json, pairs_latex, summary, summary_latex
+from senet_lab.compose import Command
+from senet_lab.config import Format
+from senet_lab.files import write_atomic
+from senet_lab.records.sweep import SweepDirectory, sweep_directory
+from senet_lab.runs.planning import make_writable
+from senet_lab.text import number
+
+RATE_HEADINGS = {"block": "block", "arm": "arm", "error": "validation error", "at_border": "at the border"}
+
+
+def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+    """Write the verdict on a complete comparison; print it in words and tables, or as JSON.
+
+    Raises:
+        UsageError: no comparison, or one with runs that are not at their end.
+    """
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    found = read_comparison(sweep)
+    found.require_complete()
+    answer = judge(found.finals, found.rules)
+    files = write_verdict(sweep, found, answer)
+    if command.config.format is Format.json:
+        print(sweep.verdict_json.read_text("utf-8"), end="")
+    else:
+        show(found, answer)
+        print("\n".join(map(str, files)))
+    return 0
+
+
+def conclude(sweep: SweepDirectory) -> None:
+    """Write the verdict and tell it in words, or tell that the confirmation is still to come."""
+    found = read_comparison(sweep)
+    if found.plan.is_open:
+        print("stopped before the confirmation: without power=true the same command goes on with it")
+        return
+    answer = judge(found.finals, found.rules)
+    write_verdict(sweep, found, answer)
+    print("\n".join(answer.lead()))
+    print(f"all tables: senet-lab verdict, or {sweep.verdict_json}")
+
+
+def show(found: Comparison, answer: Verdict) -> None:
+    """Print the verdict: words, arm × block, chosen rates, pairs."""
+    print("\n".join(answer.lead()))
+    console = Console()
+    overview = summary(answer)
+    title = "mean test error in % with its 95 % interval; †: not told apart from the best"
+    console.print(_grid(title, overview, {name: name for name in overview}))
+    tried = rates(found)
+    headings = {**RATE_HEADINGS, **{axis: axis for axis in found.axes}}
+    console.print(_grid("chosen by the tuning", tried[tried["chosen"]], headings))
+    for block, pairs in answer.pairs.groupby("block", sort=False):
+        title = f"{block}: differences of error; negative ones speak for the arm"
+        console.print(_grid(title, pairs, PAIR_HEADINGS))
+
+
+def _grid(title: str, frame: pd.DataFrame, headings: Mapping[str, str]) -> Table:
+    grid = Table(title=Text(title), title_justify="left")
+    for heading in headings.values():
+        grid.add_column(heading)
+    for row in frame[list(headings)].itertuples(index=False):
+        grid.add_row(*(Text(value if isinstance(value, str) else _text(value)) for value in row))
+    return grid
+
+
+def _text(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else number(value)
+
+
+def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:
+    """Write JSON, CSV, LaTeX and the methods into the sweep's folder; the files, in order."""
+    make_writable(sweep.path)
+    _, common = at_common_rate(found)
+    tables = {
+        sweep.verdict_file: answer.pairs,
+        sweep.verdict / "arms.csv": answer.arms,
+        sweep.verdict / "summary.csv": summary(answer),
+        sweep.verdict / "finals.csv": found.finals,
+        sweep.verdict / "tuning.csv": found.tuning,
+        sweep.verdict / "rates.csv": rates(found),
+        sweep.verdict / "common_rate.csv": judge(common, found.rules).pairs if len(common) else common,
+        sweep.verdict / "ranks.csv": answer.across.ranks,
+        sweep.verdict / "checklists.csv": checklists(found),
+    }
+    texts = {
+        sweep.verdict_json: json.dumps(as_json(found, answer), indent=1, ensure_ascii=False) + "\n",
+        **{path: table.to_csv(index=False, lineterminator="\n") for path, table in tables.items()},
+        sweep.verdict / "summary.tex": summary_latex(answer),
+        sweep.verdict / "pairs.tex": pairs_latex(answer),
+        sweep.verdict / "methods.txt": "\n\n".join(methods(found)) + "\n",
+    }
+    for path, text in texts.items():
+        write_atomic(path, text, sweep.path)
+    return list(texts)

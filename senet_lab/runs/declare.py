@@ -1,0 +1,173 @@
+"""A comparison's declaration made definite: arms, blocks, and the config of each arm in each block."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from senet_lab.compose import Command, Point
+from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, Tuning, as_plain
+from senet_lab.errors import UsageError
+from senet_lab.records.protocol import Cell, Protocol, get_value
+from senet_lab.runs.space import ETA, rungs, trials
+
+PROBES = {"seed": 2**53 - 111, "epochs": 10**9 + 7}
+"""Values that no config has by itself, to see what follows them."""
+PROBE_OF_SPACE = 1.2345678e-6
+
+
+def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
+    """The protocol of a command, whose points are the arms in the blocks.
+
+    Args:
+        declared: what the YAML says.
+        command: composed.
+        line: what the person typed, without what it says about how to run.
+
+    Raises:
+        UsageError: fewer than two arms, a baseline that is none, an axis that the protocol varies itself, no
+            validation images, a space of no numbers, a value that follows the seed or a rate in a way that
+            cannot be repeated, halving that would not be sound.
+    """
+    points = command.points
+    options = [_option(point, declared.arms) for point in points]
+    if len(set(options)) < 2:
+        raise UsageError(
+            f"protocol.arms={declared.arms}: sweep over it, with two options or more, as {declared.arms}=a,b"
+        )
+    if declared.baseline not in options:
+        known = ", ".join(dict.fromkeys(options))
+        raise UsageError(f"protocol.baseline={declared.baseline} is none of the arms: {known}")
+    for point in points:
+        _check_space(declared, as_plain(point.config))
+        if declared.tuning is Tuning.halving:
+            _check_halving(declared, point.config)
+    follows = _follows(declared, command)
+    arms, blocks = _arm_labels(declared, points, options), _block_labels(declared, points)
+    cells = [
+        _cell(declared, point, option, arms[option], block, keys)
+        for point, option, block, keys in zip(points, options, blocks, follows, strict=True)
+    ]
+    return Protocol(declared, arms[declared.baseline], line, cells)
+
+
+def _option(point: Point, axis: str) -> str:
+    """The option of an axis that a point's overrides name; empty where they name none."""
+    values = [override.partition("=")[2] for override in point.overrides if override.startswith(f"{axis}=")]
+    return values[-1] if values else ""
+
+
+def _check_space(declared: ProtocolConfig, plain: Mapping[str, Any]) -> None:
+    for key in declared.space:
+        try:
+            is_number = isinstance(get_value(plain, key), int | float)
+        except KeyError:
+            is_number = False
+        if not is_number:
+            raise UsageError(
+                f"protocol.space.{key} is no number of a run's config: use lr, or as optimizer.weight_decay"
+            )
+
+
+def _check_halving(declared: ProtocolConfig, config: RunConfig) -> None:
+    schedule, count = config.schedule, len(trials(declared))
+    if not (str(schedule.get("_target_")).endswith(".ConstantLR") and schedule.get("factor") == 1):
+        raise UsageError(
+            "protocol.tuning=halving judges trials before their last epoch, which is sound for a constant "
+            "learning rate alone: use schedule=constant, or protocol.tuning=full"
+        )
+    least = ETA ** (len(rungs(count, config.epochs, declared.tuning)) - 1)
+    if config.epochs < least:
+        raise UsageError(
+            f"epochs={config.epochs}: protocol.tuning=halving of {count} trials needs at least {least}"
+        )
+
+
+def _follows(declared: ProtocolConfig, command: Command) -> list[dict[str, str]]:
+    """For each point, the keys whose YAML takes over the value of a key that the protocol varies."""
+    probes: dict[str, Any] = {**PROBES, **dict.fromkeys(declared.space, PROBE_OF_SPACE)}
+    points = command.points
+    probed = command.under([f"{key}={value}" for key, value in probes.items()]).points
+    if len(probed) != len(points):
+        raise UsageError(f"a comparison varies {', '.join(probes)} itself: give each of them a single value")
+    return [
+        _followers(_leaves(as_plain(point.config)), _leaves(as_plain(other.config)), probes)
+        for point, other in zip(points, probed, strict=True)
+    ]
+
+
+def _followers(
+    before: Mapping[str, Any], after: Mapping[str, Any], probes: Mapping[str, Any]
+) -> dict[str, str]:
+    """The keys that differ, with the probed key whose value they have on both sides."""
+    follows = {}
+    for key in sorted({*before, *after} - {*probes}):
+        if before.get(key) != after.get(key):
+            sources = [name for name, probe in probes.items() if after.get(key) == probe]
+            if not sources or before.get(key) != before.get(sources[0]):
+                raise UsageError(
+                    f"{key} is computed from {' or '.join(probes)}, which a comparison varies: give a value"
+                )
+            follows[key] = sources[0]
+    return follows
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value below `node` that is no mapping, by its dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        path = f"{prefix}{key}"
+        leaves |= _leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return leaves
+
+
+def _arm_labels(declared: ProtocolConfig, points: Sequence[Point], options: Sequence[str]) -> dict[str, str]:
+    """The label of each option: its YAML's, or its name where there is none or two share one."""
+    labels = {}
+    for point, option in zip(points, options, strict=True):
+        node = vars(point.config).get(declared.arms)
+        labels[option] = str(node.get("label", option)) if isinstance(node, Mapping) else option
+    return labels if len(set(labels.values())) == len(labels) else {option: option for option in labels}
+
+
+def _block_labels(declared: ProtocolConfig, points: Sequence[Point]) -> list[str]:
+    """The label of each point's block: network and data set, and what else differs where these are shared."""
+    labels = [f"{point.config.model.get('label')} on {point.config.dataset.get('label')}" for point in points]
+    others = [
+        tuple(override for override in point.overrides if not override.startswith(f"{declared.arms}="))
+        for point in points
+    ]
+    if len({*zip(labels, others, strict=True)}) == len({*labels}):
+        return labels
+    differ = [place for place, values in enumerate(zip(*others, strict=True)) if len({*values}) > 1]
+    return [
+        f"{label} ({', '.join(other[place] for place in differ)})"
+        for label, other in zip(labels, others, strict=True)
+    ]
+
+
+def _cell(
+    declared: ProtocolConfig, point: Point, option: str, arm: str, block: str, follows: dict[str, str]
+) -> Cell:
+    from senet_lab.build import build_dataset, check_run  # imports torch
+
+    network, _ = check_run(point.config)
+    dataset = build_dataset(point.config.dataset)
+    if dataset.validation_images == 0:
+        raise UsageError(
+            "dataset.validation=0: a comparison tunes on validation images: keep some of the training images "
+            "back, as dataset.validation=0.2"
+        )
+    if declared.metric is ErrorMetric.top5 and dataset.num_classes <= 5:
+        raise UsageError(f"protocol.metric=top5: {block} has {dataset.num_classes} classes in all")
+    return Cell(
+        block=block,
+        arm=arm,
+        option=option,
+        directory=point.directory,
+        overrides=list(point.overrides),
+        plain=as_plain(point.config),
+        follows=follows,
+        images=dataset.train_images,
+        validation_images=dataset.validation_images,
+        classes=dataset.num_classes,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+    )
