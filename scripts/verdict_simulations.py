@@ -84,51 +84,80 @@ def finals(errors: np.ndarray) -> pd.DataFrame:
 
 
 def simulate(
-    draw: Draw, seeds: int, comparisons: int, shifts: Sequence[float], family: Family = Family.pairs
-) -> list[pd.DataFrame]:
-    """The tables of simulated comparisons, each arm's errors shifted by its own."""
+    happens: Callable[[pd.DataFrame], bool],
+    draw: Draw,
+    seeds: int,
+    comparisons: int,
+    shifts: Sequence[float],
+    family: Family = Family.pairs,
+) -> list[bool]:
+    """Whether something happens in the table of each simulated comparison.
+
+    Args:
+        happens: the question.
+        draw: errors without a difference.
+        seeds: pairs of runs.
+        comparisons: how many are simulated.
+        shifts: the true mean of each arm, added to its errors.
+        family: the declared one; the first arm is the baseline.
+    """
     rng = np.random.default_rng(0)
     shift = np.array(shifts)[:, None]
     rules = Rules("0", STD, family)
-    return [effects(finals(draw(rng, len(shifts), seeds) + shift), rules) for _ in range(comparisons)]
+    errors = (draw(rng, len(shifts), seeds) + shift for _ in range(comparisons))
+    return [bool(happens(effects(finals(one), rules))) for one in errors]
 
 
 def false_claims(draw: Draw, seeds: int, comparisons: int, family: Family = Family.pairs) -> Outcome:
     """How often any of four arms is claimed better or worse where none is."""
-    tables = simulate(draw, seeds, comparisons, [0.0] * 4, family)
-    found = [table["claim"].isin([Claim.better, Claim.worse]).any() for table in tables]
+
+    def happens(table: pd.DataFrame) -> bool:
+        return table["claim"].isin([Claim.better, Claim.worse]).any()
+
+    found = simulate(happens, draw, seeds, comparisons, [0] * 4, family)
     return Outcome("false difference", f"{draw.__name__}, 4 arms, {family}", seeds, "at most 5 %", found)
 
 
 def false_equivalences(seeds: int, comparisons: int) -> Outcome:
     """How often arms are called equivalent whose true difference is the smallest one that matters."""
-    tables = simulate(normal, seeds, comparisons, [0, STD, STD, STD], Family.baseline)
-    found = [table["equivalent"].any() for table in tables]
+
+    def happens(table: pd.DataFrame) -> bool:
+        return table["equivalent"].any()
+
+    found = simulate(happens, normal, seeds, comparisons, [0, STD, STD, STD], Family.baseline)
     return Outcome("false equivalence", "normal, 4 arms, baseline", seeds, "at most 5 %", found)
 
 
 def power(seeds: int, comparisons: int) -> Outcome:
     """How often the difference that `detectable` announces is found between two arms."""
-    tables = simulate(normal, seeds, comparisons, [0, detectable(seeds, None) * 2**0.5 * STD])
-    found = [(table["claim"] == Claim.worse).all() for table in tables]
+
+    def happens(table: pd.DataFrame) -> bool:
+        return (table["claim"] == Claim.worse).all()
+
+    found = simulate(happens, normal, seeds, comparisons, [0, detectable(seeds, None) * 2**0.5 * STD])
     return Outcome("power", "normal, the announced difference", seeds, f"{100 * POWER:g} %", found)
 
 
 def coverage(draw: Draw, seeds: int, comparisons: int) -> Outcome:
     """How often the interval of a difference holds the true one, 0; equal pairs have none that could fail."""
-    tables = simulate(draw, seeds, comparisons, [0, 0])
-    found = [not ((table["low"] > 0) | (table["high"] < 0)).any() for table in tables]
+
+    def happens(table: pd.DataFrame) -> bool:
+        return not ((table["low"] > 0) | (table["high"] < 0)).any()
+
+    found = simulate(happens, draw, seeds, comparisons, [0, 0])
     return Outcome("interval of the difference", draw.__name__, seeds, f"{100 * CONFIDENCE:g} %", found)
 
 
 def coverage_of_p_better(seeds: int, comparisons: int) -> Outcome:
     """How often the interval of P(better) holds the true one, Φ(1/√2)."""
     truth = stats.norm.cdf(2**-0.5)
-    tables = simulate(normal, seeds, comparisons, [0, -STD])
-    found = [((table["p_better_low"] <= truth) & (table["p_better_high"] >= truth)).all() for table in tables]
-    return Outcome(
-        "interval of P(better)", f"normal, P = {truth:.2f}", seeds, f"{100 * CONFIDENCE:g} %", found
-    )
+
+    def happens(table: pd.DataFrame) -> bool:
+        return ((table["p_better_low"] <= truth) & (table["p_better_high"] >= truth)).all()
+
+    found = simulate(happens, normal, seeds, comparisons, [0, -STD])
+    case = f"normal, P = {truth:.2f}"
+    return Outcome("interval of P(better)", case, seeds, f"{100 * CONFIDENCE:g} %", found)
 
 
 def main() -> None:
