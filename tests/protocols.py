@@ -7,7 +7,7 @@ from senet_lab.compose import compose_command
 from senet_lab.records.plan import Plan, PlannedRun
 from senet_lab.records.protocol import Protocol, Stage
 from senet_lab.records.rows import Metrics
-from senet_lab.records.run import FINAL, State, Status
+from senet_lab.records.run import FINAL, Environment, State, Status
 from senet_lab.records.survey import as_planned
 from senet_lab.records.trials import role_of
 from senet_lab.runs.planning import Request
@@ -25,6 +25,10 @@ SMALL = (
     "protocol.confirmation_seeds=[10,11,12]",
 )
 """Two arms at lr 0.01, 0.1 and 1."""
+
+MACHINE = Environment(
+    "0.2", None, "3.12", "2.15", "a processor", "cpu", "bfloat16", threads=1, host="here", platform="Linux"
+)
 
 
 def arguments_of(folder: Path, *overrides: str) -> list[str]:
@@ -63,5 +67,6 @@ def finish(plan: Plan, error_of: ErrorOf) -> None:
             epoch, run.plain["lr"], 1.0, 0.5, None, tested, tested, 1.0, None, None, validated, validated
         )
         directory.append_metrics(row)
+        directory.add_environment(MACHINE)
         state = State.DIVERGED if error is None else State.FINISHED
         directory.write_status(Status(state, epoch + 1, epoch + 1, seconds=2.0, config_hash=run.hash))

@@ -208,7 +208,7 @@ def _node(node: Any) -> str:
 
 
 def _listed(items: Iterable[str]) -> str:
-    *most, last = list(items)
+    *most, last = list(items) or ["not recorded"]
     return f"{', '.join(most)} and {last}" if most else last
 
 

@@ -37,9 +37,13 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         print(_text(survey, figures, only_open=False))
         return 0
     with Live(auto_refresh=False) as live:
-        while survey.refresh().without_state(*FINAL):
+        while survey.refresh().without_state(*FINAL) or plan.is_open:
             live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
             time.sleep(WATCH_SECONDS)
+            if plan.is_open:  # and more runs may have joined it
+                plan = require_plan(sweep)
+                survey = Survey(sweep, plan.runs)
+                figures = [place.figure for place in places(plan.runs, command.config.figures)]
         live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
     return 0
 
@@ -93,7 +97,17 @@ def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
     done, epochs = survey.epochs()
     total = f"{len(survey.runs)} runs: {counts}; epochs {done:.1f}/{epochs}"
-    return "\n\n".join([_columns(runs), _columns(totals), total])
+    return "\n\n".join([_columns(runs), _columns(totals), *_stages(survey), total])
+
+
+def _stages(survey: Survey) -> list[str]:
+    """Of a comparison, how far each stage is that has been planned."""
+    stages: dict[str, list[bool]] = {}
+    for run in survey.runs:
+        if run.role is not None:
+            stages.setdefault(run.role.stage, []).append(survey.state(run) in FINAL)
+    parts = [f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()]
+    return ["; ".join(parts)] if parts else []
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

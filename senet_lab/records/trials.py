@@ -9,10 +9,8 @@ from senet_lab.config import ErrorMetric
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, PlannedRun
 from senet_lab.records.protocol import Protocol, Role, Stage, get_value
-from senet_lab.records.rows import Metrics
 from senet_lab.records.run import FINAL, RunDirectory, State
 from senet_lab.records.survey import as_planned
-from senet_lab.records.tables import read_columns
 
 Trial = tuple[tuple[str, float], ...]
 """A point of the space: dotted keys and their values, in the order of the declared space."""
@@ -81,10 +79,10 @@ def outcomes(plan: Plan, protocol: Protocol) -> dict[str, Outcome]:
 
 def _last_error(directory: RunDirectory, stage: Stage, metric: ErrorMetric) -> float:
     column = f"{'val' if stage is Stage.tune else 'test'}_{metric}"
-    accuracy = read_columns(directory.metrics_file, Metrics)[column][-1:]
+    accuracy = directory.metric(column)[-1:]
     if not accuracy or accuracy[0] != accuracy[0]:
         raise UsageError(f"{directory.metrics_file} has no {column} in its last epoch")
-    return 1 - float(accuracy[0])
+    return 1 - accuracy[0]
 
 
 def tuned(

@@ -1,0 +1,156 @@
+"""A comparison's records as frames, words and tables, from records with errors that the test makes up."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from protocols import arguments_of, requests
+
+from senet_lab.analysis.methods import checklists, methods
+from senet_lab.analysis.trials import Comparison, at_common_rate, power_sentences, rates, read_comparison
+from senet_lab.analysis.verdict import judge
+from senet_lab.analysis.verdict_tables import pairs_latex, summary, summary_latex
+from senet_lab.cli import main
+from senet_lab.errors import UsageError
+from senet_lab.records.plan import PlannedRun
+from senet_lab.records.protocol import Stage
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.records.trials import role_of
+
+NOISE = {0: 0.0, 1: 0.004, 10: 0.001, 11: -0.001, 12: 0.0}
+
+
+def error_of(run: PlannedRun) -> float | None:
+    """ReLU is best at 0.1, Mish at 1.0 and better there by 5 points."""
+    role, lr, seed = role_of(run), run.plain["lr"], run.plain["seed"]
+    best = {"ReLU": 0.1, "Mish": 1.0}[role.arm]
+    gain = 0.05 if role.arm == "Mish" else 0.0
+    slip = 0.003 * seed if role.arm == "Mish" and role.stage is Stage.tune else 0.0
+    return 0.3 - gain + 0.01 * max(lr / best, best / lr) + NOISE[seed] * (1 + gain) + slip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small comparison, complete, its space not widened."""
+    path = tmp_path_factory.mktemp("comparison")
+    requests(arguments_of(path, "protocol.widen=false"), error_of)
+    return path
+
+
+@pytest.fixture
+def found(folder: Path) -> Comparison:
+    return read_comparison(SweepDirectory(folder / "outputs" / "verdict"))
+
+
+def test_frames_hold_every_run_with_its_part(found: Comparison) -> None:
+    assert len(found.tuning) == 12
+    assert len(found.finals) == 6
+    assert found.finals.groupby("arm")["lr"].unique().map(list).to_dict() == {"ReLU": [0.1], "Mish": [1.0]}
+    chosen = found.tuning[found.tuning["chosen"]]
+    assert chosen[["arm", "lr"]].drop_duplicates().to_numpy().tolist() == [["ReLU", 0.1], ["Mish", 1.0]]
+    images = found.protocol.cells[0].images
+    assert set(found.finals["images"]) == {5 * images}
+    assert found.rules.smallest_difference == pytest.approx(0.005)
+
+
+def test_rates_tell_how_the_error_depends_on_the_rate(found: Comparison) -> None:
+    table = rates(found).set_index(["arm", "lr"])
+    assert len(table) == 6
+    relu = [
+        error_of(run) for run in found.plan.runs if run.directory.startswith("runs/tune/cnn3/relu/lr=0.1/")
+    ]
+    assert table.loc[("ReLU", 0.1), "error"] == pytest.approx(sum(relu) / 2)
+    assert table.loc[("ReLU", 0.1), ["n", "chosen", "at_border"]].tolist() == [2, True, False]
+    assert table.loc[("Mish", 1.0), ["chosen", "at_border"]].tolist() == [True, True]
+
+
+def test_one_rate_for_all_would_have_said_something_else(found: Comparison) -> None:
+    trials, runs = at_common_rate(found)
+    assert trials == {"Three-layer CNN on digits": (("lr", 0.1),)}
+    assert len(runs) == 4
+    early = judge(runs, found.rules).arms.set_index("arm")
+    assert early.loc["ReLU", "best"]
+    assert judge(found.finals, found.rules).arms.set_index("arm").loc["Mish", "best"]
+
+
+def test_power_is_told_from_the_tuning_runs(found: Comparison) -> None:
+    (text,) = power_sentences(found.plan, found.protocol)
+    assert text.startswith("Three-layer CNN on digits: 3 confirmation seeds find a difference of")
+    assert "0.5 points need" in text
+
+
+def test_methods_and_checklists_are_filled_in_from_the_records(found: Comparison) -> None:
+    text = "\n".join(methods(found))
+    for fact in (
+        "We compared ReLU and Mish on Three-layer CNN on digits; the baseline was ReLU.",
+        "1,150 training and 287 validation images of 10 classes",
+        "lr from 0.01 to 1, on a logarithmic scale, and the same 3 trials from a grid",
+        "with the seeds 0 and 1, trained every trial to the last epoch: 12 runs",
+        "the seeds 10–12, shared by all arms and no tuning run: 6 runs, of which 0 diverged",
+        "95 % Student's t intervals",
+        "Adam (",
+        "senet-lab 0.2, PyTorch 2.15, Python 3.12",
+        "a processor (bfloat16, 1 CPU threads a run)",
+    ):
+        assert fact in text
+    table = checklists(found)
+    assert set(table["list"]) == {"NeurIPS", "ACL"}
+    assert table["answer"].str.len().min() > 0
+    answers = table.set_index("item")["answer"]
+    assert answers["Bounds of each hyperparameter"] == "lr: 0.01 to 1"
+    assert "Mish, Three-layer CNN on digits: lr=1" in answers["Configurations of the best models"]
+
+
+def test_tables_for_people_and_for_latex(found: Comparison) -> None:
+    answer = judge(found.finals, found.rules)
+    table = summary(answer)
+    assert table.columns.tolist() == ["arm", "Three-layer CNN on digits"]
+    assert table["arm"].tolist() == ["Mish", "ReLU"]
+    latex = summary_latex(answer)
+    assert "\\toprule" in latex
+    assert "\\textbf{" in latex.split("Mish")[1].split("\\\\")[0]
+    assert "\\bottomrule" in pairs_latex(answer)
+    assert "−" not in pairs_latex(answer)
+
+
+def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["verdict", "experiment=verdict", f"outputs={folder / 'outputs'}"]
+    assert main(command) == 0
+    out = capfd.readouterr().out
+    assert "Mish is better than ReLU by 5." in out
+    sweep = folder / "outputs" / "verdict"
+    assert pd.read_csv(sweep / "verdict.csv")["claim"].tolist() == ["better"]
+    assert main([*command, "format=json"]) == 0
+    printed = capfd.readouterr().out
+    content = json.loads(printed)
+    assert printed == (sweep / "verdict.json").read_text()
+    (pair,) = content["pairs"]
+    assert (pair["arm"], pair["baseline"], pair["n"], pair["equivalent"]) == ("Mish", "ReLU", 3, False)
+    assert pair["difference"] == pytest.approx(-0.05)
+    assert pair["low"] < pair["difference"] < pair["high"] < 0
+    assert pair["p_better"] == 1
+    assert pair["p_holm"] < 0.05
+    assert pair["sentence"].startswith("Mish is better than ReLU")
+    mish = next(arm for arm in content["arms"] if arm["arm"] == "Mish")
+    assert (mish["chosen"], mish["at_border"]) == ({"lr": 1.0}, True)
+    assert [trial["lr"] for trial in mish["tried"]] == [0.01, 0.1, 1.0]
+    assert content["common_rate"]["trials"] == {"Three-layer CNN on digits": {"lr": 0.1}}
+    files = {file.name for file in (sweep / "verdict").iterdir()}
+    assert {"finals.csv", "tuning.csv", "rates.csv", "summary.tex", "methods.txt", "checklists.csv"} <= files
+
+
+def test_there_is_no_verdict_before_the_last_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["verdict", "experiment=verdict", f"outputs={tmp_path / 'outputs'}"]
+    assert main(command) == 2
+    assert "holds no comparison" in capfd.readouterr().err
+    requests(arguments_of(tmp_path), error_of, confirms=lambda *_: False)
+    assert main(command) == 2
+    assert (
+        "no verdict yet: the confirmation has not begun; go on with: senet-lab train"
+        in capfd.readouterr().err
+    )
+    found = read_comparison(SweepDirectory(tmp_path / "outputs" / "verdict"))
+    (tmp_path / "outputs" / "verdict" / found.tuning["directory"].iloc[0] / "status.json").unlink()
+    with pytest.raises(UsageError, match="no verdict yet: 15 of 16 planned runs"):
+        read_comparison(SweepDirectory(tmp_path / "outputs" / "verdict")).require_complete()
