@@ -262,8 +262,8 @@ def _drop_checkpoints(plan: Plan, protocol: Protocol, longer: Container[str]) ->
     for run in plan.runs:
         role = role_of(run)
         keep = protocol.cell(role.block, role.arm).plain["checkpoint"]["keep"]
-        if role.stage is Stage.tune and not keep and run.directory not in longer:
-            plan.sweep.run(run.directory).checkpoint_file.unlink(missing_ok=True)
+        if role.stage is Stage.tune:
+            plan.sweep.run(run.directory).tidy(keep_checkpoint=keep or run.directory in longer)
 
 
 def costs(protocol: Protocol) -> str:
