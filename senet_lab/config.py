@@ -40,6 +40,14 @@ class Init(StrEnum):
     he = "he"
 
 
+class WhenTested(StrEnum):
+    """When a run reads the test images."""
+
+    each_epoch = "each_epoch"
+    end = "end"
+    """Once, after the last epoch."""
+
+
 class PlanMode(StrEnum):
     """What to do with points that an existing plan does not hold."""
 
@@ -112,15 +120,15 @@ class TrainerConfig:
     precision: Precision = Precision.auto
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. The CPU path always is."""
-    compile: bool | str = "auto"
-    """Forward pass and loss through `torch.compile`; `auto` is `false` until a GPU was measured."""
+    compile: bool | str = False
+    """Forward pass and loss through `torch.compile`: slower on a CPU, on a GPU not measured yet."""
     cuda_graph: bool = True
     """On CUDA: replay each training step as one graph. `false` for a network that a capture refuses."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.compile in ("auto", True, False), "trainer.compile", self.compile, "auto, true or false"
-        )
+        if self.compile == "auto":  # the default of earlier versions, which meant false
+            self.compile = False
+        _require(isinstance(self.compile, bool), "trainer.compile", self.compile, "true or false")
 
 
 @dataclass
@@ -195,6 +203,8 @@ class RunConfig:
     accumulate: int = 1
     """Parts in which a batch goes through the network, one after the other; their gradients add up."""
     init: Init = Init.default
+    test: WhenTested = WhenTested.each_epoch
+    """When the test images are read; before that, a run has no test numbers."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

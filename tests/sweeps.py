@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,7 +17,7 @@ from support import rows_without_seconds, tiny
 
 from senet_lab.cli import main
 from senet_lab.records.plan import PlannedRun
-from senet_lab.training.loop import Training
+from senet_lab.training.loop import StepHook, Training, step_hooks
 
 Stop = Callable[[], bool]
 
@@ -63,22 +62,25 @@ def at_step(epoch: int, step: int, act: Callable[[Stop], object]) -> None:
 
     Args:
         epoch: in which epoch.
-        step: which question of that epoch; the tiny sweep asks before 3 training steps and 1 test step.
-        act: gets that question.
+        step: of that epoch; the tiny sweep has 3 training steps and 1 test step.
+        act: gets the question.
     """
-    original = Training.epoch
 
-    def epoch_with_act(self: Training, stop: Stop) -> Any:
-        steps = count()
+    def hook(training: Training, number: int, stop: Stop) -> None:
+        if (training.epochs_done, number) == (epoch, step):
+            act(stop)
 
-        def stop_after_act() -> bool:
-            if (self.epochs_done, next(steps)) == (epoch, step):
-                act(stop)
-            return stop()
+    step_hooks.append(hook)
 
-        return original(self, stop_after_act)
 
-    Training.epoch = epoch_with_act  # type: ignore[method-assign]
+def stop_after(steps: int) -> StepHook:
+    """A hook that stops all runs of this process when they have taken that many steps together."""
+    left = iter(range(steps))
+
+    def hook(training: Training, step: int, stop: Stop) -> bool:
+        return next(left, None) is None
+
+    return hook
 
 
 def in_workers(hook: Callable[[], object]) -> None:
@@ -127,7 +129,7 @@ def records(folder: Path) -> dict[str, Any]:
         if (run / "activations.csv").exists():
             content.append((run / "activations.csv").read_text())
         if (run / "checkpoint.pt").exists():
-            weights = torch.load(run / "checkpoint.pt", weights_only=True)["network"]
+            weights = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["network"]
             content.append({key: value.numpy().tobytes() for key, value in weights.items()})
         found[run.name] = content
     return found

@@ -132,25 +132,27 @@ class _Attempt:
 
     def _epochs(self, engine: Engine, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
         training = self._begin(engine)
-        training.agree()
-        self.epoch_started = time.monotonic()
+        self.epoch_started = self.saved = time.monotonic()
         self._progress(training)
-        saved = time.monotonic()
-        while training.epochs_done < self.epochs:
-            metrics = yield from training.epoch(lambda: self._stops(training, stop))
-            if metrics is None:
-                return State.INTERRUPTED, None
-            self._record(training, metrics)
-            self.epoch_started = time.monotonic()
-            if not _is_finite(metrics):
-                return State.DIVERGED, f"the loss of epoch {metrics.epoch} is not finite"
-            if self._checkpoint_is_due(training.epochs_done, time.monotonic() - saved):
-                self._require_own_record()
-                state = {**training.state_dict(), "source": source_hash()}
-                save_checkpoint(self.directory, state, self.run.hash)
-                saved = time.monotonic()
-            self._progress(training)
-        return State.FINISHED, None
+        state = yield from training.run(
+            lambda: self._stops(training, stop),
+            lambda metrics, state: self._after_epoch(training, metrics, state),
+        )
+        last = training.epochs_done - 1
+        return state, f"the loss of epoch {last} is not finite" if state is State.DIVERGED else None
+
+    def _after_epoch(self, training: Training, metrics: Metrics, state: State) -> None:
+        """Record an epoch, and write a checkpoint where one is due."""
+        self._record(training, metrics)
+        self.epoch_started = time.monotonic()
+        if state is State.DIVERGED:
+            return
+        if self._checkpoint_is_due(training.epochs_done, time.monotonic() - self.saved):
+            self._require_own_record()
+            content = {**training.state_dict(), "source": source_hash()}
+            save_checkpoint(self.directory, content, self.run.hash)
+            self.saved = time.monotonic()
+        self._progress(training)
 
     def _begin(self, engine: Engine) -> Training:
         """Go back to the last good checkpoint and forget the rows after it, or start afresh."""
@@ -239,11 +241,6 @@ class _Attempt:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _is_finite(metrics: Metrics) -> bool:
-    measured = (metrics.train_loss, metrics.test_loss, metrics.val_loss)
-    return all(math.isfinite(loss) for loss in measured if loss is not None)
 
 
 def _say(sentence: str) -> None:

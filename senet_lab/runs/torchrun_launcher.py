@@ -1,6 +1,5 @@
 """Each run over all processes that torchrun started: DistributedDataParallel."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -75,12 +74,4 @@ def follow(run: PlannedRun, stop: Stop) -> State:
     engine = choose_engine(run.config.trainer)
     with engine.settings(run.threads):
         seed_global(run.config.seed)
-        training = Training(run.config, engine)
-        training.agree()
-        while training.epochs_done < run.config.epochs:
-            metrics = finish(training.epoch(stop))
-            if metrics is None:
-                return State.INTERRUPTED
-            if not math.isfinite(metrics.train_loss + (metrics.test_loss or 0.0)):
-                return State.DIVERGED
-    return State.FINISHED
+        return finish(Training(run.config, engine).run(stop))

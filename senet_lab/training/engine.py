@@ -43,6 +43,8 @@ class Engine:
         optimizer = build_optimizer(node, network, lr, fused=True, capturable=self.device.type == "cuda")
         if self.device.type == "cpu":
             cpu.use_fast_optimizer(optimizer)
+        # Warm-up, and processes that share a run, step outside of a graph on purpose: no warning of torch's.
+        optimizer._warned_capturable_if_run_uncaptured = True
         return optimizer
 
     def autocast(self) -> AbstractContextManager:
@@ -114,10 +116,9 @@ def choose_engine(trainer: TrainerConfig) -> Engine:
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
         )  # which cuBLAS asks for, before its first use
-    if trainer.compile is True:
+    if trainer.compile:
         _require_compiler(chosen)
-    # auto: on a CPU it costs more than it gains (docs/performance.md); on CUDA nobody has measured it.
-    compiled, captured = trainer.compile is True, trainer.cuda_graph and chosen.type == "cuda"
+    compiled, captured = bool(trainer.compile), trainer.cuda_graph and chosen.type == "cuda"
     return Engine(chosen, precision, trainer.deterministic, compiled, captured)
 
 
@@ -130,8 +131,8 @@ def _require_compiler(device: torch.device) -> None:
     if device.type == "cuda":
         if not cuda.triton_works():
             raise UsageError(
-                "trainer.compile=true: needs Triton, a GPU that it supports, a C compiler and Python's"
-                " headers; use auto or false"
+                "trainer.compile=true: needs Triton, a GPU that it supports, a C compiler and Python's "
+                "headers; use false"
             )
         return
     from torch._inductor.cpp_builder import get_cpp_compiler
@@ -140,9 +141,7 @@ def _require_compiler(device: torch.device) -> None:
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
-        raise UsageError(
-            "trainer.compile=true: needs a C++ compiler such as g++; use auto or false"
-        ) from error
+        raise UsageError("trainer.compile=true: needs a C++ compiler such as g++; use false") from error
 
 
 def _fast_bfloat16(device: torch.device) -> bool:

@@ -1,30 +1,52 @@
-"""One run: a network trained and tested epoch by epoch."""
+"""One run: a network trained and evaluated epoch by epoch."""
 
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from senet_lab.build import (
-    build_augment,
-    build_dataset,
-    build_network,
-    build_schedule,
-    spans_training,
-)
-from senet_lab.config import RunConfig
+from senet_lab.build import build_augment, build_dataset, build_network, build_schedule, spans_training
+from senet_lab.config import RunConfig, WhenTested
+from senet_lab.data.batches import Part
 from senet_lab.errors import UsageError
 from senet_lab.networks.activations import coefficient_rows
 from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.records.run import State
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
 from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
 from senet_lab.training.turns import Turns, in_turns
+
+Stop = Callable[[], bool]
+"""Whether the work should end; asked before every step."""
+
+Record = Callable[[Metrics, State], object]
+"""Gets an epoch's metrics and where its run stands: running, finished or diverged."""
+
+StepHook = Callable[["Training", int, Stop], bool | None]
+"""Gets a training, the number of the step to come in its epoch, which evaluations go on counting, and the
+question whether to stop. True stops the run there; an exception fails it."""
+
+step_hooks: list[StepHook] = []
+"""Called before every step of every run of this process: for tests, and for a look from outside."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A part of the images on which a network is evaluated after an epoch."""
+
+    name: str
+    """First word of its columns in `Metrics`."""
+    step: TestStep
+    batches: Callable[[], Iterator[Part]]
+    images: int
 
 
 class Training:
@@ -37,12 +59,10 @@ class Training:
 
     def __init__(self, config: RunConfig, engine: Engine) -> None:
         dataset = build_dataset(config.dataset)
+        self.config = config
         self.engine = engine
-        self.seed: int = config.seed
-        self.batch_size: int = config.batch_size
-        self.accumulate: int = config.accumulate
         self.group = current_group()
-        self.group.check(dataset.train_images, self.batch_size, self.accumulate)
+        self.group.check(dataset.train_images, config.batch_size, config.accumulate)
         # Work of several runs on one GPU overlaps where each has a stream, and only there it is captured.
         alone = engine.device.type == "cuda" and self.group.size == 1
         self.stream = torch.cuda.Stream(engine.device) if alone else None
@@ -52,25 +72,28 @@ class Training:
             self.network = engine.place(build_network(config, dataset.num_classes))
             self.parallel = self.group.wrap(self.network)
             self.optimizer = engine.make_optimizer(config.optimizer, self.network, config.lr)
-            self.steps_per_epoch = math.ceil(self.batches.train_images / self.batch_size)
-            self.schedule = build_schedule(
-                config.schedule, self.optimizer, config.epochs * self.steps_per_epoch
-            )
+            steps = config.epochs * math.ceil(self.batches.train_images / config.batch_size)
+            self.schedule = build_schedule(config.schedule, self.optimizer, steps)
             self.schedule_by_step = spans_training(config.schedule)
             self._make_steps()
         self.epochs_done = 0
         self.images_done = 0
-        """Trained on and tested so far; grows with every step."""
+        """Trained on and evaluated so far; grows with every step."""
 
     def _make_steps(self) -> None:
         """The steps, on the tensors that network and optimizer have now."""
         self.train_step = TrainStep(
-            self.parallel, self.optimizer, self.engine, self.batch_size, self.accumulate, self.group.size
+            self.parallel,
+            self.optimizer,
+            self.engine,
+            self.config.batch_size,
+            self.config.accumulate,
+            self.group.size,
         )
         self.test_step = TestStep(self.network, self.engine)
-        self.take: TrainStep | CapturedStep = self.train_step
+        self.step: TrainStep | CapturedStep = self.train_step
         if can_capture(self.engine, self.optimizer, self.group.size):
-            self.take = CapturedStep(self.train_step, CudaCapture())
+            self.step = CapturedStep(self.train_step, CudaCapture())
 
     @contextmanager
     def on_stream(self) -> Iterator[None]:
@@ -84,40 +107,91 @@ class Training:
 
     @property
     def images_per_epoch(self) -> int:
-        """Images trained on and tested in one epoch."""
-        return self.batches.train_images + self.batches.test_images
+        """Images trained on and evaluated in an epoch, as `images_done` counts them."""
+        return self.batches.train_images + sum(part.images for part in self._evaluations(last=False))
 
-    def epoch(self, should_stop: Callable[[], bool]) -> Turns[Metrics | None]:
-        """Train and test one epoch, a step a turn; None where `should_stop` turned true between two."""
+    def _evaluations(self, last: bool) -> list[Evaluation]:
+        """The evaluations after an epoch; parts without images are left out."""
+        batches = self.batches
+        parts = [Evaluation("val", self.test_step, batches.validation, batches.validation_images)]
+        if last or self.config.test is WhenTested.each_epoch:
+            parts.append(Evaluation("test", self.test_step, batches.test, batches.test_images))
+        return [part for part in parts if part.images]
+
+    def run(self, should_stop: Stop, record: Record | None = None) -> Turns[State]:
+        """Train from here to the last epoch, a step a turn.
+
+        Args:
+            should_stop: asked before every step.
+            record: called after every epoch.
+
+        Returns:
+            Finished, diverged, or interrupted where `should_stop` turned true.
+        """
+        self.broadcast_state()
+        while self.epochs_done < self.config.epochs:
+            metrics = yield from self.epoch(should_stop)
+            if metrics is None:
+                return State.INTERRUPTED
+            state = State.FINISHED if self.epochs_done == self.config.epochs else State.RUNNING
+            if not is_finite(metrics):
+                state = State.DIVERGED
+            if record is not None:
+                record(metrics, state)
+            if state is State.DIVERGED:
+                return state
+        return State.FINISHED
+
+    def epoch(self, should_stop: Stop) -> Turns[Metrics | None]:
+        """Train and evaluate one epoch, a step a turn; None where `should_stop` turned true between two."""
         started = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
-        train = yield from self.train(lambda: self.group.any(should_stop()))
+        ask = self._with_hooks(should_stop)
+        train = yield from self.train(lambda: self.group.any(ask()))
         if train is None:
             return None
-        # Processes that test different numbers of batches cannot agree between them.
-        test = yield from self.test(should_stop if self.group.size == 1 else lambda: False)
-        if test is None:
-            return None
-        with self.on_stream():
-            # The one copy of an epoch from the device.
-            train_loss, train_top1, _ = (train.double().cpu() / self.batches.train_images).tolist()
-            test_loss, test_top1, test_top5 = (test.double().cpu() / self.batches.test_images).tolist()
+        sums = {"train": (train, self.batches.train_images)}
+        for part in self._evaluations(last=self.epochs_done == self.config.epochs - 1):
+            # Processes that evaluate different numbers of batches cannot agree between them.
+            total = yield from self.evaluate(part, ask if self.group.size == 1 else lambda: False)
+            if total is None:
+                return None
+            sums[part.name] = total, part.images
+        means = self._means(sums)
         if not self.schedule_by_step:
             self.schedule.step()
-        epoch = self.epochs_done
         self.epochs_done += 1
-        seconds = time.perf_counter() - started
+        self.images_done = self.epochs_done * self.images_per_epoch
         return Metrics(
-            epoch=epoch,
+            epoch=self.epochs_done - 1,
             lr=lr,
-            train_loss=train_loss,
-            train_top1=train_top1,
-            test_loss=test_loss,
-            test_top1=test_top1,
-            test_top5=test_top5,
-            seconds=seconds,
+            seconds=time.perf_counter() - started,
             images=self.epochs_done * self.batches.train_images,
+            **means,
         )
+
+    def _with_hooks(self, should_stop: Stop) -> Stop:
+        """`should_stop` of one epoch, with the hooks called first."""
+        steps = count()
+
+        def ask() -> bool:
+            step = next(steps)
+            stops = [hook(self, step, should_stop) for hook in step_hooks]
+            return any(stops) or should_stop()
+
+        return ask
+
+    def _means(self, sums: Mapping[str, tuple[Tensor, int]]) -> dict[str, Any]:
+        """Columns of `Metrics`: losses and accuracies from sums on the device and numbers of images."""
+        with self.on_stream():
+            # The one copy of an epoch from the device.
+            totals = torch.stack([total for total, _ in sums.values()]).double().cpu()
+        means: dict[str, Any] = dict.fromkeys(("test_loss", "test_top1", "test_top5"))
+        for row, (name, (_, images)) in zip(totals, sums.items(), strict=True):
+            loss, top1, top5 = (row / images).tolist()
+            means |= {f"{name}_loss": loss, f"{name}_top1": top1, f"{name}_top5": top5}
+        del means["train_top5"]
+        return means
 
     def coefficients(self) -> Iterator[Coefficient]:
         """The learned values of the activations at the end of the last epoch."""
@@ -134,8 +208,8 @@ class Training:
             "rng": global_state(self.engine.device),
         }
 
-    def agree(self) -> None:
-        """Take over the first process's state, where there are several."""
+    def broadcast_state(self) -> None:
+        """Copy rank 0's state to all ranks."""
         if self.group.size > 1:
             self.load_state_dict(self.group.first(self.state_dict() if self.group.rank == 0 else None))
 
@@ -163,24 +237,30 @@ class Training:
         ]
         self.optimizer.load_state_dict({**state, "param_groups": groups})
 
-    def train(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
+    def train(self, should_stop: Stop) -> Turns[Tensor | None]:
         """One pass over the training images: sums of loss, top-1 and top-5 hits, on the device."""
         return in_turns(self._train(should_stop), self.on_stream)
 
-    def test(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
-        """One pass over the test images: sums of loss, top-1 and top-5 hits, on the device."""
-        return in_turns(self._test(should_stop), self.on_stream)
+    def evaluate(self, part: Evaluation, should_stop: Stop) -> Turns[Tensor | None]:
+        """One pass over a part of the images: sums of loss, top-1 and top-5 hits, on the device."""
+        return in_turns(self._evaluate(part, should_stop), self.on_stream)
 
-    def _train(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
+    def test(self, should_stop: Stop) -> Turns[Tensor | None]:
+        """One pass over the test images: see `evaluate`."""
+        part = Evaluation("test", self.test_step, self.batches.test, self.batches.test_images)
+        return self.evaluate(part, should_stop)
+
+    def _train(self, should_stop: Stop) -> Turns[Tensor | None]:
         self.network.train()
         self.train_step.begin()
-        batches = self.batches.train(generator(self.seed, Stream.EPOCH, self.epochs_done))
-        for step, (images, labels) in enumerate(batches):
+        size = self.config.batch_size
+        batches = self.batches.train(generator(self.config.seed, Stream.EPOCH, self.epochs_done))
+        for number, (images, labels) in enumerate(batches):
             if should_stop():
                 return None
             # Of all processes together; the last batch is smaller.
-            count = min(self.batch_size, self.batches.train_images - step * self.batch_size)
-            self.take(images, labels, count)
+            count = min(size, self.batches.train_images - number * size)
+            self.step(images, labels, count)
             if self.schedule_by_step:
                 self.schedule.step()
                 self.train_step.set_rates()
@@ -188,13 +268,19 @@ class Training:
             yield
         return self.group.add(self.train_step.sums)
 
-    def _test(self, should_stop: Callable[[], bool]) -> Turns[Tensor | None]:
-        self.network.eval()
-        self.test_step.begin()
-        for images, labels in self.batches.test():
+    def _evaluate(self, part: Evaluation, should_stop: Stop) -> Turns[Tensor | None]:
+        part.step.network.eval()
+        part.step.begin()
+        for images, labels in part.batches():
             if should_stop():
                 return None
-            self.test_step(images, labels)
+            part.step(images, labels)
             self.images_done += len(labels) * self.group.size
             yield
-        return self.group.add(self.test_step.sums)
+        return self.group.add(part.step.sums.clone())
+
+
+def is_finite(metrics: Metrics) -> bool:
+    """Whether every loss that was measured is a finite number; a run ends as diverged where one is not."""
+    losses = (metrics.train_loss, metrics.test_loss, metrics.val_loss)
+    return all(math.isfinite(loss) for loss in losses if loss is not None)

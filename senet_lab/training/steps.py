@@ -5,7 +5,6 @@ graph, so that the host launches a whole step at once. Nothing here makes the ho
 """
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
@@ -53,8 +52,6 @@ class TrainStep:
         on_device = engine.device.type == "cuda" and isinstance(optimizer, CAPTURABLE)
         self.rates = [torch.zeros((), device=engine.device) for _ in optimizer.param_groups if on_device]
         """Learning rates where a captured step reads them; the optimizer's own stay numbers."""
-        # Warm-up, and processes that share a run, step without a capture on purpose.
-        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
 
     def begin(self) -> None:
         """Before an epoch: sums of zero, and the rates that the schedule has set."""
@@ -102,7 +99,7 @@ class TrainStep:
 
 
 class TestStep:
-    """Loss and hits of one batch of test images. Never captured or compiled: hundreds are work enough."""
+    """Loss and hits of one batch of test images. Eager: large batches hide the launch overhead."""
 
     __test__ = False  # this is not pytest's
 
@@ -138,9 +135,9 @@ def compiled_forward() -> Forward:
     rate of the same network runs the code that is there. Each network, activation and batch size is compiled
     once; there is no limit at which torch would go on uncompiled without a word.
     """
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = 2**16
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    return torch.compile(plain_forward, fullgraph=True, dynamic=False)
+    no_limit = {"recompile_limit": 2**16, "accumulated_recompile_limit": 2**16}
+    settings = torch._dynamo.config.patch({"fail_on_recompile_limit_hit": True, **no_limit})
+    return settings(torch.compile(plain_forward, fullgraph=True, dynamic=False))
 
 
 def batch_sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:

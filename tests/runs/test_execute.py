@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import torch
 from support import tiny
-from sweeps import leftovers, records, statuses, sweep
+from sweeps import leftovers, records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
 from senet_lab.runs import execute
-from senet_lab.training.loop import Training
+from senet_lab.training import loop
+from senet_lab.training.loop import Stop, Training
 
 
 class Killed(BaseException):
@@ -52,14 +53,8 @@ def test_interrupted_at_any_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any], every: int
 ) -> None:
     """Stopped again and again, each time a few steps further, until it is done."""
-    original = Training.epoch
     for limit in range(2, 30, 5):
-        steps = iter(range(limit))
-        monkeypatch.setattr(
-            Training,
-            "epoch",
-            lambda self, stop, s=steps: original(self, lambda: stop() or next(s, None) is None),
-        )
+        monkeypatch.setattr(loop, "step_hooks", [stop_after(limit)])
         code = main(run(tmp_path, f"checkpoint.every={every}"))
         states = {status["state"] for status in statuses(tmp_path).values()}
         if code == 0:
@@ -190,14 +185,11 @@ def test_a_failure_costs_its_run_alone_and_is_retried(
     error: Exception,
     told: str,
 ) -> None:
-    original = Training.epoch
-
-    def failing(self: Training, stop: Any) -> Any:
-        if self.seed == 0 and self.epochs_done == 2:
+    def failing(training: Training, step: int, stop: Stop) -> None:
+        if training.config.seed == 0 and training.epochs_done == 2:
             raise error
-        return original(self, stop)
 
-    monkeypatch.setattr(Training, "epoch", failing)
+    monkeypatch.setattr(loop, "step_hooks", [failing])
     assert main(sweep(tmp_path, "epochs=4")) == 1
     failed, fine = (statuses(tmp_path)[f"seed={seed}"] for seed in (0, 1))
     assert (failed["state"], failed["epochs_done"], fine["state"]) == ("failed", 2, "finished")
@@ -214,10 +206,10 @@ def test_a_failure_costs_its_run_alone_and_is_retried(
 
 
 def test_fail_fast_stops_at_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(self: Training, stop: Any) -> Any:
+    def failing(training: Training, step: int, stop: Stop) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Training, "epoch", failing)
+    monkeypatch.setattr(loop, "step_hooks", [failing])
     assert main(sweep(tmp_path, "seed=0,1,2", "fail_fast=true")) == 1
     assert [status["state"] for status in statuses(tmp_path).values()] == ["failed"]
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from support import tiny
-from sweeps import records, statuses, sweep
+from sweeps import records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
 from senet_lab.runs import machine
-from senet_lab.training.loop import Training
+from senet_lab.training import loop
+from senet_lab.training.loop import Stop, Training
 
 DROPOUT = [
     "activation._target_=torch.nn.Dropout", "~activation.alpha", "~activation.beta",
@@ -24,13 +25,12 @@ def test_packed_runs_equal_the_same_runs_alone(tmp_path: Path, undisturbed: dict
 
 def test_runs_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = []
-    original = Training.epoch
 
-    def logged(self: Training, stop: Any) -> Any:
-        log.append((self.epochs_done, self.seed))
-        return original(self, stop)
+    def logged(training: Training, step: int, stop: Stop) -> None:
+        if step == 0:
+            log.append((training.epochs_done, training.config.seed))
 
-    monkeypatch.setattr(Training, "epoch", logged)
+    monkeypatch.setattr(loop, "step_hooks", [logged])
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
     # Two at a time; the third one starts when both have ended.
     assert log == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (1, 2)]
@@ -57,14 +57,11 @@ def test_runs_with_other_settings_share_a_process(tmp_path: Path) -> None:
 def test_a_failure_in_a_pack_costs_its_run_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any]
 ) -> None:
-    original = Training.epoch
-
-    def failing(self: Training, stop: Any) -> Any:
-        if self.seed == 0 and self.epochs_done == 2:
+    def failing(training: Training, step: int, stop: Stop) -> None:
+        if training.config.seed == 0 and training.epochs_done == 2:
             raise MemoryError
-        return original(self, stop)
 
-    monkeypatch.setattr(Training, "epoch", failing)
+    monkeypatch.setattr(loop, "step_hooks", [failing])
     assert main(sweep(tmp_path, "epochs=4", "pack=2")) == 1
     states = {seed: status["state"] for seed, status in statuses(tmp_path).items()}
     assert states == {"seed=0": "failed", "seed=1": "finished"}
@@ -77,15 +74,9 @@ def test_a_failure_in_a_pack_costs_its_run_alone(
 def test_a_pack_is_interrupted_at_any_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: dict[str, Any]
 ) -> None:
-    original = Training.epoch
     seen = set()
     for limit in range(1, 40, 7):
-        steps = iter(range(limit))
-        monkeypatch.setattr(
-            Training,
-            "epoch",
-            lambda self, stop, s=steps: original(self, lambda: stop() or next(s, None) is None),
-        )
+        monkeypatch.setattr(loop, "step_hooks", [stop_after(limit)])
         code = main(sweep(tmp_path, "epochs=4", "pack=2"))
         seen |= {status["state"] for status in statuses(tmp_path).values()}
         if code == 0:

@@ -19,7 +19,8 @@ from sweeps import start, statuses, sweep
 from senet_lab.cli import main
 from senet_lab.figures.browser import find_chromium
 from senet_lab.records.run import RunDirectory, find_runs
-from senet_lab.training.loop import Training
+from senet_lab.training import loop
+from senet_lab.training.loop import Stop, Training
 
 CURVES = {"tensorboard": "_Events", "mlflow": "_Run", "wandb": "_Run"}
 
@@ -98,15 +99,13 @@ def test_a_run_that_fails_and_goes_on_continues_its_curve(
     tmp_path: Path, outputs: Path, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = sweep(tmp_path, "epochs=3", "seed=0", f"tracker={library}")
-    epoch = Training.epoch
 
-    def fail_in_the_third(self: Training, stop: Any) -> Any:
-        if self.epochs_done == 2:
+    def fail_in_the_third(training: Training, step: int, stop: Stop) -> None:
+        if training.epochs_done == 2:
             raise MemoryError("out of memory")
-        return epoch(self, stop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "epoch", fail_in_the_third)
+        patch.setattr(loop, "step_hooks", [fail_in_the_third])
         assert main(arguments) == 1
     ((_, failed),) = read(library, outputs)
     assert ([step for step, _ in failed.rows], failed.state) == ([0, 1], "failed")

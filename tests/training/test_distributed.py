@@ -10,7 +10,7 @@ import pytest
 
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
-from senet_lab.records.run import find_runs
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.training.distributed import Group
 
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
@@ -21,7 +21,7 @@ RUN = [
 
 
 def metrics(outputs: Path) -> pd.DataFrame:
-    (run,) = find_runs(outputs / "x")
+    (run,) = SweepDirectory(outputs / "x").find_runs().values()
     assert run.status().state == "finished"
     return run.metrics().drop(columns="seconds")
 

@@ -78,8 +78,8 @@ def test_captured_steps_equal_plain_ones(tmp_path: Path, precision: str, optimiz
     for count in (1, LONG - 1):
         assert epochs(captured, count) == epochs(plain, count)
         assert torch.equal(weights(captured), weights(plain))
-    assert isinstance(captured.take, CapturedStep)
-    assert sorted(captured.take.graphs) == [16, 40]
+    assert isinstance(captured.step, CapturedStep)
+    assert sorted(captured.step.graphs) == [16, 40]
 
 
 @pytest.mark.usefixtures("deterministic")

@@ -1,4 +1,7 @@
+import copy
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,12 @@ from senet_lab.build import build_augment, build_dataset, build_network
 from senet_lab.compose import compose_command
 from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import activation_sites
+from senet_lab.records.rows import Metrics
+from senet_lab.records.run import State
 from senet_lab.seeding import Stream, generator, stream_seed
+from senet_lab.training import loop
 from senet_lab.training.engine import Engine, choose_engine
-from senet_lab.training.loop import Training
+from senet_lab.training.loop import Stop, Training, is_finite
 from senet_lab.training.steps import batch_sums
 from senet_lab.training.turns import finish
 
@@ -28,6 +34,25 @@ def never() -> bool:
 
 def tiny_config(folder: Path, *overrides: str) -> RunConfig:
     return compose_command("train", [*tiny(folder), *overrides]).points[0].config
+
+
+def run_and_record(training: Training) -> tuple[State, list[Metrics], list[State]]:
+    """How a training ends, and what is recorded after each epoch."""
+    rows, states = [], []
+
+    def record(metrics: Metrics, state: State) -> None:
+        rows.append(metrics)
+        states.append(state)
+
+    return finish(training.run(never, record)), rows, states
+
+
+def run_to_end(training: Training) -> tuple[State, list[Metrics]]:
+    return run_and_record(training)[:2]
+
+
+def untimed(metrics: Metrics) -> Metrics:
+    return replace(metrics, seconds=0)
 
 
 def test_batch_sums_count_by_hand() -> None:
@@ -92,6 +117,106 @@ def test_fused_adam_takes_the_step_of_the_plain_one(tmp_path: Path) -> None:
     for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         # One step of Adam moves a weight by at most lr; float32 rounding of that and of the weight.
         torch.testing.assert_close(one, other, rtol=1e-6, atol=0.01 * 1e-4)
+
+
+def test_the_test_images_can_wait_until_the_end(tmp_path: Path) -> None:
+    """Nothing else changes; the validation part is evaluated all the time."""
+    words = ["dataset.validation=24", "epochs=3"]
+    rows = {
+        when: run_to_end(Training(tiny_config(tmp_path, *words, f"test={when}"), PLAIN))[1]
+        for when in ("each_epoch", "end")
+    }
+    for late, early in zip(rows["end"], rows["each_epoch"], strict=True):
+        assert None not in (early.test_loss, early.test_top1, early.test_top5, late.val_loss)
+        hidden = {} if late.epoch == 2 else dict.fromkeys(("test_loss", "test_top1", "test_top5"))
+        assert untimed(late) == untimed(replace(early, **hidden))
+
+
+def test_the_validation_part_is_evaluated_as_the_test_images_are(tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path, "dataset.validation=24", "epochs=1"), PLAIN)
+    _, (row,) = run_to_end(training)
+    assert row.images == training.batches.train_images == 96 - 24
+    assert training.images_done == training.images_per_epoch == 96 + 48
+    with torch.inference_mode():
+        for part, loss, top1 in (
+            (training.batches.validation(), row.val_loss, row.val_top1),
+            (training.batches.test(), row.test_loss, row.test_top1),
+        ):
+            images, labels = (torch.cat(both) for both in zip(*part, strict=True))
+            logits = training.network(images)
+            assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+            assert top1 == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+
+
+def test_without_a_validation_part_its_columns_are_empty(tmp_path: Path) -> None:
+    _, (row,) = run_to_end(Training(tiny_config(tmp_path, "epochs=1"), PLAIN))
+    assert (row.val_loss, row.val_top1, row.val_top5) == (None, None, None)
+
+
+def test_a_run_tells_where_it_stands(tmp_path: Path) -> None:
+    state, rows, states = run_and_record(Training(tiny_config(tmp_path, "epochs=3"), PLAIN))
+    assert state == states[-1] == State.FINISHED
+    assert states[:-1] == [State.RUNNING] * 2
+    assert [row.epoch for row in rows] == [0, 1, 2]
+
+
+def test_a_run_whose_loss_is_not_finite_ends(tmp_path: Path) -> None:
+    state, rows, states = run_and_record(Training(tiny_config(tmp_path, "epochs=3", "lr=1e20"), PLAIN))
+    assert (state, states, len(rows)) == (State.DIVERGED, [State.DIVERGED], 1)
+
+
+@pytest.mark.parametrize("column", ["train_loss", "test_loss", "val_loss"])
+def test_any_loss_that_was_measured_counts(column: str) -> None:
+    row = Metrics(0, 0.1, 1.0, 0.5, None, None, None, 1.0)
+    assert is_finite(row)
+    assert is_finite(replace(row, **{column: 2.0}))
+    assert not is_finite(replace(row, **{column: math.nan}))
+    assert not is_finite(replace(row, **{column: math.inf}))
+
+
+def test_a_hook_sees_every_step_and_can_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def hook(training: Training, step: int, stop: Stop) -> bool:
+        seen.append((training.epochs_done, step, stop()))
+        return (training.epochs_done, step) == (1, 2)
+
+    monkeypatch.setattr(loop, "step_hooks", [hook])
+    training = Training(tiny_config(tmp_path, "epochs=3"), PLAIN)
+    assert finish(training.run(never)) is State.INTERRUPTED
+    # Three training steps and one of the test images.
+    assert seen == [(epoch, step, False) for epoch in range(2) for step in range(4)][:7]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "warmup_cosine", "linear", "onecycle"])
+def test_schedules_by_step_move_with_every_batch_and_go_on_exactly(schedule: str, tmp_path: Path) -> None:
+    words = [f"schedule={schedule}", "epochs=4", "lr=0.01", "activation=tact", "optimizer=adamw"]
+    config = tiny_config(tmp_path, *words, "optimizer.coefficient_lr_factor=5")
+    whole, part = Training(config, PLAIN), Training(config, PLAIN)
+    rates: list[list[float]] = []
+    step = whole.step
+
+    def noted(*batch: Any) -> None:
+        rates.append([group["lr"] for group in whole.optimizer.param_groups])
+        step(*batch)
+
+    whole.step = noted  # type: ignore[assignment]
+    first = [finish(whole.epoch(never)) for _ in range(2)]
+    state = copy.deepcopy(whole.state_dict())
+    _, rows = run_to_end(whole)
+    assert [row.lr for row in [*first, *rows]] == [rates[3 * epoch][0] for epoch in range(4)]  # type: ignore[union-attr]
+    assert len({pair[0] for pair in rates}) == len(rates) == 4 * 3
+    assert max(pair[0] for pair in rates) <= 0.01
+    for weights, _, coefficients in rates:
+        assert coefficients == pytest.approx(5 * weights)
+    part.load_state_dict(state)
+    assert list(map(untimed, run_to_end(part)[1])) == list(map(untimed, rows))
+
+
+def test_process_wide_warning_filters_stay(tmp_path: Path) -> None:
+    before = list(warnings.filters)
+    Training(tiny_config(tmp_path), PLAIN)
+    assert warnings.filters == before
 
 
 def test_a_stopped_epoch_leaves_the_epoch_undone(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
+from senet_lab.config import TrainerConfig
 from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine
 from senet_lab.training.loop import Training
@@ -45,7 +46,7 @@ def capture(training: Training) -> Recorder:
     """Have `training` replay its steps, with learning rates that lie in tensors."""
     recorder = Recorder()
     training.train_step.rates = [torch.zeros(()) for _ in training.optimizer.param_groups]
-    training.take = CapturedStep(training.train_step, recorder)
+    training.step = CapturedStep(training.train_step, recorder)
     return recorder
 
 
@@ -71,6 +72,17 @@ def test_replayed_steps_equal_plain_ones(tmp_path: Path) -> None:
     assert epochs(captured, 6) == epochs(plain, 6)
     assert torch.equal(weights(captured), weights(plain))
     assert len(recorder.works) == 2  # the full batch and the last one
+
+
+def test_replayed_steps_follow_a_schedule_by_step(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path, "schedule=linear", "lr=0.1", "optimizer=sgd", "epochs=3", "batch_size=16")
+    plain, captured, constant = (Training(config, PLAIN) for _ in range(3))
+    capture(captured)
+    constant.schedule_by_step = False
+    ours, theirs, others = (epochs(training, 3)[-1] for training in (captured, plain, constant))
+    # A rate in float32 against one in float64, over 18 steps.
+    assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+    assert others["train_loss"] != pytest.approx(theirs["train_loss"], rel=1e-2)
 
 
 def test_captured_steps_go_on_from_plain_ones_and_back(tmp_path: Path) -> None:
@@ -151,6 +163,13 @@ def test_a_compiled_step_is_as_exact_as_a_plain_one() -> None:
         assert 0 < compiled <= factor * plain
     assert stats["unique_graphs"] == 1
     assert compiled_forward() is compiled_forward()
+    # Settings of a whole process, which hold during a step alone.
+    assert torch._dynamo.config.recompile_limit < 2**16
+    assert not torch._dynamo.config.fail_on_recompile_limit_hit
+
+
+def test_what_earlier_versions_called_auto_is_false() -> None:
+    assert TrainerConfig(compile="auto") == TrainerConfig(compile=False) == TrainerConfig()
 
 
 def test_compiling_without_a_compiler_is_refused_before_anything_starts(
