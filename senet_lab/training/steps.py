@@ -141,7 +141,12 @@ def compiled_forward() -> Forward:
 
 
 def batch_sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss (a mean) times images, top-1 hits and top-5 hits of a batch, as a float32 vector of 3."""
+    """Loss (a mean) times images, top-1 hits and top-5 hits of a batch, as a float32 vector of 3.
+
+    Labels are classes (B,), or shares of classes (B, K), of which the largest counts.
+    """
+    if labels.is_floating_point():
+        labels = labels.argmax(dim=1)
     best = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits = best == labels[:, None]
     return torch.stack([loss.float() * len(labels), hits[:, 0].sum(), hits.sum()])

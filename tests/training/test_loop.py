@@ -66,6 +66,21 @@ def test_batch_sums_count_by_hand() -> None:
     assert sums.tolist() == pytest.approx([sum(losses), 2, 2], rel=1e-6)
 
 
+def test_of_a_mixed_label_the_larger_share_counts() -> None:
+    logits = torch.tensor([[9.0, 8, 7, 6, 5, 4, 3], [1, 2, 3, 4, 5, 6, 7]])
+    shares = torch.tensor([[0.7, 0.3, 0, 0, 0, 0, 0], [0.4, 0, 0, 0, 0, 0, 0.6]])
+    assert batch_sums(torch.tensor(2.0), logits, shares).tolist() == [4, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixed_images_train(name: str, tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path, f"augment={name}"), PLAIN)
+    first, last = [finish(training.epoch(never)) for _ in range(2)]
+    assert first is not None
+    assert last is not None
+    assert last.train_loss < first.train_loss
+
+
 def test_top5_of_few_classes_is_all_of_them() -> None:
     logits, labels = torch.randn(8, 3), torch.zeros(8, dtype=torch.int64)
     assert batch_sums(torch.tensor(0.0), logits, labels)[2] == 8
