@@ -1,1 +1,1 @@
-"""Records at rest: plan, run directories, and where both stand. Imports neither torch nor pandas."""
+"""Records at rest: plans, run directories and their state. Imports neither torch nor pandas."""

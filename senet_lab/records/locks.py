@@ -1,4 +1,4 @@
-"""A lock that a command waits for, and that says who holds it."""
+"""A lock file that names its owner."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ PATIENT_SECONDS = 300.0
 
 @contextmanager
 def wait_for(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`; say for whom this waits, where that takes longer than a moment.
+    """Hold the lock file at `path`; name its owner if the wait takes longer than a moment.
 
     Raises:
         UsageError: it cannot be locked, or another process holds it for minutes.

@@ -1,7 +1,7 @@
-"""Records of earlier versions in today's form: the one place that knows how they were written.
+"""Conversion of earlier versions' records to the current format; no other module knows the old ones.
 
-`plan.json` and `environment.json` carry a format number; the tables of a run tell by their header. What
-is merely new needs nothing: it has a default (`Status`, `RunConfig`) or reads as missing (`Metrics`).
+`plan.json` and `environment.json` carry a format number; a table's format follows from its header. New
+fields need no conversion: they have a default (`Status`, `RunConfig`) or read as missing (`Metrics`).
 """
 
 from typing import Any

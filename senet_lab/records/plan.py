@@ -1,6 +1,6 @@
 """The plan of a sweep: its runs, composed and checked once, then frozen in `plan.json`.
 
-Later edits of YAML do not reach a sweep under way: what runs is what the plan says.
+Runs follow the plan: later edits of YAML do not reach a sweep under way.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import PACKAGE
 
 NOT_RESULTS = ("checkpoint",)
-"""Fields of a run's config that its numbers do not depend on."""
+"""Fields of a run's config that do not affect its results."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class PlannedRun:
     hash: str
     """Of `plain`, by `config_hash`."""
     command: str
-    """The command line that planned it, without what it says about how to run."""
+    """The command line that planned it, without its execution keys."""
     overrides: list[str]
     threads: int
     """CPU threads: part of the plan because sums depend on it in their last bits."""
     checkpoint_bytes: int
     """Size of its checkpoint on disk."""
     plain: dict[str, Any]
-    """The config, value by value as it was frozen: fields that came later are not in it."""
+    """The config as it was frozen, without fields of later versions."""
     continues: list[str] = field(default_factory=list)
-    """Hashes that it had with fewer epochs: it goes on from a checkpoint of these, too."""
+    """Hashes that it had with fewer epochs; their checkpoints are valid, too."""
     role: Role | None = None
     """Its part in a comparison."""
 
     @cached_property
     def config(self) -> RunConfig:
-        """The config, typed; fields that came later have their defaults."""
+        """The typed config; fields of later versions have their defaults."""
         return run_config(self.plain, f"the plan of {self.directory}")
 
 
@@ -54,7 +54,7 @@ _FIELDS = tuple(field.name for field in fields(PlannedRun) if field.name != "rol
 
 
 def _plain(run: PlannedRun) -> dict[str, Any]:
-    """A run as JSON holds it; by hand, because `asdict` copies each config."""
+    """A run as plain values for JSON; by hand, because `asdict` copies each config."""
     plain = {key: getattr(run, key) for key in _FIELDS}
     return plain if run.role is None else {**plain, "role": asdict(run.role)}
 
@@ -70,16 +70,16 @@ class Plan:
     commands: dict[str, str] = field(default_factory=dict)
     """Digest of the YAML from which each command line was planned."""
     protocol: Protocol | None = None
-    """The comparison that the runs are for, where they are for one."""
+    """The comparison's protocol; None for a plain sweep."""
 
     @property
     def is_open(self) -> bool:
-        """Whether more runs are to come: a comparison without its confirmation."""
+        """Whether more runs are to come: a comparison whose confirmation is not planned yet."""
         roles = [run.role for run in self.runs]
         return self.protocol is not None and not any(role and role.stage is Stage.confirm for role in roles)
 
     def without(self, runs: Collection[PlannedRun]) -> "Plan":
-        """The plan with other runs only."""
+        """The plan without these runs."""
         gone = {run.directory for run in runs}
         return replace(self, runs=[run for run in self.runs if run.directory not in gone])
 
@@ -104,11 +104,11 @@ class _Content:
 
 
 def read_plan(sweep: SweepDirectory) -> Plan | None:
-    """The frozen plan, or None where there is none yet.
+    """The frozen plan; None before there is one.
 
     Raises:
-        UsageError: a file that is no plan of this format, a run that leads out of the sweep, a config that is
-            not the one that was frozen.
+        UsageError: a file that is no plan of this format, a run outside the sweep's folder, a config that was
+            changed after it was frozen.
     """
     file = sweep.plan_file
     if not is_there(file):
@@ -144,7 +144,7 @@ def require_plan(sweep: SweepDirectory) -> Plan:
 
 
 def require_planned(sweep: SweepDirectory, run: PlannedRun) -> None:
-    """Check that a run which is about to begin is still part of the plan on disk.
+    """Check, before a run starts, that it is still part of the plan on disk.
 
     Raises:
         UsageError: another command has replaced the plan, or it cannot be read.
@@ -155,14 +155,14 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> None:
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:
-    """SHA-256 of what a run's numbers depend on, from its plain config."""
+    """SHA-256 of the fields of a plain config that affect a run's results."""
     kept = {key: value for key, value in plain.items() if key not in NOT_RESULTS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def source_hash() -> str:
-    """SHA-256 of this package's code when it was first asked for, for telling whether it was edited."""
+    """SHA-256 of this package's code, computed at the first call, to detect edits."""
     package = PACKAGE
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
@@ -171,7 +171,7 @@ def source_hash() -> str:
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    """The first key, dotted, in which two configs differ, and both values."""
+    """The first dotted key in which two configs differ, and both values."""
     for key in dict.fromkeys([*first, *second]):
         one, other = first.get(key), second.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping) and one != other:

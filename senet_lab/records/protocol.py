@@ -1,4 +1,4 @@
-"""The protocol of a comparison, as its plan holds it: what was declared, and each run's part in it."""
+"""The protocol of a comparison as its plan holds it: the declaration, and each run's role."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -32,11 +32,11 @@ class Role:
     block: str
     """Label of the network and data set."""
     arm: str
-    """Label of the option that is compared."""
+    """Label of the compared option."""
     widened: bool = False
-    """Of a trial beyond the declared space."""
+    """True for a trial beyond the declared space."""
     rung: int = 0
-    """Of successive halving."""
+    """Rung of successive halving."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,24 @@ class Cell:
     option: str
     """The arm as the command line names it."""
     directory: str
-    """Of a run at the config's own rate and seed, below the sweep's folder."""
+    """Directory of a run at the config's own learning rate and seed, relative to the sweep's folder."""
     overrides: list[str]
     plain: dict[str, Any]
     follows: dict[str, str] = field(default_factory=dict)
-    """Dotted keys whose YAML takes over the value of another key, which a run changes."""
+    """Dotted keys that interpolate another key, which a run changes."""
     images: int = 0
     """Images of a training epoch."""
     validation_images: int = 0
     classes: int = 0
     parameters: int = 0
-    """Of the network, all that is trained."""
+    """Trainable parameters of the network."""
 
     def chance(self, metric: ErrorMetric) -> float:
-        """The error of guessing, a fraction."""
+        """The error of guessing, as a fraction."""
         return 1 - min(5 if metric is ErrorMetric.top5 else 1, self.classes) / self.classes
 
     def derive(self, values: Mapping[str, Any]) -> RunConfig:
-        """The config with other values, by their dotted keys, and those that follow them.
+        """The config with other values, by dotted key, and with those that interpolate them.
 
         Raises:
             UsageError: a value out of its range.
@@ -87,7 +87,7 @@ class Protocol:
     baseline: str
     """Label of the declared baseline."""
     command: str
-    """The command line that planned it, without what it says about how to run."""
+    """The command line that planned it, without its execution keys."""
     cells: list[Cell]
     choice: str = CHOICE
     diverged: str = DIVERGED
@@ -108,7 +108,7 @@ class Protocol:
 
 
 def set_value(plain: dict[str, Any], key: str, value: Any) -> None:
-    """Set what a dotted key leads to."""
+    """Set the value at a dotted key."""
     *path, last = key.split(".")
     node = plain
     for part in path:
@@ -117,7 +117,7 @@ def set_value(plain: dict[str, Any], key: str, value: Any) -> None:
 
 
 def get_value(plain: Mapping[str, Any], key: str) -> Any:
-    """The value that a dotted key leads to; KeyError where it leads nowhere."""
+    """The value at a dotted key; KeyError if there is none."""
     node: Any = plain
     for part in key.split("."):
         if not isinstance(node, Mapping):

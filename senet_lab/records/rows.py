@@ -1,7 +1,7 @@
-"""The rows of a run's tables. Headers, their order and their types follow from these classes alone.
+"""The rows of a run's tables: these classes define headers, order and types.
 
-A column is added here, at the end of its class, and filled in by training; all readers then have it.
-A column that a record lacks reads as missing (NaN in frames); columns of a later version are kept.
+Add a new column at the end of its class and fill it in during training; all readers follow.
+A column that a record lacks reads as missing (NaN in frames); columns of later versions are kept.
 """
 
 from dataclasses import dataclass, fields
@@ -55,7 +55,7 @@ class Coefficient:
 
 Row = Metrics | Coefficient
 KEYS: dict[type[Row], tuple[str, ...]] = {Metrics: ("epoch",), Coefficient: ("epoch", "site", "coefficient")}
-"""The columns that tell one row from another; every record must have them."""
+"""Key columns of each table; every record must have them."""
 
 
 def columns(kind: type[Row]) -> tuple[str, ...]:

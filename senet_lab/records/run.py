@@ -1,4 +1,4 @@
-"""The record of one run: which files a run directory holds, and how they are written and read.
+"""The record of one run: the files of a run directory, and how to read and write them.
 
 Every file is written whole (temporary file, fsync, rename) or grows by whole lines, so a reader in another
 process, or after a kill, sees only complete records.
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -46,42 +46,42 @@ class State(StrEnum):
     INTERRUPTED = "interrupted"
     DIVERGED = "diverged"
     UNREADABLE = "unreadable"
-    """Its record cannot be read; never written."""
+    """The record cannot be read; never written."""
 
 
 FINAL = (State.FINISHED, State.DIVERGED)
-"""States that running again would not change."""
+"""States that another attempt would not change."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a run is: `status.json`. Times are ISO 8601 in UTC, None before there is one."""
+    """A run's progress: `status.json`. Times are ISO 8601 in UTC, None before there is one."""
 
     state: State = State.PLANNED
     epochs_done: int = 0
     epochs: int | None = None
-    """Asked for."""
+    """Requested epochs."""
     test_top1: float | None = None
-    """Of the last epoch, a fraction."""
+    """Test accuracy after the last epoch, a fraction."""
     images_done: int = 0
     """Images trained on and tested so far."""
     images_per_epoch: int | None = None
     """Images trained on and tested in one epoch."""
     seconds: float = 0.0
-    """Of all epochs done, in every attempt."""
+    """Seconds of all completed epochs, over all attempts."""
     epoch_seconds: float = 0.0
-    """Of the epoch under way."""
+    """Seconds of the current epoch so far."""
     config_hash: str | None = None
     host: str | None = None
     pid: int | None = None
-    """The process of the last attempt, on `host`."""
+    """Process id of the last attempt, on `host`."""
     started: str | None = None
     updated: str | None = None
     finished: str | None = None
     error: str | None = None
-    """Why it ended where it should not have."""
+    """The reason for a failure or divergence."""
     notes: tuple[str, ...] = ()
-    """What a reader of its numbers should know."""
+    """Remarks for readers of its results."""
 
     @property
     def message(self) -> str:
@@ -90,7 +90,7 @@ class Status:
 
     @property
     def epochs_begun(self) -> float:
-        """Epochs done, the part of the one under way counted in."""
+        """Completed epochs plus the finished part of the current one."""
         return self.images_done / self.images_per_epoch if self.images_per_epoch else float(self.epochs_done)
 
 
@@ -105,7 +105,7 @@ class Git:
 
 @dataclass(frozen=True)
 class Environment:
-    """What one attempt at a run ran on: an entry of `environment.json`."""
+    """Software and hardware of one attempt at a run: an entry of `environment.json`."""
 
     senet_lab: str
     """Version of this package."""
@@ -118,7 +118,7 @@ class Environment:
     device_type: str
     """`cpu` or `cuda`."""
     precision: str
-    """Never `auto`."""
+    """Number format, `auto` resolved."""
     threads: int
     host: str
     platform: str
@@ -134,7 +134,7 @@ class _Attempts:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes equal values out each time."""
+    """YAML dumper without anchors and aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -142,11 +142,11 @@ class _Dumper(yaml.SafeDumper):
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run under `path`. Reading never writes; a missing file reads as "not yet"."""
+    """The files of one run under `path`. Reading never writes; a missing file means "not yet"."""
 
     path: Path
     sweep: Path | None = None
-    """The sweep's folder, if it is one of a sweep. No symbolic link is followed below it."""
+    """The sweep's folder, for a run of a sweep. No symbolic link is followed below it."""
 
     @property
     def root(self) -> Path:
@@ -160,17 +160,17 @@ class RunDirectory:
 
     @property
     def status_file(self) -> Path:
-        """How far the run is."""
+        """The run's progress."""
         return self.path / "status.json"
 
     @property
     def environment_file(self) -> Path:
-        """What each attempt ran on."""
+        """Software and hardware of each attempt."""
         return self.path / "environment.json"
 
     @property
     def checkpoint_file(self) -> Path:
-        """The last epoch boundary that is safely down."""
+        """The last checkpoint."""
         return self.path / "checkpoint.pt"
 
     @property
@@ -194,7 +194,7 @@ class RunDirectory:
         return self.path / "figures"
 
     def plain_config(self) -> dict[str, Any]:
-        """The resolved config that the run was started with, value by value as it was written.
+        """The resolved config that the run was started with, as it was written.
 
         Raises:
             UsageError: where there is none, or none that this package wrote.
@@ -204,7 +204,7 @@ class RunDirectory:
         return typed(dict[str, Any], read_yaml(self.config_file, self.root), self.config_file)
 
     def config(self) -> RunConfig:
-        """The same, typed.
+        """The typed config.
 
         Raises:
             UsageError: see `plain_config`; a value of the wrong type or out of range.
@@ -212,7 +212,7 @@ class RunDirectory:
         return run_config(self.plain_config(), self.config_file)
 
     def status(self) -> Status:
-        """`status.json`, or the state `planned` where no process has begun the run.
+        """The content of `status.json`; state `planned` before the run starts.
 
         Raises:
             UsageError: a file that is no status.
@@ -222,7 +222,7 @@ class RunDirectory:
         return typed(Status, read_json(self.status_file, self.root), self.status_file, "delete it to go on")
 
     def environments(self) -> tuple[Environment, ...]:
-        """What each attempt ran on, the last one last; none before the first.
+        """Software and hardware of each attempt, in order; empty before the first.
 
         Raises:
             UsageError: a file that is no such record.
@@ -235,13 +235,13 @@ class RunDirectory:
     def lock(self) -> FileLock:
         """The run's lock; the system frees it when its owner dies.
 
-        Waits a moment, because a reader may be looking whether it is held.
+        Acquiring it waits a moment, because `is_held` of another process takes it briefly.
         """
         make_folder(self.path, self.root)
         return FileLock(self.path / ".lock", timeout=0.5)
 
     def identity(self) -> tuple[int, int] | None:
-        """Device and inode of the lock, by which its owner knows that the directory is still the same one."""
+        """Device and inode of the lock file, to detect that the directory was replaced."""
         try:
             found = (self.path / ".lock").lstat()
         except FileNotFoundError:
@@ -249,23 +249,23 @@ class RunDirectory:
         return found.st_dev, found.st_ino
 
     def is_held(self) -> bool:
-        """Whether a living process executes the run."""
+        """Whether a live process executes the run."""
         file = self.path / ".lock"
         if not file.exists():
-            return False  # and to look does not make one
+            return False  # asking must not create the lock file
         try:
             with FileLock(file, timeout=0):
                 return False
         except Timeout:
             return True
         except OSError:
-            return True  # another user's, or on a read-only disk, where none can be had: believe the status
+            return True  # another user's, or on a read-only disk, where nobody can lock: believe the status
 
     def metrics(self) -> "pd.DataFrame":
         """`metrics.csv` as a frame, one row an epoch; empty before the first.
 
         Returns:
-            The columns of `Metrics`, NaN where the record has none, and what columns a later version added.
+            The columns of `Metrics`, NaN where the record has none, and columns that a later version added.
 
         Raises:
             UsageError: where a value is no number.
@@ -273,7 +273,7 @@ class RunDirectory:
         return _frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
 
     def metric(self, name: str) -> list[float]:
-        """A column of numbers in `metrics.csv`, for those who do without pandas; see `metrics`."""
+        """A numeric column of `metrics.csv`, without pandas; see `metrics`."""
         return [float(value) for value in read_columns(self.metrics_file, self.root, Metrics)[name]]
 
     def activations(self) -> "pd.DataFrame":
@@ -286,7 +286,7 @@ class RunDirectory:
         write_atomic(self.config_file, text, self.root)
 
     def add_environment(self, environment: Environment) -> None:
-        """Note what this attempt runs on, after those before it."""
+        """Append this attempt's software and hardware to `environment.json`."""
         attempts = [asdict(attempt) for attempt in (*self.environments(), environment)]
         content = {"format": ENVIRONMENT_FORMAT, "attempts": attempts}
         write_atomic(self.environment_file, json.dumps(content, indent=2) + "\n", self.root)
@@ -296,7 +296,7 @@ class RunDirectory:
         write_atomic(self.status_file, json.dumps(asdict(status), indent=2) + "\n", self.root)
 
     def error_trace(self) -> str | None:
-        """The traceback of a failed run; None where there is none.
+        """The traceback of a failed run; None if there is none.
 
         Raises:
             UsageError: one that cannot be read.
@@ -310,21 +310,21 @@ class RunDirectory:
         write_atomic(self.error_file, trace, self.root)
 
     def remove_error_trace(self) -> None:
-        """Delete the traceback of an attempt before this one."""
+        """Delete the traceback of an earlier attempt."""
         remove(self.error_file, self.root)
 
     def tidy(self, keep_checkpoint: bool) -> None:
-        """Delete what a finished run needs no more."""
+        """Delete files that a finished run no longer needs."""
         if not keep_checkpoint and is_there(self.checkpoint_file):
             remove(self.checkpoint_file, self.root)
 
     def set_aside(self) -> str:
-        """Rename checkpoint and tables of a run that starts again, so that nothing of it is lost.
+        """Rename checkpoint and tables of a run that starts over, so that nothing is lost.
 
         Returns:
-            What their names have now before their ending.
+            The suffix that was put before their file extension.
         """
-        # The checkpoint last: as long as it is there, an attempt after a kill comes here, too.
+        # The checkpoint last: while it exists, the next attempt after a kill repeats this.
         files = [self.metrics_file, self.activations_file, self.checkpoint_file]
         for mark in (f"before-{number}" for number in count(1)):
             names = {file: f"{file.stem}.{mark}{file.suffix}" for file in files}
@@ -335,30 +335,30 @@ class RunDirectory:
         return mark
 
     def keep_epochs(self, epochs: int, coefficients: int) -> None:
-        """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
+        """Truncate the tables to the first `epochs` epochs, those that the checkpoint covers.
 
         Args:
-            epochs: how many.
-            coefficients: rows that an epoch has in `activations.csv`.
+            epochs: number of epochs to keep.
+            coefficients: rows per epoch in `activations.csv`.
 
         Raises:
-            MissingRowsError: where one of these epochs lacks rows; nothing is changed then.
+            MissingRowsError: one of these epochs lacks rows; nothing is changed then.
         """
         require_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
         keep_epochs(self.activations_file, self.root, Coefficient, epochs, coefficients)
         keep_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
 
     def append_metrics(self, row: Metrics) -> None:
-        """Add one epoch's row."""
+        """Append one epoch's row."""
         append_rows(self.metrics_file, self.root, [row])
 
     def append_activations(self, rows: Sequence[Coefficient]) -> None:
-        """Add one epoch's rows."""
+        """Append one epoch's rows."""
         append_rows(self.activations_file, self.root, rows)
 
 
 def _frame(kind: type[Row], values: dict[str, Any]) -> "pd.DataFrame":
-    import pandas as pd  # half a second that those who only write records need not pay
+    import pandas as pd  # half a second, which writers of records need not pay
 
     text = text_columns(kind)
     types = {name: object if name in text else float for name in values} | {"epoch": "int64"}

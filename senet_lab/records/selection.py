@@ -9,7 +9,7 @@ from senet_lab.config import RunConfig, as_plain
 from senet_lab.errors import UsageError
 
 Selection = Mapping[str, Sequence[str]]
-"""By dotted key, the chosen values, as a person writes them; a group's value is its option's name."""
+"""Chosen values by dotted key, as typed; a config group's value is its option's name."""
 
 
 class Configured(Protocol):
@@ -17,17 +17,17 @@ class Configured(Protocol):
 
     @property
     def config(self) -> RunConfig:
-        """Its values."""
+        """The run's config."""
 
 
 R = TypeVar("R", bound=Configured)
 
 
 def select(runs: Sequence[R], selection: Selection) -> list[R]:
-    """The runs that have one of the chosen values at each key, in their order.
+    """The runs with one of the chosen values at each key, in their order.
 
     Raises:
-        UsageError: a key that no run has, or no run left; with the values that there are.
+        UsageError: a key that no run has, or no match; the message lists the existing values.
     """
     chosen = list(runs)
     for key, values in selection.items():
@@ -41,7 +41,7 @@ def select(runs: Sequence[R], selection: Selection) -> list[R]:
 
 
 def _value(config: RunConfig, key: str) -> Any:
-    """The value at a dotted key; of a group, the name of its option; None where there is none."""
+    """The value at a dotted key, for a config group its option's name; None if there is none."""
     value: Any = as_plain(config)
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -49,7 +49,7 @@ def _value(config: RunConfig, key: str) -> Any:
 
 
 def _equal(value: Any, text: str) -> bool:
-    """Whether a person who writes `text` means `value`: 1e-3 is 0.001."""
+    """Whether `text` denotes `value`: 1e-3 is 0.001."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) == text or value == yaml.safe_load(text)
     try:

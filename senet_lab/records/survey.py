@@ -1,4 +1,4 @@
-"""Where a sweep stands, read from its run directories alone: by whom it is run does not matter."""
+"""Progress of a sweep, from its run directories alone, whatever launcher executes it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from senet_lab.records.sweep import SweepDirectory
 
 @dataclass
 class Survey:
-    """The status of each run, read again on `refresh`, but not once a run is at its end."""
+    """The status of each run; `refresh` reads those again that have not ended."""
 
     sweep: SweepDirectory
     runs: Sequence[PlannedRun]
@@ -20,7 +20,7 @@ class Survey:
     """By run directory."""
 
     def refresh(self) -> "Survey":
-        """Read what may have changed."""
+        """Read the status of each run that has not ended."""
         for run in self.runs:
             if run.directory not in self.statuses or self.state(run) not in FINAL:
                 status = readable_status(self.sweep.run(run.directory))
@@ -44,18 +44,18 @@ class Survey:
         return Counter(status.state for status in self.statuses.values())
 
     def epochs(self) -> tuple[float, int]:
-        """Epochs done, the parts of those under way counted in, and epochs asked for."""
+        """Completed epochs, with the finished parts of current ones, and requested epochs."""
         done = sum((status.epochs_begun for status in self.statuses.values()), 0.0)
         return done, sum(run.config.epochs for run in self.runs)
 
     def images(self) -> int:
-        """Images trained on and tested so far."""
+        """Images trained on and evaluated so far."""
         return sum(status.images_done for status in self.statuses.values())
 
     def seconds_left(self, workers: int) -> float | None:
-        """Seconds that the remaining epochs take `workers` at a time, from the epochs so far of each model.
+        """Estimated seconds for the remaining epochs on `workers` workers, from each model's epochs so far.
 
-        Parts of epochs count on both sides; None as long as there is not even such a part.
+        Partial epochs count on both sides; None before the first part of one.
         """
         seconds: dict[str, float] = defaultdict(float)
         epochs: dict[str, float] = defaultdict(float)
@@ -75,14 +75,14 @@ class Survey:
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
-    """A status as the plan has it by now: a run that was finished and got more epochs is not."""
+    """A status against the plan: a finished run that got more epochs since is unfinished."""
     if status.state is State.FINISHED and status.config_hash in run.continues:
         return replace(status, state=State.INTERRUPTED, epochs=run.config.epochs)
     return status
 
 
 def readable_status(directory: RunDirectory) -> Status:
-    """The living status of a run; one that cannot be read costs that run alone."""
+    """`living_status`, with the state `unreadable` instead of an error."""
     try:
         return living_status(directory)
     except UsageError as error:
@@ -90,11 +90,11 @@ def readable_status(directory: RunDirectory) -> Status:
 
 
 def living_status(directory: RunDirectory) -> Status:
-    """The status of a run; one that says `running` and whose process is dead is `interrupted`."""
+    """The status of a run; `running` becomes `interrupted` if its process is dead."""
     status = directory.status()
     if status.state is not State.RUNNING or directory.is_held():
         return status
-    status = directory.status()  # again: it may have ended while we looked
+    status = directory.status()  # again: it may have ended in between
     if status.state is State.RUNNING:
         owner = f"process {status.pid} on {status.host}"
         return replace(status, state=State.INTERRUPTED, error=f"{owner} ended without a word")

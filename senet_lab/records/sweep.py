@@ -1,4 +1,4 @@
-"""The folder of a sweep: the one place that knows what lies where in it."""
+"""The folder of a sweep; no other module knows its file names."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from senet_lab.records.run import RunDirectory
 
 @dataclass(frozen=True)
 class SweepDirectory:
-    """What a sweep keeps under `path`. It holds no path of its own inside, so it can be moved anywhere."""
+    """The files of a sweep under `path`. None of them stores that path, so the folder can be moved."""
 
     path: Path
 
@@ -26,7 +26,7 @@ class SweepDirectory:
         return self.path / "plan.json"
 
     def plan_lock(self) -> AbstractContextManager[None]:
-        """Held by the command that reads and extends the plan; see `wait_for`."""
+        """Lock for reading and extending the plan; see `wait_for`."""
         return wait_for(self.path / ".plan.lock")
 
     @property
@@ -35,41 +35,41 @@ class SweepDirectory:
         return self.path / "runs"
 
     def run(self, directory: str) -> RunDirectory:
-        """The record of the run whose directory, below this folder, is `directory`."""
+        """The record of a run, by its directory relative to this folder."""
         return RunDirectory(self.path / directory, self.path)
 
     def find_runs(self) -> dict[str, RunDirectory]:
-        """Every run directory with a config, by its path below this folder, in path order."""
+        """Every run directory with a config, by its path relative to this folder, in path order."""
         found = (RunDirectory(file.parent, self.path) for file in sorted(self.runs.rglob("config.yaml")))
         return {run.path.relative_to(self.path).as_posix(): run for run in found}
 
     @property
     def figures(self) -> Path:
-        """Folder of what `plot` makes."""
+        """Output folder of `plot`."""
         return self.path / "figures"
 
     @property
     def report_file(self) -> Path:
-        """What `report` makes."""
+        """The page that `report` writes."""
         return self.path / "report.html"
 
     @property
     def verdict_file(self) -> Path:
-        """The differences that `verdict` finds."""
+        """Table of the differences that `verdict` finds."""
         return self.path / "verdict.csv"
 
     @property
     def verdict_json(self) -> Path:
-        """All that `verdict` finds, for programs."""
+        """Machine-readable verdict."""
         return self.path / "verdict.json"
 
     @property
     def verdict(self) -> Path:
-        """Folder of the other tables and texts that `verdict` makes."""
+        """Folder of the other tables and texts of `verdict`."""
         return self.path / "verdict"
 
     def compare(self, against: str) -> Path:
-        """Folder of what `compare against=…` makes."""
+        """Output folder of `compare against=…`."""
         return self.path / "compare" / against
 
     def tracking(self, library: str) -> Path:
@@ -78,7 +78,7 @@ class SweepDirectory:
 
     @property
     def jobs(self) -> Path:
-        """Logs of jobs that a cluster's scheduler runs."""
+        """Logs of a cluster scheduler's jobs."""
         return self.path / "jobs"
 
 
@@ -86,14 +86,14 @@ def sweep_directory(outputs: str, name: str) -> SweepDirectory:
     """`outputs/<name>`.
 
     Raises:
-        UsageError: where a symbolic link leads out of `outputs`.
+        UsageError: a symbolic link leads out of `outputs`.
     """
     require_inside(Path(outputs), name)
     return SweepDirectory(Path(outputs) / name)
 
 
 def require_inside(folder: Path, name: str) -> None:
-    """Raise UsageError where `folder`/`name` leads out of `folder` by a symbolic link."""
+    """Raise UsageError if `folder`/`name` leads out of `folder` by a symbolic link."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{path} leads out of {folder}, to {path.resolve()}: nothing was written there")

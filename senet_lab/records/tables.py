@@ -1,7 +1,7 @@
-"""CSV tables that grow by whole lines, under the header that `rows` gives them.
+"""CSV tables that grow by whole lines, with the headers of `rows`.
 
-Read by hand, because `float` gives back the very number that `repr` wrote, and pandas takes longer to import
-than most commands to run.
+Parsed by hand: `float` returns exactly the number that `repr` wrote, and importing pandas takes longer than
+most commands.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,14 +16,14 @@ NAN = float("nan")
 
 
 class MissingRowsError(Exception):
-    """A table that lacks rows which a checkpoint says were written."""
+    """A table without rows that, by the checkpoint, were written."""
 
 
 def append_rows(file: Path, root: Path, rows: Sequence[Row]) -> None:
     """Append whole lines in one write, with the header before the first.
 
-    A table keeps columns of a later version; columns of ours that it lacks are added, blank so far.
-    Here and below, no symbolic link is followed below the folder `root`.
+    A table keeps columns of later versions; columns that it lacks are added, blank for earlier rows.
+    Here and in the functions below, no symbolic link is followed below the folder `root`.
     """
     kind = type(rows[0])
     if not is_there(file):
@@ -38,19 +38,19 @@ def append_rows(file: Path, root: Path, rows: Sequence[Row]) -> None:
 
 
 def keep_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: int) -> None:
-    """Leave the rows of the first `epochs` epochs, which is what a checkpoint vouches for.
+    """Truncate a table to the first `epochs` epochs, those that the checkpoint covers.
 
-    A row that is there twice, or torn, or of a later epoch, goes; the last one of its key counts.
+    Drops torn rows and rows of later epochs; of rows with the same key, keeps the last.
 
     Args:
-        file: the table; without rows, it goes.
+        file: the table; deleted if no row is left.
         root: see `append_rows`.
         kind: of its rows.
-        epochs: how many.
-        count: rows that an epoch has.
+        epochs: number of epochs to keep.
+        count: rows per epoch.
 
     Raises:
-        MissingRowsError: where one of these epochs lacks rows.
+        MissingRowsError: one of these epochs lacks rows.
         UsageError: no such table.
     """
     require_epochs(file, root, kind, epochs, count)
@@ -75,10 +75,10 @@ def require_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: 
 
 
 def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[float] | list[str] | list[int]]:
-    """The columns of a table, those of a later version included; empty lists where there is no file.
+    """The columns of a table, those of later versions included; empty lists if there is no file.
 
     Raises:
-        UsageError: a key column is missing, or a value is no number; with file, line and column.
+        UsageError: a missing key column, or a value that is no number; names file, line and column.
     """
     if not is_there(file):
         return {name: [] for name in columns(kind)}
@@ -96,20 +96,20 @@ def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[floa
         except ValueError as error:
             if name in columns(kind):
                 raise UsageError(f"{file}, column {name}: {error}") from error
-            values[name] = cells  # of a later version, and no number
+            values[name] = cells  # a text column of a later version
     return values
 
 
 def _read(
     file: Path, root: Path, kind: type[Row], drop_torn: bool = False
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a table in today's form, each row's cells by column.
+    """Header and rows of a table in the current format, each row's cells by column.
 
     Raises:
-        UsageError: a key column is missing; unless `drop_torn`, a line has too few or too many cells.
+        UsageError: a missing key column; unless `drop_torn`, a line with too few or too many cells.
     """
     text = read_text(file, root)
-    first, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]  # a torn last line never happened
+    first, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]  # ignore a torn last line
     names = first.split(",")
     rows = [line.split(",") for line in lines]
     for number, row in enumerate(rows, start=2):
@@ -126,7 +126,7 @@ def _read(
 
 
 def _latest(table: Iterable[dict[str, str]], kind: type[Row], epochs: int) -> list[dict[str, str]]:
-    """The rows of the first `epochs` epochs by epoch; of those with one key, the last."""
+    """The rows of the first `epochs` epochs, by epoch; of rows with the same key, the last."""
     found = {
         tuple(row[key] for key in KEYS[kind]): row
         for row in table
@@ -140,7 +140,7 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def _cell(value: float | str | None) -> str:
-    """Shortest text that reads back as the same number, whatever the locale; blank for what is missing."""
+    """Shortest text that reads back as the same number in any locale; blank for a missing value."""
     if value is None:
         return ""
     return repr(value) if isinstance(value, float) else str(value)

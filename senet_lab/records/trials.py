@@ -22,14 +22,14 @@ Side = tuple[str, Literal["low", "high"]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run that is at its end."""
+    """The result of an ended run."""
 
     error: float
-    """By the protocol's metric, a fraction: of the validation part in tuning, of the test images in
-    confirmation. Chance for a run that diverged."""
+    """The protocol's metric, a fraction: validation error in tuning, test error in confirmation; the error of
+    chance for a diverged run."""
     diverged: bool
     seconds: float
-    """Of all its epochs, in every attempt."""
+    """Seconds of all its epochs, over all attempts."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class TunedRun:
 
 
 def role_of(run: PlannedRun) -> Role:
-    """The run's part in its protocol.
+    """The run's role in its protocol.
 
     Raises:
-        UsageError: it has none, in a plan that was edited.
+        UsageError: it has none, because the plan was edited.
     """
     if run.role is None:
         raise UsageError(f"{run.directory} has no role in the plan of a comparison: put it back as it was")
@@ -59,7 +59,7 @@ def trial_of(protocol: Protocol, run: PlannedRun) -> Trial:
 
 
 def outcomes(plan: Plan, protocol: Protocol) -> dict[str, Outcome]:
-    """The outcomes of the runs that are at their end, by directory.
+    """The outcomes of all ended runs, by directory.
 
     Raises:
         UsageError: a record that cannot be read, or that lacks the accuracy that the protocol needs.
@@ -88,7 +88,7 @@ def _last_error(directory: RunDirectory, stage: Stage, metric: ErrorMetric) -> f
 def tuned(
     plan: Plan, protocol: Protocol, found: Mapping[str, Outcome], block: str, arm: str | None = None
 ) -> list[TunedRun]:
-    """The tuning runs of a block that are at their end, of one arm or of all, in plan order."""
+    """The ended tuning runs of a block, of one arm or of all, in plan order."""
     return [
         TunedRun(run, role, trial_of(protocol, run), found[run.directory])
         for run in plan.runs
@@ -100,7 +100,7 @@ def tuned(
 
 
 def scores(runs: Iterable[TunedRun]) -> dict[Trial, float]:
-    """Each trial's mean validation error over the tuning seeds; the best first, the lower of equal ones."""
+    """Each trial's mean validation error over the tuning seeds, best first; ties: the lower trial first."""
     errors: dict[Trial, list[float]] = {}
     for tuned_run in runs:
         errors.setdefault(tuned_run.trial, []).append(tuned_run.outcome.error)
@@ -109,11 +109,11 @@ def scores(runs: Iterable[TunedRun]) -> dict[Trial, float]:
 
 
 def chosen(plan: Plan, protocol: Protocol, found: Mapping[str, Outcome]) -> dict[tuple[str, str], Trial]:
-    """The trial of each block and arm by the frozen rule, among those that reached the last epoch.
+    """The trial that the frozen rule chooses for each block and arm, among those trained to the last epoch.
 
     Args:
-        plan: whose tuning runs are at their end.
-        protocol: the plan's.
+        plan: a plan whose tuning runs have all ended.
+        protocol: the plan's protocol.
         found: `outcomes` of the plan.
     """
     choices = {}
