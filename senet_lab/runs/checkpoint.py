@@ -1,4 +1,4 @@
-"""The epoch boundary from which a run can go on, written whole and read without running code."""
+"""Checkpoints at epoch boundaries, written atomically and loaded without running code from them."""
 
 import errno
 import io
@@ -18,11 +18,11 @@ FORMAT = 1
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be gone on from; the message says why."""
+    """A checkpoint that cannot be resumed from; the message gives the reason."""
 
 
 def save_checkpoint(directory: RunDirectory, state: dict[str, Any], config_hash: str) -> None:
-    """Put `state` down; the checkpoint before it stays until this one is safely there.
+    """Write `state`; the previous checkpoint stays until this one is on disk.
 
     Raises:
         UsageError: no space, no permission.
@@ -33,10 +33,10 @@ def save_checkpoint(directory: RunDirectory, state: dict[str, Any], config_hash:
 
 
 def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """What a checkpoint takes on disk, measured on weights and optimizer state on the meta device."""
+    """Size of a checkpoint on disk, from weights and optimizer state on the meta device."""
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # which makes the optimizer's state
+    optimizer.step()  # creates the optimizer's state
     states = [network.state_dict(), *optimizer.state.values()]
     tensors = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -47,14 +47,14 @@ def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> 
 
     Args:
         directory: of the run.
-        config_hashes: of the configs whose runs it may belong to.
+        config_hashes: configs to which the checkpoint may belong.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
-        UsageError, MemoryError: it could not be read, which says nothing about what it holds.
+        UsageError, MemoryError: it could not be read; its content may be good.
     """
     file = directory.checkpoint_file
-    # In memory first: what is raised after that is in the bytes, and no trouble of the disk.
+    # Read into memory first: later errors are then due to the content, not to the disk.
     content = _load(file, io.BytesIO(read_bytes(file, directory.root)))
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
@@ -67,13 +67,13 @@ def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> 
 def require_fit(
     directory: RunDirectory, found: Mapping[str, Any], expected: Mapping[str, Any], epochs: int
 ) -> None:
-    """Check that a run can go on from a checkpoint, before anything of it is loaded.
+    """Check that a run can resume from a checkpoint, before loading any of it.
 
     Args:
         directory: of the run, for the message.
-        found: the state of its checkpoint.
-        expected: the state of the run as the code builds it now.
-        epochs: of the whole run.
+        found: the checkpoint's state.
+        expected: the state of the freshly built run.
+        epochs: total epochs of the run.
 
     Raises:
         CheckpointError: parts are missing, or tensors have other shapes.
@@ -108,7 +108,7 @@ def _load(file: Path, content: io.BytesIO) -> Any:
         with zipfile.ZipFile(content) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise CheckpointError(f"{file} is damaged or no checkpoint: parts of it are compressed")
-            # torch does not look at the checksums of its archive, so a flipped bit would go unnoticed.
+            # torch ignores the checksums of its archive: a flipped bit would go unnoticed.
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(f"{file} is damaged: {damaged} does not match its checksum")
@@ -118,7 +118,7 @@ def _load(file: Path, content: io.BytesIO) -> Any:
     except (MemoryError, CheckpointError):
         raise
     except Exception as error:
-        if os.strerror(errno.ENOMEM) in str(error):  # which torch tells by a RuntimeError
+        if os.strerror(errno.ENOMEM) in str(error):  # torch raises a RuntimeError for it
             raise MemoryError(f"{file} does not fit in memory") from error
         reason = (str(error) or repr(error)).splitlines()[0]
         raise CheckpointError(f"{file} is damaged or no checkpoint: {reason}") from error

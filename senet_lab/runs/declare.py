@@ -1,4 +1,4 @@
-"""A comparison's declaration made definite: arms, blocks, and the config of each arm in each block."""
+"""From a comparison's declaration to its protocol: arms, blocks, and each arm's config in each block."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,17 +10,17 @@ from senet_lab.records.protocol import Cell, Protocol, get_value
 from senet_lab.runs.space import ETA, rungs, trials
 
 PROBES = {"seed": 2**53 - 111, "epochs": 10**9 + 7}
-"""Values that no config has by itself, to see what follows them."""
+"""Improbable values, to find the keys that interpolate them."""
 PROBE_OF_SPACE = 1.2345678e-6
 
 
 def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
-    """The protocol of a command, whose points are the arms in the blocks.
+    """The protocol of a command; its points are the arms in the blocks.
 
     Args:
-        declared: what the YAML says.
+        declared: the YAML's `protocol`.
         command: composed.
-        line: what the person typed, without what it says about how to run.
+        line: the command line as typed, without its execution keys.
 
     Raises:
         UsageError: fewer than two arms, a baseline that is none, an axis that the protocol varies itself, no
@@ -82,7 +82,7 @@ def _check_halving(declared: ProtocolConfig, config: RunConfig) -> None:
 
 
 def _follows(declared: ProtocolConfig, command: Command) -> list[dict[str, str]]:
-    """For each point, the keys whose YAML takes over the value of a key that the protocol varies."""
+    """For each point, the keys that interpolate a key which the protocol varies."""
     probes: dict[str, Any] = {**PROBES, **dict.fromkeys(declared.space, PROBE_OF_SPACE)}
     points = command.points
     probed = command.under([f"{key}={value}" for key, value in probes.items()]).points
@@ -97,7 +97,7 @@ def _follows(declared: ProtocolConfig, command: Command) -> list[dict[str, str]]
 def _followers(
     before: Mapping[str, Any], after: Mapping[str, Any], probes: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The keys that differ, with the probed key whose value they have on both sides."""
+    """The differing keys, each with the probed key whose value it has on both sides."""
     follows = {}
     for key in sorted({*before, *after} - {*probes}):
         if before.get(key) != after.get(key):
@@ -111,7 +111,7 @@ def _followers(
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value below `node` that is no mapping, by its dotted key."""
+    """Every leaf value below `node`, by dotted key."""
     leaves: dict[str, Any] = {}
     for key, value in node.items():
         path = f"{prefix}{key}"
@@ -120,7 +120,7 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _arm_labels(declared: ProtocolConfig, points: Sequence[Point], options: Sequence[str]) -> dict[str, str]:
-    """The label of each option: its YAML's, or its name where there is none or two share one."""
+    """The label of each option: its YAML's, or its name if there is none or two options share it."""
     labels = {}
     for point, option in zip(points, options, strict=True):
         node = vars(point.config).get(declared.arms)
@@ -129,7 +129,7 @@ def _arm_labels(declared: ProtocolConfig, points: Sequence[Point], options: Sequ
 
 
 def _block_labels(declared: ProtocolConfig, points: Sequence[Point]) -> list[str]:
-    """The label of each point's block: network and data set, and what else differs where these are shared."""
+    """The label of each point's block: network and data set, plus other differing keys if needed."""
     labels = [f"{point.config.model.get('label')} on {point.config.dataset.get('label')}" for point in points]
     others = [
         tuple(override for override in point.overrides if not override.startswith(f"{declared.arms}="))

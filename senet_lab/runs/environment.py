@@ -1,4 +1,4 @@
-"""The surroundings of an attempt at a run: versions, device, source."""
+"""Software and hardware of an attempt at a run: versions, device, source."""
 
 import platform
 import shutil
@@ -16,7 +16,7 @@ from senet_lab.version import PACKAGE, __version__
 
 
 def environment(engine: Engine, threads: int) -> Environment:
-    """Record of what this process runs on, for `environment.json`."""
+    """This process's software and hardware, for `environment.json`."""
     return Environment(
         senet_lab=__version__,
         git=git_state(),
@@ -34,7 +34,7 @@ def environment(engine: Engine, threads: int) -> Environment:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor's architecture and the instructions that torch uses of it."""
+    """The GPU's name, or the CPU's architecture and the instruction set that torch uses."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
@@ -42,7 +42,7 @@ def device_name(device: torch.device) -> str:
 
 @lru_cache(maxsize=1)
 def git_state() -> Git | None:
-    """Commit of the checkout that this package runs from; None outside one."""
+    """Commit of the checkout that contains this package; None outside one."""
     folder = PACKAGE
     if shutil.which("git") is None:
         return None

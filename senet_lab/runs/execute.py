@@ -1,4 +1,4 @@
-"""Runs from the frozen plan to their records, whatever came before them in their directories."""
+"""Execution of planned runs: start or resume, train, record."""
 
 import math
 import os
@@ -31,10 +31,10 @@ from senet_lab.training.turns import Turns, in_turns, interleave
 
 
 def execute(sweep: SweepDirectory, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> list[State]:
-    """Bring runs of the plan to their end, or to where `stop` turns true, and say their states.
+    """Execute planned runs until they end or `stop` turns true; returns their states.
 
-    Several runs take turns, a step each, in this one process; each has a record of its own, and a failure
-    costs its run alone. The next runs wait until all of these have ended.
+    Several runs alternate step by step in this process, each with its own record; a failure ends its run
+    alone.
     """
     return interleave([_execute(sweep, run, stop, is_first=run is runs[0]) for run in runs])
 
@@ -42,10 +42,10 @@ def execute(sweep: SweepDirectory, runs: Sequence[PlannedRun], stop: Callable[[]
 def _execute(
     sweep: SweepDirectory, run: PlannedRun, stop: Callable[[], bool], is_first: bool
 ) -> Turns[State]:
-    """One run; the first one starts even after a stop: all ranks agreed to.
+    """Execute one run; the first one starts even after a stop: all ranks agreed to.
 
-    A finished run is left alone; an unfinished one goes on from its last good checkpoint. Only one
-    process at a time executes a run: a run that another holds is returned as it stands.
+    A finished run is left alone; an unfinished one resumes from its last valid checkpoint. Only one process
+    at a time executes a run: for a run that another one holds, its current state is returned.
     """
     directory = sweep.run(run.directory)
     try:
@@ -54,7 +54,7 @@ def _execute(
             if state in FINAL or (stop() and not is_first):
                 return state
             attempt = _Attempt(directory, run)
-            with sweep.plan_lock():  # under which plan=new sees whether a run has begun
+            with sweep.plan_lock():  # plan=new checks under it whether a run has begun
                 require_planned(sweep, run)
                 attempt.begin()
             state = yield from attempt.state(stop)
@@ -64,21 +64,21 @@ def _execute(
     except Timeout:
         return directory.status().state
     except (OSError, UsageError, LostRecordError) as error:
-        # The record itself cannot be read or written, so nobody but the terminal can be told.
+        # The record cannot be read or written, so only the terminal can show the error.
         _say(f"{directory.path}: {error}")
         return State.FAILED
 
 
 HEARTBEAT_SECONDS = 5.0
-"""How often a run tells of its progress within an epoch."""
+"""Interval, seconds, at which a run writes its progress within an epoch."""
 
 
 class LostRecordError(Exception):
-    """The directory of a run was deleted or replaced while it ran."""
+    """A run's directory was deleted or replaced while it ran."""
 
 
 class _Attempt:
-    """One process's try at a run whose lock it holds."""
+    """One attempt at a run by the process that holds its lock."""
 
     def __init__(self, directory: RunDirectory, run: PlannedRun) -> None:
         self.directory = directory
@@ -97,14 +97,14 @@ class _Attempt:
         )
 
     def begin(self) -> None:
-        """Write that the run has begun."""
+        """Record that the run has begun."""
         remove_temporaries(self.directory.path, self.directory.root)
         self.directory.write_config(self.run.plain)
         self._write(state=State.RUNNING)
         self.directory.remove_error_trace()
 
     def state(self, stop: Callable[[], bool]) -> Turns[State]:
-        """Run to the end, a step a turn, and write in which state."""
+        """Run to the end, a step a turn, and record the final state."""
         try:
             state, error = yield from self._train(stop)
             self._end(state, error)
@@ -142,7 +142,7 @@ class _Attempt:
         return state, f"the loss of epoch {last} is not finite" if state is State.DIVERGED else None
 
     def _after_epoch(self, training: Training, metrics: Metrics, state: State) -> None:
-        """Record an epoch, and write a checkpoint where one is due."""
+        """Record an epoch, and write a checkpoint if one is due."""
         self._record(training, metrics)
         self.epoch_started = time.monotonic()
         if state is State.DIVERGED:
@@ -155,7 +155,7 @@ class _Attempt:
         self._progress(training)
 
     def _begin(self, engine: Engine) -> Training:
-        """Go back to the last good checkpoint and forget the rows after it, or start afresh."""
+        """Restore the last valid checkpoint and drop the rows after it, or start from scratch."""
         seed_global(self.run.config.seed)
         training = Training(self.run.config, engine)
         if is_there(self.directory.checkpoint_file):
@@ -218,7 +218,7 @@ class _Attempt:
         self.told = time.monotonic()
 
     def _stops(self, training: Training, stop: Callable[[], bool]) -> bool:
-        """Between two steps: tell how far the epoch is, now and then, and whether to end."""
+        """Write progress at intervals; True if the run should stop. Called between two steps."""
         if time.monotonic() - self.told > HEARTBEAT_SECONDS:
             self._progress(training)
         return stop()
@@ -234,7 +234,7 @@ class _Attempt:
         self.directory.write_status(self.status)
 
     def _require_own_record(self) -> None:
-        """Raise LostRecordError where the directory is not the one any more whose lock this process holds."""
+        """Raise LostRecordError if the directory was replaced since this process took its lock."""
         if self.directory.identity() != self.identity:
             raise LostRecordError("the directory was deleted or replaced while the run wrote to it")
 

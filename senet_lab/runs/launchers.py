@@ -1,7 +1,7 @@
-"""Who executes the runs of a sweep: this process, or worker processes on this machine.
+"""Launchers execute the runs of a sweep: in this process, or in worker processes on this machine.
 
-A launcher brings each run that is given to it to an end and reports its state; the plan, the run
-directories and their locks hold everything else. It is given packs: runs that share a process, mostly one.
+A launcher executes packs (runs that share a process, mostly one) and reports the runs' states; everything
+else is in the plan, the run directories and their locks.
 """
 
 import os
@@ -28,41 +28,41 @@ from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.targets import construct
 
 POLL_SECONDS = 0.1
-"""How soon a waiting launcher sees that it should stop, and a worker that its launcher is gone."""
+"""Polling interval, seconds."""
 
 GRACE_SECONDS = 0.8
-"""What workers get to write down that they were interrupted, before they are killed."""
+"""Seconds for interrupted workers to write their records before they are killed."""
 
 
 Pack = Sequence[PlannedRun]
-"""Runs that take turns in one process."""
+"""Runs that alternate step by step in one process."""
 
 
 class Launcher(Protocol):
-    """What the train command asks of a launcher."""
+    """The interface of a launcher."""
 
     @property
     def is_here(self) -> bool:
         """Whether the runs are executed on this machine."""
 
     def workers(self, packs: Sequence[Pack]) -> int:
-        """How many of `packs` are executed at a time."""
+        """Number of `packs` executed at a time."""
 
     def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
-        """Execute `packs` until done or `stop`; yields the states of the runs of each as it ends."""
+        """Execute `packs` until done or `stop`; yields the states of each pack's runs as it ends."""
 
 
 def build_launcher(node: Mapping[str, Any]) -> Launcher:
     """The launcher that `hydra/launcher=…` names.
 
     Raises:
-        UsageError: one that is not this package's, or an argument that it does not take.
+        UsageError: a launcher that is not this package's, or an unknown argument.
     """
     return construct("hydra.launcher", node, [Launcher], targets("hydra/launcher"))
 
 
 def require_count(key: str, value: object) -> None:
-    """Refuse what is neither null nor a count.
+    """Refuse a value that is neither null nor a positive integer.
 
     Raises:
         UsageError: naming `key`.
@@ -72,12 +72,12 @@ def require_count(key: str, value: object) -> None:
 
 
 def threads_of(pack: Pack) -> int:
-    """CPU threads that a pack keeps busy: those of one run, since its runs take turns."""
+    """CPU threads that a pack keeps busy: those of one run, since its runs alternate."""
     return max(run.threads for run in pack)
 
 
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:
-    """How many of `packs` the cores feed, so that processes × threads = cores."""
+    """Number of `packs` to run at a time, so that processes × threads = cores."""
     return min(len(packs), max(1, cores // max(map(threads_of, packs))))
 
 
@@ -102,23 +102,23 @@ class Serial:
 
 
 class LostWorkerError(Exception):
-    """The process of a pack ended under it; the message says how."""
+    """A pack's process died; the message gives the cause."""
 
 
 class Engine(Protocol):
-    """Worker processes of one kind. A job is whatever the engine calls a pack that it was given."""
+    """Worker processes of one kind. A job is the engine's handle for a pack."""
 
     def submit(self, packs: Sequence[Pack]) -> Sequence[Any]:
-        """Hand packs over; a job for each."""
+        """Submit packs; returns a job for each."""
 
     def ended(self, jobs: Sequence[Any]) -> Sequence[Any]:
-        """Those of `jobs` that have ended, after a wait of about `POLL_SECONDS` at most."""
+        """The ended ones of `jobs`, after a wait of about `POLL_SECONDS` at most."""
 
     def states(self, job: Any) -> Sequence[State]:
-        """How a job's runs ended; raises LostWorkerError where its process did not live to say so."""
+        """Final states of a job's runs; raises LostWorkerError if its process died before reporting them."""
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """Pass on that the work should end."""
+        """Ask the jobs to stop."""
 
 
 def drive(
@@ -128,10 +128,10 @@ def drive(
     at_a_time: int,
     stop: Stop,
 ) -> Iterator[State]:
-    """Execute `packs` on worker processes: what all engines have in common.
+    """Execute `packs` on an engine's worker processes.
 
-    A lost worker costs its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine
-    ends them.
+    A lost worker ends its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine's
+    context kills them.
     """
     queue = list(packs)
     busy: dict[Any, Pack] = {}
@@ -162,7 +162,7 @@ def drive(
 
 
 def execute_in_worker(sweep: SweepDirectory, pack: Pack) -> list[State]:
-    """Execute a pack in a process of its own, which signals reach directly."""
+    """Execute a pack in a worker process, which receives signals itself."""
     with stop_on_signal() as stop:
         with stop.at_once():
             from senet_lab.runs.execute import execute
@@ -170,12 +170,12 @@ def execute_in_worker(sweep: SweepDirectory, pack: Pack) -> list[State]:
 
 
 def record_end(sweep: SweepDirectory, run: PlannedRun, state: State, error: str) -> State:
-    """Write how a run ended whose process cannot; what it had recorded stays.
+    """Record the end of a run whose process died.
 
-    What has not begun is not interrupted.
+    A run that has not begun stays planned.
 
     Returns:
-        The state of the run, which is another one where a process elsewhere has taken it over.
+        The run's state; not `state` if another process has taken the run over.
     """
     directory = sweep.run(run.directory)
     try:
@@ -193,7 +193,7 @@ class Joblib:
     """Worker processes through joblib's process engine.
 
     Args:
-        n_jobs: processes; None for as many as the cores feed.
+        n_jobs: number of processes; None fills the cores.
     """
 
     n_jobs: int | None = None
@@ -215,11 +215,11 @@ class Joblib:
 
 
 LOKY_WARNING = "A worker stopped while some jobs were given to the "
-"""Of a worker that had grown and was replaced between two runs, as it should be: no news for a person."""
+"""Start of joblib's warning when it replaces a worker that had grown, as intended: suppressed."""
 
 
 class _Pools:
-    """An `Engine` of pools of one worker each: a pool whose worker is killed takes all of its runs along."""
+    """An `Engine` of one-worker pools, because a killed worker fails all jobs of its pool."""
 
     def __init__(self, sweep: SweepDirectory, workers: int) -> None:
         self.sweep = sweep
@@ -239,7 +239,7 @@ class _Pools:
 
     def submit(self, packs: Sequence[Pack]) -> list[Future]:
         """See `Engine`."""
-        # Workers are born deaf to Ctrl-C, which a terminal sends to all processes: we pass it on, once.
+        # Workers start with Ctrl-C blocked: a terminal sends it to all processes, we forward it once.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             pools = [self.idle.pop() for _ in packs]
@@ -281,7 +281,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _leave_with(launcher: int) -> None:
-    """Let a worker end when its launcher does, however that came about."""
+    """End a worker when its launcher dies, for whatever reason."""
 
     def watch() -> None:
         while os.getppid() == launcher:

@@ -1,4 +1,4 @@
-"""What this machine brings to the runs of a sweep: told, and checked, before they start."""
+"""Checks of device and memory before a sweep starts."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
 
 def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
-    """Device, precision and threads of the runs, a line for each different way.
+    """Device, precision and threads of the runs, a line for each combination.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -26,7 +26,7 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
 
 
 def check_memory(packs: Sequence[Pack], workers: int) -> None:
-    """Refuse packs that memory does not hold, by an estimate.
+    """Refuse packs that, by an estimate, do not fit into memory.
 
     Args:
         packs: of several runs each.

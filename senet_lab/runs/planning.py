@@ -1,4 +1,4 @@
-"""Requests on a sweep's plan: which of its runs a command means, and which new ones it freezes."""
+"""Planning: find a command's runs in the sweep's plan, freeze new ones."""
 
 import hashlib
 import json
@@ -33,30 +33,30 @@ from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
-"""What a command line says about how to run, not what."""
+"""Keys of a command line that affect execution, not results."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Runs that one command asks for."""
+    """The runs that one command requests."""
 
     plan: Plan
     runs: list[PlannedRun]
     """In plan order."""
     notes: list[str]
-    """What the person should know: duplicates dropped, edits that do not reach the plan."""
+    """Messages for the user: dropped duplicates, edits that do not reach the plan."""
 
 
 def request_runs(command: Command, arguments: Sequence[str]) -> Request:
-    """Find the command's runs in the frozen plan; freeze those that are new, where that is allowed.
+    """Find the command's runs in the frozen plan; freeze new ones if that is allowed.
 
-    The same command line again means the runs that it planned, whatever the YAML says by now. A single run
-    joins an existing plan by itself; a sweep must say `plan=extend`, which also gives planned runs more
+    A repeated command line selects the runs that it planned, even if the YAML has changed since. A single
+    run joins an existing plan by itself; a sweep needs `plan=extend`, which can also give planned runs more
     epochs.
 
     Args:
-        command: composed; its points are asked for only where the plan does not know the command already.
-        arguments: what the person typed.
+        command: the composed command; its points are read only if the plan does not know the command.
+        arguments: the command line as typed.
 
     Raises:
         UsageError: points that are not in the plan without `plan=extend`; a directory whose config differs;
@@ -82,7 +82,7 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
 
 
 def request_retry(command: Command) -> Request:
-    """The failed and diverged runs of a plan, of those that the command selects; a diverged one starts again.
+    """The failed and diverged runs among those that the command selects; diverged ones start over.
 
     Raises:
         UsageError: no plan, or no such run.
@@ -112,7 +112,7 @@ def _plan_first(sweep: SweepDirectory, command: Command, line: str) -> Request:
 
 
 def _join(plan: Plan, command: Command, line: str) -> Request:
-    """The command's runs in a plan that is there, after what it may add to it."""
+    """The command's runs in an existing plan, after adding the new ones."""
     notes: list[str] = []
     is_new_code = plan.source != source_hash()
     if is_new_code:
@@ -128,7 +128,7 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     notes += _changes(frozen, asked, plan.sweep)
     fresh = [point for directory, point in asked.items() if directory not in frozen]
     if fresh and (extends or not command.is_sweep):
-        # Not more than the runs have that stand beside them: threads reach the last bits of a result.
+        # No more than the planned runs have: the thread count affects the last bits of a result.
         threads = min([threads_per_run(len(fresh)), *(run.threads for run in plan.runs)])
         runs = [*plan.runs, *freeze(fresh, line, threads)]
         plan = replace(plan, runs=runs, commands={**plan.commands, line: _yaml_digest(command)})
@@ -148,10 +148,10 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
 
 
 def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) -> Plan:
-    """The plan whose runs go on to the epochs that are asked for; written where it is another one.
+    """The plan with the requested epochs for its runs; written if it changed.
 
     Raises:
-        UsageError: a run whose learning rates depend on the number of epochs: more of them are another run.
+        UsageError: a run whose learning rates depend on the number of epochs, so that it cannot go on.
     """
     runs = []
     kept: Counter[bool] = Counter()
@@ -189,7 +189,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
 
 
 def _yaml_digest(command: Command) -> str:
-    """SHA-256 of all YAML that a command may have been composed from."""
+    """SHA-256 of all YAML from which a command may have been composed."""
     digest = hashlib.sha256()
     for folder in filter(None, (config_folder(), command.config_dir)):
         for file in sorted(folder.rglob("*.yaml")):
@@ -198,19 +198,19 @@ def _yaml_digest(command: Command) -> str:
 
 
 def threads_per_run(runs: int) -> int:
-    """All cores for a single run; for many runs one each, since small networks scale by runs."""
+    """CPU threads per run: all cores for a single run, else one, since small networks scale across runs."""
     return max(1, cpu_count() // runs)
 
 
 def make_writable(folder: Path, root: Path | None = None) -> None:
-    """Create `folder`, and remove what killed commands left half written in it.
+    """Create `folder`, and remove partial files of killed commands from it.
 
     Args:
-        folder: which.
-        root: a folder above it, below which no symbolic link is followed.
+        folder: the folder to create.
+        root: a parent folder, below which no symbolic link is followed.
 
     Raises:
-        UsageError: where it cannot be created or written.
+        UsageError: it cannot be created or written.
     """
     try:
         make_folder(folder, root)
@@ -222,7 +222,7 @@ def make_writable(folder: Path, root: Path | None = None) -> None:
 
 
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:
-    """A command line without what it says about `EXECUTION_KEYS`."""
+    """A command line without its `EXECUTION_KEYS`."""
     return [word for word in arguments if re.split("[=/.]", word.lstrip("+~"))[0] not in EXECUTION_KEYS]
 
 
@@ -246,14 +246,14 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
 
 
 def _results(config: RunConfig) -> dict[str, Any]:
-    """The values that a run's numbers depend on."""
+    """The values that affect a run's results."""
     return {key: value for key, value in comparable(config).items() if key not in NOT_RESULTS}
 
 
 def freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
-    """Check the points and plan them; torch is imported here, if at all.
+    """Check and plan the points; imports torch if any needs it.
 
-    Each different network, optimizer and data set is built once, on no device.
+    Each distinct network, optimizer and data set is built once, on the meta device.
     """
     from senet_lab.build import check_run
     from senet_lab.runs.checkpoint import checkpoint_bytes
@@ -285,10 +285,10 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
 def _changes(
     frozen: Mapping[str, PlannedRun], asked: Mapping[str, Point], sweep: SweepDirectory
 ) -> list[str]:
-    """What the YAML says otherwise than the plan, one sentence a change.
+    """Differences of the YAML from the plan, one sentence each.
 
     Raises:
-        UsageError: where it is the command line that says so.
+        UsageError: a difference that comes from the command line.
     """
     changes: Counter[tuple[str, str, str]] = Counter()
     for directory in frozen.keys() & asked.keys():

@@ -1,4 +1,4 @@
-"""Progress of a sweep as a whole: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a whole sweep: a live line on a terminal, plain lines elsewhere."""
 
 import time
 
@@ -15,19 +15,19 @@ from senet_lab.text import clock
 
 REFRESH_SECONDS = 0.5
 REFRESH_SHARE = 0.05
-"""Of the time, at most, that is spent on reading run directories, however many there are."""
+"""Upper bound of the share of time spent reading run directories."""
 PLAIN_LINE_SECONDS = 15.0
-"""Away from a terminal: how long without a line at most."""
+"""Interval of plain lines, seconds."""
 SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
 
 
 class SweepProgress(Background):
-    """Reads the run directories in a thread of its own while launchers do the work.
+    """A background thread that reads the run directories and shows the sweep's progress.
 
     Args:
         survey: the runs to watch.
-        workers: how many run at a time.
-        console: where to show it.
+        workers: number of runs at a time.
+        console: output for the progress.
     """
 
     def __init__(self, survey: Survey, workers: int, console: Console) -> None:
@@ -37,7 +37,7 @@ class SweepProgress(Background):
         self.console = console
         self.started = time.monotonic()
         self.images_before = survey.images()
-        self._seconds = 0.0  # that the last refresh took
+        self._seconds = 0.0  # of the last refresh
 
     def line(self) -> str:
         """Runs, epochs, images/s and time left, as one line."""

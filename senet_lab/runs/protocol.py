@@ -1,7 +1,7 @@
 """The stages of a comparison: tune, choose, confirm.
 
-Each stage's runs follow from the frozen plan and the records of the stage before, by rules frozen with it,
-and join the plan before they start: a stage survives all that a sweep survives.
+Each stage's runs follow from the frozen plan, its rules and the records of the previous stage, and join the
+plan before they start: stages resume as sweeps do.
 """
 
 import shlex
@@ -40,7 +40,7 @@ from senet_lab.runs.planning import (
 from senet_lab.runs.space import Rung, epochs_of, rungs, trials, widened
 
 TESTS = {Stage.tune: "never", Stage.confirm: "end"}
-"""When the runs of a stage look at the test images."""
+"""The value of `test` for the runs of each stage."""
 
 Found = Mapping[str, Outcome]
 Confirms = Callable[[Plan, Protocol], bool]
@@ -48,21 +48,21 @@ Confirms = Callable[[Plan, Protocol], bool]
 
 @dataclass(frozen=True)
 class _Draft:
-    """A run that is to join the plan, or to get more epochs in it."""
+    """A run to be added to the plan, or to get more epochs in it."""
 
     point: Point
     role: Role
 
 
 def stages(command: Command, arguments: Sequence[str], confirms: Confirms) -> Iterator[Request]:
-    """The requests that bring a comparison to its end, each on the plan as it stands then.
+    """The requests of a comparison, stage by stage, each on the plan of that moment.
 
-    The caller executes the runs of one before it takes the next; there is none where some did not end.
+    The caller executes the runs of one before taking the next; there is none after runs that did not end.
 
     Args:
-        command: whose config has a protocol; its points are the arms in the blocks.
-        arguments: what the person typed.
-        confirms: asked before the confirmation is planned, whether to go on.
+        command: a command with a protocol; its points are the arms in the blocks.
+        arguments: the command line as typed.
+        confirms: called before the confirmation is planned; True to go on.
 
     Raises:
         UsageError: see `open_plan`.
@@ -79,10 +79,10 @@ def stages(command: Command, arguments: Sequence[str], confirms: Confirms) -> It
 
 
 def open_plan(command: Command, arguments: Sequence[str]) -> tuple[Plan, list[str]]:
-    """The frozen plan of a comparison, made where there is none yet, and what the person should know.
+    """The frozen plan of a comparison, created if there is none, and messages for the user.
 
     Raises:
-        UsageError: a declaration that does not fit the sweep (see `declare`), a plan of something else or of
+        UsageError: a declaration that does not fit the sweep (see `declare`), the plan of a plain sweep or of
             another command, a folder that cannot be written.
     """
     config, line = command.config, shlex.join(without_execution_keys(arguments))
@@ -108,10 +108,10 @@ def open_plan(command: Command, arguments: Sequence[str]) -> tuple[Plan, list[st
 def _known(
     plan: Plan, protocol: Protocol, declared: ProtocolConfig, command: str, mode: PlanMode
 ) -> tuple[Plan, list[str]]:
-    """The plan, if it is `command`'s; before the confirmation, `plan=extend` may bring it other seeds.
+    """The plan, if it is `command`'s; before the confirmation, `plan=extend` may change its seeds.
 
     Raises:
-        UsageError: another command, or seeds that come too late.
+        UsageError: another command's plan, or new seeds after the confirmation was planned.
     """
     notes = [costs(protocol)]
     if plan.source != source_hash():
@@ -138,7 +138,7 @@ def _known(
 
 
 def _advance(sweep: SweepDirectory, confirms: Confirms) -> tuple[Plan, list[str]]:
-    """The plan with the runs that follow from those at their end, if any, and what is to be said of them."""
+    """The plan with the runs that follow from the ended ones, if any, and messages about them."""
     with sweep.plan_lock():
         plan = read_plan(sweep)
         if plan is None or plan.protocol is None:
@@ -166,7 +166,7 @@ def _advance(sweep: SweepDirectory, confirms: Confirms) -> tuple[Plan, list[str]
 
 
 def _next_rung(plan: Plan, protocol: Protocol, found: Found, block: str) -> tuple[list[_Draft], list[str]]:
-    """The runs that the tuning of a block lacks: of the next rung, or beyond the border of the space."""
+    """The next tuning runs of a block: of the next rung, or beyond the border of the space."""
     runs = tuned(plan, protocol, found, block)
     wide = any(one.role.widened for one in runs)
     bracket = [one for one in runs if one.role.widened is wide]
@@ -185,7 +185,7 @@ def _next_rung(plan: Plan, protocol: Protocol, found: Found, block: str) -> tupl
 
 
 def _first_rung(protocol: Protocol, block: str, points: Sequence[Trial], wide: bool = False) -> list[_Draft]:
-    """The runs with which the tuning of a block, or of its widened space, begins."""
+    """The first tuning runs of a block, or of its widened space."""
     if not points:
         return []
     cells = [cell for cell in protocol.cells if cell.block == block]
@@ -199,7 +199,7 @@ def _first_rung(protocol: Protocol, block: str, points: Sequence[Trial], wide: b
 
 
 def _promoted(cell: Cell, rung: Sequence[TunedRun], ladder: Sequence[Rung]) -> list[_Draft]:
-    """The best trials of an arm's rung, on the next one."""
+    """The best trials of an arm's rung, promoted to the next one."""
     mine = [one for one in rung if one.role.arm == cell.arm]
     role = replace(mine[0].role, rung=mine[0].role.rung + 1)
     kept = list(scores(mine))[: ladder[role.rung][1]]
@@ -208,7 +208,7 @@ def _promoted(cell: Cell, rung: Sequence[TunedRun], ladder: Sequence[Rung]) -> l
 
 
 def _tuning_run(cell: Cell, role: Role, trial: Trial, seed: int, ladder: Sequence[Rung]) -> _Draft:
-    """A run up to a rung; below the last one it keeps the checkpoint from which it may go on."""
+    """A run up to a rung; below the last rung it keeps its checkpoint, to resume from."""
     values = {"seed": seed, "epochs": ladder[role.rung][0]}
     if role.rung + 1 < len(ladder):
         values["checkpoint.keep"] = True
@@ -216,7 +216,7 @@ def _tuning_run(cell: Cell, role: Role, trial: Trial, seed: int, ladder: Sequenc
 
 
 def _confirmation(protocol: Protocol, choices: Mapping[tuple[str, str], Trial]) -> list[_Draft]:
-    """The runs that decide: every arm at its own trial, with the same seeds."""
+    """The confirmation runs: every arm at its chosen trial, with the same seeds."""
     return [
         _Draft(
             _point(cell, Stage.confirm, choices[cell.block, cell.arm], {"seed": seed}),
@@ -228,7 +228,7 @@ def _confirmation(protocol: Protocol, choices: Mapping[tuple[str, str], Trial]) 
 
 
 def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) -> Point:
-    """A run of a cell: `runs/<stage>/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
+    """A run of a cell, in `runs/<stage>/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
     changes = {**dict(trial), **values, "test": TESTS[stage]}
     folders = cell.directory.split("/")
     place = folders.index(f"lr={cell.plain['lr']!r}")
@@ -242,7 +242,7 @@ def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) ->
 
 
 def _extended(plan: Plan, protocol: Protocol, drafts: Sequence[_Draft]) -> Plan:
-    """The plan with drafts checked and frozen: in place of a run with fewer epochs, or at the end."""
+    """The plan with drafts checked and frozen: replacing a run with fewer epochs, or appended."""
     for draft in drafts:
         require_inside(plan.sweep.path, draft.point.directory)
     threads = plan.runs[0].threads if plan.runs else threads_per_run(len(drafts))
@@ -258,7 +258,7 @@ def _extended(plan: Plan, protocol: Protocol, drafts: Sequence[_Draft]) -> Plan:
 
 
 def _drop_checkpoints(plan: Plan, protocol: Protocol, longer: Container[str]) -> None:
-    """Delete the checkpoints of tuning runs that do not go on, unless weights are to be kept."""
+    """Delete the checkpoints of tuning runs that were not promoted, unless weights are to be kept."""
     for run in plan.runs:
         role = role_of(run)
         keep = protocol.cell(role.block, role.arm).plain["checkpoint"]["keep"]
@@ -267,7 +267,7 @@ def _drop_checkpoints(plan: Plan, protocol: Protocol, longer: Container[str]) ->
 
 
 def costs(protocol: Protocol) -> str:
-    """The image passes that a comparison takes, in words: training images times epochs."""
+    """The cost of a comparison in words, in image passes: training images times epochs."""
     declared = protocol.declared
     count = len(trials(declared))
     tuning = full = confirmation = 0

@@ -28,12 +28,12 @@ from senet_lab.runs.signals import Stop
 
 @dataclass(frozen=True)
 class Ray:
-    """Ray's own tasks, one a pack; Ray decides where, and gives each the GPU that it may use.
+    """Ray tasks, one per pack; Ray places them and assigns GPUs.
 
     Args:
-        address: of a running cluster, or `auto`; None starts Ray on this machine for this sweep.
-        num_cpus: cores that a Ray started here may use; None for all.
-        gpus_per_run: share of a GPU that a task asks for: 0.25 puts four of them on one.
+        address: address of a running cluster, or `auto`; None starts Ray on this machine for this sweep.
+        num_cpus: cores of a Ray started here; None for all.
+        gpus_per_run: share of a GPU per task: 0.25 puts four tasks on one.
     """
 
     address: str | None = None
@@ -56,12 +56,12 @@ class Ray:
         return self.address is None
 
     def workers(self, packs: Sequence[Pack]) -> int:
-        """See `Launcher`; for a cluster an estimate, since its size is known only to Ray."""
+        """See `Launcher`; an estimate for a cluster, whose size only Ray knows."""
         return side_by_side(packs, self.num_cpus or cpu_count())
 
     def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""
-        # All at once: what they ask for is what limits how many Ray starts.
+        # All at once: Ray starts as many as its resources allow.
         return drive(_Tasks(self, sweep), sweep, packs, len(packs), stop)
 
 
@@ -82,7 +82,7 @@ class _Tasks:
         if self.launcher.address is None:
             options |= {"address": "local", "num_cpus": self.launcher.num_cpus, "include_dashboard": False}
         ray.init(**options, logging_level=logging.ERROR, configure_logging=False)
-        signal.signal(signal.SIGTERM, handler)  # ray takes it for itself
+        signal.signal(signal.SIGTERM, handler)  # ray replaces it
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,6 +111,6 @@ class _Tasks:
             raise LostWorkerError(f"Ray lost the worker: {reason}") from error
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """See `Engine`: Ray delivers it as Ctrl-C, which a run answers between two steps."""
+        """See `Engine`; Ray sends Ctrl-C, which a run checks between two steps."""
         for job in jobs:
             self.ray.cancel(job)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that loops ask between steps."""
+"""Ctrl-C and SIGTERM as a flag that training loops check between steps."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Stop:
-    """Called between steps: whether the work should end."""
+    """A stop flag, called between steps."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -19,12 +19,12 @@ class Stop:
         return self._asked
 
     def ask(self) -> None:
-        """End the work as a signal would, without one."""
+        """Set the flag, as a signal does."""
         self._asked = True
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a signal waits for nothing: for imports, which take seconds and know no steps."""
+        """Within, signals interrupt at once: for imports, which take seconds and have no steps."""
         self._at_once = True
         try:
             yield
@@ -34,7 +34,7 @@ class Stop:
             self._at_once = False
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """The handler: the first signal asks, the second one ends the process."""
+        """Signal handler: the first signal sets the flag, the second one ends the process."""
         self.signal_number = number
         self._asked = True
         signal.signal(number, signal.SIG_DFL)
@@ -44,7 +44,7 @@ class Stop:
 
 @contextmanager
 def raise_on_sigterm() -> Iterator[None]:
-    """SIGTERM leaves the body as Ctrl-C does: by KeyboardInterrupt, which carries the signal's number."""
+    """Within, SIGTERM raises KeyboardInterrupt with the signal's number, as Ctrl-C does."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt(number)
@@ -58,7 +58,7 @@ def raise_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM ask the work to end after the current step; the second one ends it at once."""
+    """Within, Ctrl-C or SIGTERM stops the work after the current step, a second one at once."""
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stop.receive) for number in numbers]

@@ -1,4 +1,4 @@
-"""The space of a comparison's tuning: its trials, how far each is trained, and at which cost."""
+"""The search space of a comparison's tuning: trials, rungs and cost."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from senet_lab.config import ProtocolConfig, Sampling, Tuning
 from senet_lab.records.trials import Side, Trial
 
 ETA = 3
-"""Of successive halving: one trial in three goes on, for three times as many epochs."""
+"""Factor of successive halving: the best third of the trials gets three times as many epochs."""
 DIGITS = 3
 """Significant digits of a trial's values."""
 WIDENING = 3
-"""One part in so many of the space, on a logarithmic scale, is added at a border."""
+"""A border is widened by the space's logarithmic width divided by this."""
 
 Rung = tuple[int, int]
-"""Epochs to which trials are trained, and how many trials are."""
+"""Epochs of training, and number of trials."""
 
 
 def trials(declared: ProtocolConfig) -> list[Trial]:
@@ -28,7 +28,7 @@ def trials(declared: ProtocolConfig) -> list[Trial]:
 
 
 def widened(declared: ProtocolConfig, sides: Iterable[Side]) -> list[Trial]:
-    """The trials beyond some borders, at the distances of those within: for each a third as many.
+    """The trials beyond some borders, with the spacing of the space: a third as many for each border.
 
     Args:
         declared: the space.
@@ -51,7 +51,7 @@ def widened(declared: ProtocolConfig, sides: Iterable[Side]) -> list[Trial]:
 
 
 def rungs(count: int, epochs: int, tuning: Tuning) -> list[Rung]:
-    """The epochs of each rung and the trials that reach it; a single one for full tuning.
+    """The rungs of the tuning; a single one for full tuning.
 
     Args:
         count: trials at the start.
@@ -65,7 +65,7 @@ def rungs(count: int, epochs: int, tuning: Tuning) -> list[Rung]:
 
 
 def epochs_of(ladder: Sequence[Rung]) -> int:
-    """Epochs that the trials of a ladder take together, each rung resumed from the one before."""
+    """Total epochs of a ladder's trials, each rung resumed from the previous one."""
     before = [0, *(epochs for epochs, _ in ladder)]
     return sum((epochs - done) * count for (epochs, count), done in zip(ladder, before, strict=False))
 
@@ -81,7 +81,7 @@ def _product(axes: Mapping[str, np.ndarray]) -> list[Trial]:
 
 
 def _quasi_random(space: Mapping[str, Sequence[float]], count: int) -> list[Trial]:
-    """Halton's points, log-uniform; the sequence's first one, a corner of the space, is left out."""
+    """Halton's points, log-uniform, without the sequence's first one, a corner of the space."""
     low, high = np.log(list(space.values())).T
     points = qmc.Halton(len(space), scramble=False).fast_forward(1).random(count)
     values = np.exp(qmc.scale(points, low, high))

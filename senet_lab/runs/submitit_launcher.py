@@ -1,4 +1,4 @@
-"""Runs as jobs of submitit: a Slurm array, or processes of this machine that outlive the terminal."""
+"""Runs as submitit jobs: a Slurm array, or local processes that outlive the terminal."""
 
 import os
 import signal
@@ -27,13 +27,13 @@ from senet_lab.runs.signals import Stop
 
 @dataclass(frozen=True)
 class Submitit:
-    """Submitit's own executors, one job a pack; logs lie in the sweep's folder `jobs`.
+    """Submitit executors, one job per pack; logs are in the sweep's folder `jobs`.
 
     Args:
         cluster: `slurm`, or `local` for processes of this machine.
-        at_a_time: jobs handed over at a time; None for all on Slurm (one array, which
-            `slurm_array_parallelism` limits), and for as many as the cores feed on this machine.
-        parameters: submitit's own, as `executor.update_parameters` takes them.
+        at_a_time: jobs submitted at a time; None for all on Slurm (one array, limited by
+            `slurm_array_parallelism`) and for as many as fill the cores on this machine.
+        parameters: arguments of submitit's `executor.update_parameters`.
     """
 
     cluster: str
@@ -66,7 +66,7 @@ class Submitit:
 
 @dataclass(frozen=True)
 class Job:
-    """What a job calls; submitit asks `checkpoint` what to queue again after Slurm's warning."""
+    """The callable of a job; after Slurm's warning, submitit requeues the result of `checkpoint`."""
 
     sweep: SweepDirectory
 
@@ -75,9 +75,9 @@ class Job:
         return execute_in_worker(self.sweep, pack)
 
     def checkpoint(self, pack: Pack) -> Any:
-        """The same again: each run goes on from its last epoch boundary that is down.
+        """The same job again: each run resumes from its last checkpoint.
 
-        Called by the process that executes the runs, and so holds their locks, in a signal handler.
+        Called in a signal handler of the process that executes the runs and holds their locks.
         """
         from submitit.helpers import DelayedSubmission
 
@@ -139,6 +139,6 @@ class _Jobs:
         """See `Engine`."""
         for job in jobs:
             if self.launcher.cluster == "local":
-                os.kill(int(job.job_id), signal.SIGTERM)  # `cancel` leaves no time to write anything down
+                os.kill(int(job.job_id), signal.SIGTERM)  # `cancel` leaves no time to write records
             else:
                 job.cancel(check=False)

@@ -1,4 +1,4 @@
-"""Each run over all processes that torchrun started: DistributedDataParallel."""
+"""Each run on all processes of torchrun, by DistributedDataParallel."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from senet_lab.runs.signals import Stop
 
 @dataclass(frozen=True)
 class Torchrun:
-    """The first process plans and records, the others train along: NCCL on GPUs, gloo on CPUs."""
+    """Rank 0 plans and records, all ranks train: NCCL on GPUs, gloo on CPUs."""
 
     def __post_init__(self) -> None:
         if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -30,7 +30,7 @@ class Torchrun:
         """See `Launcher`.
 
         Raises:
-            UsageError: runs that share a process, which these share a run.
+            UsageError: packs of several runs.
         """
         if any(len(pack) > 1 for pack in packs):
             raise UsageError(
@@ -39,7 +39,7 @@ class Torchrun:
         return 1
 
     def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
-        """See `Launcher`. Ends at the first run that fails, because the processes are then out of step."""
+        """See `Launcher`. Stops at the first failed run, because the ranks are then out of step."""
         with stop.at_once():
             import torch
             import torch.distributed as dist
@@ -65,7 +65,7 @@ class Torchrun:
 
 
 def follow(run: PlannedRun, stop: Stop) -> State:
-    """Train a run along with the first process, without a record."""
+    """Train a run together with rank 0, without a record."""
     from senet_lab.seeding import seed_global
     from senet_lab.training.engine import choose_engine
     from senet_lab.training.loop import Training
