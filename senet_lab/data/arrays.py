@@ -28,7 +28,7 @@ DAMAGE = (
     RuntimeError,
     tokenize.TokenError,
 )
-"""Errors by which zipfile and NumPy tell that a file is not what it should be."""
+"""Errors of zipfile and NumPy for damaged or foreign files."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Arrays(InMemory):
         return classes
 
     def _header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Shape and dtype of one array; its content is not read."""
+        """Shape and dtype of one array, without reading its content."""
         with self._member(key) as (member, size):
             version = npy.read_magic(member)
             if version == (1, 0):

@@ -1,4 +1,4 @@
-"""Augmentation on the training device: each sample its own, from an epoch's random numbers drawn at once."""
+"""Augmentation on the training device, per sample, from random numbers drawn once an epoch."""
 
 import math
 from collections.abc import Sequence
@@ -62,9 +62,9 @@ class Augment(nn.Module):
         rotate: the angle is uniform in ±rotate degrees.
         crop_padding: black pixels added on each side before a crop back to the image's size.
         mean, std: one value a channel, of images in 0..1; None takes those of the images trained on.
-        size: pixels a side of what comes out, by antialiased bilinear interpolation; None keeps the image's.
+        size: pixels a side of the output, by antialiased bilinear interpolation; None keeps the image's.
         resolution: factor of that size (compound scaling).
-        policy: what else is done to the pixels, such as `TrivialAugment`.
+        policy: further operations on the pixels, such as `TrivialAugment`.
         erasing: probability that a box becomes the mean colour (Zhong et al., arXiv 1708.04896).
         mixup, cutmix: see `Mixing`.
     """
@@ -108,11 +108,11 @@ class Augment(nn.Module):
         self.register_buffer("std", _buffer(std), persistent=False)
 
     def output_size(self, image_size: int) -> int:
-        """Pixels a side of what comes out."""
+        """Pixels a side of the output."""
         return max(1, round((self.size or image_size) * self.resolution))
 
     def draw(self, count: int, image_size: int, generator: torch.Generator) -> Tensor | None:
-        """What is random about `count` samples, int32 (count, columns) on the CPU; None where nothing is."""
+        """Random numbers of `count` samples, int32 (count, columns) on the CPU; None if nothing is random."""
         size = self.output_size(image_size)
         drawn = [self.draw_place(count, image_size, generator)]
         if self.policy is not None:
@@ -125,7 +125,7 @@ class Augment(nn.Module):
         return torch.cat(columns, dim=1) if columns else None
 
     def draw_place(self, count: int, image_size: int, generator: torch.Generator) -> Tensor | None:
-        """The maps of `count` samples, int32 (count, 6) on the CPU; None where nothing moves."""
+        """The maps of `count` samples, int32 (count, 6) on the CPU; None if nothing moves."""
         if not (self.flip or self.rotate or self.crop_padding):
             return None
         maps = torch.tensor([ONE, 0, 0, 0, ONE, 0], dtype=torch.int32).repeat(count, 1)
@@ -144,11 +144,11 @@ class Augment(nn.Module):
         return maps
 
     def placed_size(self, image_size: int) -> int:
-        """Pixels a side of what the policy sees."""
+        """Pixels a side of the policy's input."""
         return image_size
 
     def forward(self, images: Tensor, drawn: Tensor | None) -> Tensor:
-        """Augment and normalise, but for the mixing.
+        """Augment and normalise, without mixing.
 
         Args:
             images: uint8 (B, H, H, 3).
@@ -167,13 +167,13 @@ class Augment(nn.Module):
     def mix(
         self, images: Tensor, labels: Tensor, drawn: Tensor | None, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """Mix the images of a batch where that is asked for; see `Mixing`."""
+        """Mix the images of a batch if mixing is on; see `Mixing`."""
         if self.mixing is None or drawn is None:
             return images, labels
         return self.mixing(images, labels, drawn[:, -Mixing.columns :], classes)
 
     def take_statistics(self, dataset: HasStatistics) -> None:
-        """Normalise with the data set's mean and std where these options are None."""
+        """Use the data set's mean and std if these options are None."""
         if self.mean is None or self.std is None:
             mean, std = dataset.statistics()
             self.mean = _buffer(mean) if self.mean is None else self.mean

@@ -25,7 +25,7 @@ Part = tuple[Tensor, Tensor]
 
 
 class Batches(Protocol):
-    """What the training loop asks of a data set.
+    """A data set as the training loop sees it.
 
     Images are float32 (B, 3, H, H) in channels_last, labels int64 (B,); both are on the device. Where
     training images are mixed, their labels are the shares of the classes, float32 (B, K).
@@ -34,7 +34,7 @@ class Batches(Protocol):
     train_images: int
     test_images: int
     validation_images: int
-    """0 where no validation part was kept back."""
+    """Number of validation images; 0 without a validation part."""
     share: slice
     """The part of each batch that this process takes; all of it by default."""
 
@@ -43,7 +43,7 @@ class Batches(Protocol):
         ...
 
     def prepare(self, generator: torch.Generator) -> None:
-        """Draw ahead what `train` will draw from a generator in this state, while a GPU has other work."""
+        """Draw the random numbers of the next `train` in advance, while a GPU is busy."""
         ...
 
     def test(self) -> Iterator[Part]:
@@ -65,7 +65,7 @@ def check_batch_size(train_images: int, batch_size: int) -> None:
 
 
 class SizedDataset(Dataset):
-    """A data set of torch's whose length is known."""
+    """A torch data set of known length."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -98,12 +98,12 @@ class ResidentBatches:
         self._prepared: tuple[Tensor, tuple[Tensor, Tensor | None]] | None = None
 
     def prepare(self, generator: torch.Generator) -> None:
-        """Draw an epoch that a later `train` gets with a generator in the same state."""
+        """Draw an epoch in advance for a later `train` with a generator in the same state."""
         state = generator.get_state()
         self._prepared = state, self.draw(generator)
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """An epoch's order, int64 (N,) on the device, and what `Augment.draw` draws for it, on the CPU."""
+        """An epoch's order, int64 (N,) on the device, and its numbers from `Augment.draw`, on the CPU."""
         order = torch.randperm(self.train_images, generator=generator)
         drawn = self.augment.draw(self.train_images, self.x_train.shape[1], generator)
         return to_device(order, self.x_train.device), drawn
@@ -134,7 +134,7 @@ class ResidentBatches:
         return self.draw(generator)
 
     def _at_once(self) -> int:
-        """Images that are gathered and augmented together: whole batches, one at least."""
+        """Number of images augmented together: whole batches, at least one."""
         size = self.augment.output_size(self.x_train.shape[1])
         fit = AT_ONCE[self.x_train.device.type] // (12 * size**2)  # float32, three channels
         return max(1, fit // self.batch_size) * self.batch_size
@@ -187,7 +187,7 @@ class LoadedBatches:
         self.workers = workers
         self.device = device
         self.any_shape = device.type == "cuda"
-        """Whether images come as they were cut, to be resized on the device."""
+        """Whether images arrive in their own shapes, to be resized on the device."""
         self.share = slice(None)
 
     def train(self, generator: torch.Generator) -> Iterator[Part]:
@@ -204,7 +204,7 @@ class LoadedBatches:
             yield self.augment.mix(self.augment(images, some), labels, some, self.num_classes)
 
     def prepare(self, generator: torch.Generator) -> None:
-        """See `Batches`; to draw takes little beside decoding."""
+        """See `Batches`; drawing is cheap beside decoding."""
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""
@@ -235,7 +235,7 @@ class LoadedBatches:
             num_workers=self.workers,
             collate_fn=_as_they_are if self.any_shape else None,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # for a number that the loader would draw from the global generator
+            generator=torch.Generator(),  # else the loader would draw a number from the global generator
         )
         for images, labels in loader:
             if self.any_shape:

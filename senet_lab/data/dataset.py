@@ -1,4 +1,4 @@
-"""Data sets: what the rest of the project asks of one, and those that fit in memory.
+"""The interface of data sets, and those that fit in memory.
 
 A data set is a small frozen value; its constructor loads nothing.
 """
@@ -20,7 +20,7 @@ from senet_lab.errors import UsageError
 
 
 class DataSet(Protocol):
-    """What the rest of the project asks of a data set."""
+    """The interface of a data set."""
 
     @property
     def num_classes(self) -> int:
@@ -58,7 +58,7 @@ class DataSet(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise `UsageError` in one line for all that can be known to be wrong; download what is missing."""
+        """Download missing files; raise `UsageError` for any error that is detectable in advance."""
         ...
 
     def batches(self, augment: Augment, batch_size: int, device: torch.device) -> Batches:
@@ -115,7 +115,7 @@ class InMemory(Split):
 
 
 def require_memory(key: str, size: int) -> None:
-    """Refuse arrays that this machine cannot hold, before memory is asked for.
+    """Refuse arrays larger than this machine's memory, before allocating them.
 
     Args:
         key: the option that asks for them, with its value.
@@ -133,7 +133,7 @@ def require_memory(key: str, size: int) -> None:
 
 
 def require_image_size(size: int) -> None:
-    """Refuse an `image_size` that is no number of pixels.
+    """Refuse an `image_size` that is not a positive number of pixels.
 
     Raises:
         UsageError: naming the option.
@@ -160,7 +160,7 @@ def load(dataset: InMemory) -> ImageData:
 
 @lru_cache(maxsize=4)
 def _statistics(dataset: InMemory) -> tuple[list[float], list[float]]:
-    """From the counts of the 256 values, which are the same on every machine."""
+    """Mean and std from the exact counts of the 256 values, hence equal on every machine."""
     images = load(dataset).x_train
     counts = np.zeros((3, 256))
     for block in np.array_split(images, math.ceil(len(images) / 1000)):
@@ -183,7 +183,7 @@ def _digest(dataset: InMemory) -> str:
 
 @lru_cache(maxsize=4)
 def _resident(dataset: InMemory, device: torch.device) -> tuple[Part, Part, Part]:
-    """The parts to train, test and validate on."""
+    """The training, test and validation part."""
     data = load(dataset)
 
     def part(images: np.ndarray, labels: np.ndarray) -> Part:

@@ -1,4 +1,4 @@
-"""The data sets with a name: digits, and those that torchvision downloads."""
+"""Named data sets: digits, and those that torchvision downloads."""
 
 import os
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from senet_lab.errors import UsageError
 class Digits(InMemory):
     """The 1,797 handwritten digits that come with scikit-learn: real 8×8 images, no download.
 
-    The split is the same for ever: of the images sorted by class, every fifth is a test image (360, and 1,437
-    to train on). The 17 grey levels are spread over 0..255, in three equal channels. Another `image_size` is
-    reached by nearest neighbour.
+    The split is fixed: of the images sorted by class, every fifth is a test image (360, and 1,437 to train
+    on). The 17 grey levels are spread over 0..255, in three equal channels. Other values of `image_size`
+    resize by nearest neighbour.
     """
 
     image_size: int = 8
@@ -51,7 +51,7 @@ class Digits(InMemory):
 
 @dataclass(frozen=True)
 class Downloaded(InMemory):
-    """A data set that torchvision reads from `root/<name>`, downloaded when it is not there.
+    """A data set that torchvision reads from `root/<name>`, downloaded if it is missing.
 
     A subclass says where it comes from and how torchvision names it. The SHA-256 sums are those that
     tensorflow_datasets and torchvision's prototype data sets have recorded; torchvision checks MD5 sums, too.
@@ -75,7 +75,7 @@ class Downloaded(InMemory):
 
     @property
     def folder(self) -> Path:
-        """Where this data set lies, or will lie."""
+        """The data set's folder, which may not exist yet."""
         if not isinstance(self.root, str):
             raise UsageError(f"dataset.root={self.root}: give a folder for the data set {self.name}")
         return Path(os.path.expanduser(self.root)) / self.name  # noqa: PTH111 - as arrays do
@@ -85,7 +85,7 @@ class Downloaded(InMemory):
         return fetch(self.name, self.folder, self.open, self.download, self.archives, self.unchecked)
 
     def open(self, folder: Path, download: bool) -> ImageData:
-        """Both parts through torchvision, which raises RuntimeError where files are missing or damaged."""
+        """Both parts through torchvision, which raises RuntimeError for missing or damaged files."""
         from torchvision import datasets  # a second of import time, for these data sets only
 
         make = getattr(datasets, self.reader)

@@ -1,4 +1,4 @@
-"""Image files decoded; and kept as arrays, by the first process that needs them for the others."""
+"""Decoding of image files, and a cache of the decoded arrays that processes share."""
 
 import io
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def fast_decoder() -> Callable[[str], Tensor] | None:
 
 
 def decode(path: str) -> Image.Image:
-    """An image file in RGB, the way up that its EXIF data say.
+    """An image file in RGB, oriented by its EXIF data.
 
     JPEG files go through torchcodec where it is installed, which gives the same pixels in less time; what it
     does not read is left to Pillow.
@@ -56,7 +56,7 @@ def square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def decoded_once(folder: Path, name: str, classes: int, decode: Callable[[], ImageData]) -> ImageData:
-    """Read what `decode` gives from a file in `folder`, which the first process writes.
+    """The result of `decode`, cached in a file in `folder`, which the first process writes.
 
     The file has the form that `dataset=arrays` reads, checksums included; a damaged one is written again.
 
@@ -79,7 +79,7 @@ def decoded_once(folder: Path, name: str, classes: int, decode: Callable[[], Ima
         raise UsageError(f"dataset.root={folder} cannot be written: {error.strerror}") from error
     with lock:
         with suppress(UsageError):
-            return kept.read()  # another process has been here meanwhile
+            return kept.read()  # another process has written it in between
         data = decode()
         content = io.BytesIO()
         np.savez(content, **{key: vars(data)[key] for key in ("x_train", "y_train", "x_test", "y_test")})

@@ -1,4 +1,4 @@
-"""Downloads that several processes may ask for at once: whole and verified, or not there."""
+"""Downloads, safe under concurrent processes: complete and verified, or absent."""
 
 import hashlib
 import http.client
@@ -21,7 +21,7 @@ T = TypeVar("T")
 STALLED_SECONDS = 60.0
 
 LISTING = ".senet-lab.sha256"
-"""A file in each folder that `fetch` made: what it put there, as `sha256sum` writes it."""
+"""A file in each downloaded folder with the sums of its files, in the format of `sha256sum`."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Archive:
     folder: str = "."
 
     def path(self, folder: Path) -> Path:
-        """Where it lies once it was downloaded into the data set's `folder`."""
+        """The file's path after the download into the data set's `folder`."""
         return folder / self.folder / self.url.rpartition("/")[2]
 
 
@@ -47,7 +47,7 @@ def fetch(
     archives: Sequence[Archive],
     unchecked: str | None = None,
 ) -> T:
-    """Open a data set in `folder`, which is downloaded first where it has to be.
+    """Open a data set in `folder`, after downloading it if needed.
 
     The first process downloads into a folder beside the final one, where the opener verifies it, and renames
     it; the others wait. A damaged folder is replaced only by a verified one, and only where every file in it
@@ -64,7 +64,7 @@ def fetch(
             recorded what it had put there.
 
     Raises:
-        UsageError: data that are not there, damaged or of somebody else; a download that failed.
+        UsageError: missing or damaged data, a folder with foreign files, a failed download.
     """
 
     def open_verified() -> T:
@@ -86,7 +86,7 @@ def fetch(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{name}.lock")):
             try:
-                return open_verified()  # another process has been here meanwhile
+                return open_verified()  # another process has downloaded it in between
             except RuntimeError:
                 _require_own(name, folder)
                 log.warning("%s: downloading", problem)
@@ -132,7 +132,7 @@ def _download(folder: Path, opener: Callable[[Path, bool], object], archives: Se
 
 
 def _require_own(name: str, folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but what a download put there."""
+    """Refuse to replace a folder that holds files which no download put there."""
     made = _listed(folder)
     for file in [folder] if folder.is_symlink() or folder.is_file() else _files(folder):
         if str(file.relative_to(folder)) not in made:
@@ -143,7 +143,7 @@ def _require_own(name: str, folder: Path) -> None:
 
 
 def _verify(folder: Path, pattern: str) -> None:
-    """Raise RuntimeError where a file of `pattern` is not as it was downloaded."""
+    """Raise RuntimeError if a file of `pattern` has changed since its download."""
     for name, sha256 in _listed(folder).items():
         file = folder / name
         if file.match(pattern) and not (file.is_file() and _sha256(file) == sha256):
@@ -158,7 +158,7 @@ def _listed(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All but folders below `folder`, the listing left out."""
+    """All files below `folder` except the listing."""
     found = (file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
     return sorted(file for file in found if file != folder / LISTING)
 
@@ -169,7 +169,7 @@ def _sha256(file: Path) -> str:
 
 
 def _require_inside(archive: Path) -> None:
-    """Refuse an archive with a member that would be unpacked elsewhere than below it, or that is a link."""
+    """Refuse an archive with a link, or a member that would be unpacked outside its folder."""
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as members:
             for member in members:
@@ -180,7 +180,7 @@ def _require_inside(archive: Path) -> None:
 
 @contextmanager
 def _no_endless_wait() -> Iterator[None]:
-    """A server that stops sending is an error, not a wait for ever."""
+    """Within, a server that stops sending is an error instead of an endless wait."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALLED_SECONDS)
     try:

@@ -1,4 +1,4 @@
-"""A data set of image files, decoded by worker processes: for what does not fit in memory."""
+"""A data set of image files, decoded by worker processes, for data that do not fit in memory."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ class ImageFolder(Split):
 
     Args:
         root: the folder.
-        image_size: pixels a side of what the network sees.
+        image_size: pixels a side of the network's input.
         workers: decoding processes; None for as many as the run has threads, 0 to decode in the training
             process. Their number changes no pixel.
         validation, split_seed: see `Split`.
@@ -67,7 +67,7 @@ class ImageFolder(Split):
         self.parts()
 
     def parts(self) -> tuple[list[Sample], list[Sample], list[Sample]]:
-        """The images to train, test and validate on."""
+        """The training, test and validation images."""
         train, test = (listed.samples for listed in _image_folders(self))
         kept = self.in_validation(np.array([label for _, label in train]))
         return list(compress(train, ~kept)), test, list(compress(train, kept))
@@ -153,7 +153,7 @@ class DecodedImages(SizedDataset):
     """
 
     def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image] | None) -> None:
-        # Arrays, because every look at an object of Python's copies its page into the worker.
+        # Arrays, because every access to a Python object copies its page into the worker.
         self.paths = np.array([os.fsencode(path) for path, _ in samples])
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
         self.transform = transform

@@ -1,4 +1,4 @@
-"""Training images mixed in pairs, and their labels with them: mixup and CutMix."""
+"""Mixup and CutMix: training images and their labels mixed in pairs."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Pixels moved by whole-number maps, with the same result on every device; boxes drawn by chance."""
+"""Affine maps of pixels in fixed point, equal on every device; random boxes."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from torch import Tensor
 ONE = 1 << 16  # 1.0 in 16.16 fixed point
 
 TRIES = 10
-"""Boxes that are drawn before the last resort is taken, as torchvision does."""
+"""Boxes drawn before the fallback is taken, as in torchvision."""
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy without making the host wait: from pinned memory where the device is a GPU."""
+    """Copy to the device without blocking the host: for a GPU, from pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

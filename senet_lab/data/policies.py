@@ -35,19 +35,19 @@ class Kind(IntEnum):
 
 
 BINS = 31
-"""Strengths from none to the most, evenly spaced."""
+"""Number of evenly spaced strengths, from none to the maximum."""
 
 COLUMNS = 7
-"""Numbers an operation draws for an image: its kind and six parameters."""
+"""Numbers drawn per operation and image: its kind and six parameters."""
 
 
 class Policy:
-    """Operations one after the other, each of a kind, strength and sign drawn anew.
+    """A sequence of operations, each with a random kind, strength and sign.
 
     Args:
-        operations: how many for each image.
-        shear, degrees, colour: the most of a shear, of a rotation and of a change of brightness and the like.
-        bits: the most that posterize takes away.
+        operations: number of operations per image.
+        shear, degrees, colour: maximal shear, rotation, and change of brightness and other colour operations.
+        bits: maximal number of bits that posterize removes.
     """
 
     def __init__(self, operations: int, shear: float, degrees: float, colour: float, bits: int) -> None:
@@ -56,7 +56,7 @@ class Policy:
         self.shear, self.degrees, self.colour, self.bits = shear, degrees, colour, bits
 
     def farthest(self, image_size: int) -> float:
-        """The most pixels of a translation."""
+        """The maximal translation in pixels."""
         raise NotImplementedError
 
     def draw_bins(self, count: int, generator: torch.Generator) -> Tensor:
@@ -76,7 +76,7 @@ class Policy:
         return torch.cat(drawn, dim=1)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Change uint8 (B, H, H, 3) as `draw` said, int32 (B, columns) on the CPU."""
+        """Change uint8 (B, H, H, 3) by numbers from `draw`, int32 (B, columns) on the CPU."""
         for step in drawn.split(COLUMNS, dim=1):
             images = _apply(images, step[:, 0], step[:, 1:])
         return images
@@ -150,7 +150,7 @@ class RandAugment(Policy):
 
 
 def _parameters(kind: Tensor, strength: Tensor, image_size: int) -> Tensor:
-    """What each image's operation needs to know, int32 (N, 6).
+    """Parameters of each image's operation, int32 (N, 6).
 
     Moves: a map. Brightness to sharpness: the weights of the image and of the other, the bits of float32.
     Posterize: a mask. Solarize: a threshold, the bits of float32.

@@ -17,7 +17,7 @@ class Split:
 
     Args:
         validation: images to keep back (5000), or their share of the training images (0.1); 0 for none.
-        split_seed: which ones.
+        split_seed: seed of the choice.
     """
 
     validation: float = 0
@@ -84,7 +84,7 @@ class Split:
 
 
 def _shares(images: np.ndarray, count: int) -> np.ndarray:
-    """How many of each class's images are among `count` of all, by largest remainders."""
+    """Number of images per class among `count` of all, by largest remainders."""
     taken, remainders = np.divmod(count * images, images.sum())
     taken[np.argsort(-remainders, kind="stable")[: count - taken.sum()]] += 1
     return taken

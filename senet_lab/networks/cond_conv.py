@@ -23,7 +23,7 @@ class CondConv2d(nn.Conv2d):
         self.shape = self.weight.shape  # (out, in / groups, kernel, kernel)
         draws = [self.weight.detach().flatten().clone()]
         for _ in range(experts - 1):
-            self.reset_parameters()  # each expert as a convolution of its own would be drawn
+            self.reset_parameters()  # draw each expert as a convolution of its own
             draws.append(self.weight.detach().flatten().clone())
         self.weight = nn.Parameter(torch.stack(draws))  # (M, out · in / groups · kernel²)
         if self.bias is not None:

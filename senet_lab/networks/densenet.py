@@ -19,7 +19,7 @@ from senet_lab.networks.unit import (
 
 
 def transition(channels: int, out: int, act_layer: ActLayer) -> nn.Sequential:
-    """Between two dense blocks: norm, activation, 1×1 convolution, half the size."""
+    """Make the transition between two dense blocks: norm, activation, 1×1 convolution, average pool."""
     layers = norm_act_conv(channels, [Conv(out, 1)], act_layer)
     layers.add_module("pool", nn.AvgPool2d(2))
     return layers

@@ -1,4 +1,4 @@
-"""Every activation as it starts, for drawing: its formula, its values and its slopes."""
+"""Formula, values and slopes of every activation at its initial coefficients, for drawing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Portrait:
     """One option of `conf/activation` at its initial values."""
 
     name: str
-    """As in `activation=<name>`."""
+    """The name in `activation=<name>`."""
     label: str
     formula: str
     source: str
@@ -43,7 +43,7 @@ def gallery(x: np.ndarray, act_layers: ActLayers) -> list[Portrait]:
     channel.
 
     Args:
-        x: where to evaluate, (n,).
+        x: points of evaluation, (n,).
         act_layers: `build.build_act_layer`.
     """
     return [_portrait(name, x, act_layers) for name in options("activation")]

@@ -1,4 +1,4 @@
-"""How a network's weights are drawn where PyTorch's own layers should not decide it."""
+"""Initialisation of weights other than PyTorch's default."""
 
 import math
 from collections.abc import Callable

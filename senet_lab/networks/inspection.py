@@ -1,6 +1,6 @@
 """Measurements inside a trained network: gates, weights by source layer, signals by depth, shapes.
 
-Each gives the rows of a table, but for class activation maps. Networks are left in evaluation mode.
+Each returns the rows of a table, except class activation maps. Networks are left in evaluation mode.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,11 +25,11 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 Rows = list[dict[str, Any]]
 """A table: each row's values by column."""
 QUANTILES = (0.05, 0.5, 0.95)
-"""Of the pre-activations of a site."""
+"""Quantiles of the pre-activations of a site."""
 SAMPLE = 100_000
-"""Pre-activations of a site and batch that the quantiles are of, evenly spread."""
+"""Evenly spaced pre-activations per site and batch from which the quantiles are computed."""
 CONSTANT = 1e-6
-"""Range up to which a channel's output counts as one value."""
+"""Range of values below which a channel's output counts as constant."""
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def excitations(network: nn.Module, batches: Batches, num_classes: int) -> Rows:
 
 
 def feature_reuse(network: DenseNet) -> Rows:
-    """How much each layer of a dense block uses each earlier one. Huang et al., arXiv 1608.06993, figure 5.
+    """Mean absolute weights between the layers of dense blocks. Huang et al., arXiv 1608.06993, figure 5.
 
     Returns:
         Columns `block` (from 1), `source` (`00` is the block's input), `target` (the last one, `out`, is the
@@ -120,7 +120,7 @@ def feature_reuse(network: DenseNet) -> Rows:
 
 @torch.no_grad()
 def class_activation_maps(network: Trunk, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the evidence for the predicted class lies: maps (N, H', W') and classes (N,).
+    """Class activation maps (N, H', W') of the predicted classes (N,).
 
     A map is the last feature map weighted by the classifier's row of that class. Zhou et al., CVPR 2016,
     arXiv 1512.04150.
@@ -139,8 +139,8 @@ def shapes(
 
     Args:
         act_layer: makes the activation for a number of channels.
-        learned: of each curve, its coefficients by name.
-        x: where to evaluate, (n,).
+        learned: coefficients by name, for each curve.
+        x: points of evaluation, (n,).
 
     Returns:
         Columns `curve`, `x`, `y` and `slope`, n rows for each curve, in their order.
@@ -160,7 +160,7 @@ def shapes(
 
 @torch.no_grad()
 def signals(network: nn.Module, batches: Batches) -> Rows:
-    """What reaches each activation site, and the channels that no image moves.
+    """Pre-activations and dead channels of each activation site.
 
     Returns:
         A row for each site in the order of the forward pass: `site`; `depth`, from 1; `low`, `median` and
@@ -202,11 +202,11 @@ def signals(network: nn.Module, batches: Batches) -> Rows:
 def noisy_errors(
     network: nn.Module, batches: Callable[[], Batches], levels: Sequence[float], seed: int
 ) -> Rows:
-    """Error on images with Gaussian noise, as Misra looks at, arXiv 1908.08681.
+    """Error on images with Gaussian noise (Misra, arXiv 1908.08681).
 
     Args:
         network: see above.
-        batches: gives the images anew at each call, normalised.
+        batches: called for a new pass over the normalised images.
         levels: standard deviations of the noise, in units of the normalised images.
         seed: of the noise, the same draws at each level.
 
@@ -240,12 +240,12 @@ def between(
     the training images: interpolated ones would not fit (Izmailov et al., UAI 2018, arXiv 1803.05407).
 
     Args:
-        network: takes the weights.
-        first: the state of a run, at place 0.
-        second: that of another one, at place 1.
-        places: where to look.
-        train: gives training images anew at each call.
-        test: gives test images anew at each call.
+        network: the network to load the weights into.
+        first: state of a run, at place 0.
+        second: state of another run, at place 1.
+        places: points of evaluation.
+        train: called for a new pass over training images.
+        test: called for a new pass over test images.
 
     Returns:
         Columns `place`, `loss` (mean per image, nats) and `error` (a fraction), of the test images.

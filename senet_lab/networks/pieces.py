@@ -1,4 +1,4 @@
-"""Feature maps in pieces that fit into a CPU core's cache with all that is computed from them."""
+"""Feature maps in pieces that fit, with all intermediate results, into a CPU core's cache."""
 
 from collections.abc import Iterator
 

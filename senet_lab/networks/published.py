@@ -1,4 +1,4 @@
-"""The networks as the published comparison really ran them, quirks included.
+"""The networks as the published comparison ran them, quirks included.
 
 Source: the public repository GSPuniani/MBG-Activation-Functions. Each class says how it departs from the
 standard network. Sites that share an activation instance share the coefficients of TAct and mTAct.

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation (Hu et al., CVPR 2018, arXiv 1709.01507): the block, and where it stands."""
+"""Squeeze-and-excitation (Hu et al., CVPR 2018, arXiv 1709.01507): the block, and its placement."""
 
 import itertools
 from collections import OrderedDict
@@ -59,7 +59,7 @@ class SqueezeExcite(nn.Module):
         squeeze: "avg" or "max" over the pixels.
         gate: "sigmoid", "tanh" or "relu".
         kernel: of the layers between two hidden widths: 1 is fully connected, 3 a convolution.
-        base: channels in the place of C in C/r, where they are not the feature map's.
+        base: channels that replace C in C/r; by default the feature map's.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Placement:
-    """Which SE block stands where: the ``se`` argument of every network.
+    """Kind and position of SE blocks: the ``se`` argument of every network.
 
     Args:
         stages: the stages that carry SE, in the paper's numbering: conv2_x is 2. No SE is ``[]``.

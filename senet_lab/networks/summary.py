@@ -1,4 +1,4 @@
-"""What a network is made of, without running it: shapes alone, on torch's meta device."""
+"""Layers, parameters and multiply-accumulates of a network, from shapes on torch's meta device."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that was reached and is a leaf of the tree, or has parameters of its own."""
+    """A module of the forward pass that is a leaf of the tree or has parameters of its own."""
 
     name: str
     type: str
@@ -34,10 +34,10 @@ class Summary:
 
 @dataclass(frozen=True)
 class Operation:
-    """Equal units in a row: the stem, so many residual units, a transition, the head, the classifier."""
+    """Consecutive equal units: the stem, residual units, a transition, the head, the classifier."""
 
     name: str
-    """Of the first one."""
+    """Name of the first one."""
     repeat: int
     output: tuple[int, ...]
     macs: int
@@ -47,7 +47,7 @@ class Operation:
 
 
 class ActivationProbes:
-    """Stands in for the activation under test and counts where a network puts it, and how often.
+    """A stand-in for the activation under test that counts its instances and sites.
 
     Call it as `act_layer`; `instances` is known once the network is built, `sites` after one forward pass.
     """
@@ -57,7 +57,7 @@ class ActivationProbes:
         self.sites = 0
 
     def __call__(self, channels: int) -> nn.Module:  # noqa: ARG002
-        """One more instance."""
+        """Make one more instance."""
         self.instances += 1
         probe = nn.Identity()
         probe.register_forward_hook(self._count)
@@ -68,7 +68,7 @@ class ActivationProbes:
 
 
 def summarise(network: nn.Module, image_size: int) -> Summary:
-    """Count a network that lives on the meta device.
+    """Count layers, parameters and multiply-accumulates of a network on the meta device.
 
     Args:
         network: maps (N, 3, image_size, image_size) to logits.
@@ -114,7 +114,7 @@ def summarise(network: nn.Module, image_size: int) -> Summary:
 
 
 def operations(layers: Iterable[Layer]) -> list[Operation]:
-    """Sum layers up to units, and join equal units that follow each other in a stage."""
+    """Sum layers up to units, and merge consecutive equal units of a stage."""
     units: list[Operation] = []
     for name, group in itertools.groupby(layers, lambda layer: _unit(layer.name)):
         members = list(group)

@@ -21,7 +21,7 @@ FUNCTIONS = {"relu", "relu_", "relu6", "leaky_relu", "elu", "gelu", "silu", "mis
 
 
 class Timm(nn.Module):
-    """A network of timm with the activation under test at every site.
+    """A timm network with the activation under test at every site.
 
     Args:
         num_classes: logits.
@@ -61,7 +61,7 @@ def _import_timm(name: str) -> ModuleType:
 
 
 def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[str, int]:
-    """The width of each site, from a forward pass of shapes alone.
+    """The width of each site, from a forward pass on the meta device.
 
     Raises:
         UsageError: an activation that stands at several places as one module, or is no module.
@@ -80,7 +80,7 @@ def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[st
 
 
 class _Site(nn.Module):
-    """Stands where an activation stood and notes the width that comes by, once."""
+    """A placeholder for an activation that records the width of its input."""
 
     def __init__(self, path: str, widths: dict[str, int], refusal: str) -> None:
         super().__init__()

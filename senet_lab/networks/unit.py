@@ -1,4 +1,4 @@
-"""What every network is made of: chains of convolution, norm and activation; one residual unit."""
+"""Building blocks of networks: chains of convolution, norm and activation; the residual unit."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,7 +47,7 @@ def conv_norm_act(
     conv_layer: ConvLayer = nn.Conv2d,
     before_last: nn.Module | None = None,
 ) -> nn.Sequential:
-    """Chain convolution, batch norm and activation; without ``last_act`` the last norm is the end.
+    """Chain convolution, batch norm and activation; without ``last_act`` it ends with a norm.
 
     ``before_last`` stands before the last convolution.
     """
@@ -75,7 +75,7 @@ def norm_act_conv(in_channels: int, convs: Sequence[Conv], act_layer: ActLayer) 
 
 
 def concat(branch: Tensor, shortcut: Tensor) -> Tensor:
-    """Combine as DenseNet does: what came in, then what the branch adds, along the channels."""
+    """Combine as DenseNet does: concatenate input and branch along the channels."""
     return torch.cat((shortcut, branch), dim=1)
 
 
@@ -92,7 +92,7 @@ class ResidualUnit(nn.Module):
         shortcut: the way around them.
         combine: joins (branch, shortcut): ``torch.add``, ``concat`` or ``branch_alone``.
         act: the activation after the sum, where there is one.
-        slots: what stands at "pre", "standard", "identity", "post" (Hu et al., arXiv 1709.01507v4, figure 5).
+        slots: modules at "pre", "standard", "identity", "post" (Hu et al., arXiv 1709.01507v4, figure 5).
     """
 
     def __init__(
@@ -115,13 +115,13 @@ class ResidualUnit(nn.Module):
         self.post = slots.get("post", nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to what ``combine`` makes of branch and shortcut."""
+        """Map (N, C, H, W) to the combination of branch and shortcut."""
         branch = self.standard(self.branch(self.pre(x)))
         return self.post(self.act(self.combine(branch, self.identity(self.shortcut(x)))))
 
 
 class Trunk(nn.Module):
-    """Stem, stages, head, classifier: every network is one.
+    """Base class of networks: stem, stages, head, classifier.
 
     Args:
         stem, stages, head: (N, 3, H, W) images to the last feature map, (N, C, H', W').
@@ -160,7 +160,7 @@ def linear_classifier(channels: int, num_classes: int, dropout: float = 0.0) -> 
 
 
 def choose(options: Mapping[str, T], name: str, what: str) -> T:
-    """Look ``name`` up, or raise ``UsageError`` with the names there are."""
+    """Look ``name`` up; raise ``UsageError`` with the existing names if it is unknown."""
     if name not in options:
         raise UsageError(f"unknown {what} {name!r}: choose one of {', '.join(options)}")
     return options[name]

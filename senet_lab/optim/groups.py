@@ -24,7 +24,7 @@ def parameter_groups(
     no_decay: Collection[str] = (),
     coefficient_lr_factor: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Group a network's parameters by what an optimizer shall do with them; `weights` come first.
+    """Group a network's parameters by weight decay and learning rate; `weights` come first.
 
     Parameters that are treated alike share a group, in the network's order.
 

@@ -1,4 +1,4 @@
-"""Schedules by step: a warm-up, and a decay over all that is left of the training.
+"""Schedules by step: a warm-up, then a decay over the rest of the training.
 
 A schedule whose constructor takes `total_steps` is stepped after every batch, all others after every epoch.
 """
@@ -49,7 +49,7 @@ class ByStep(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """Learning rates of the groups at this step."""
-        after = self.last_epoch - self.warmup_steps  # which torch counts in calls, here steps
+        after = self.last_epoch - self.warmup_steps  # torch's name for the number of calls: here, steps
         if after < 0:
             factor = (self.last_epoch + 1) / (self.warmup_steps + 1)
         else:

@@ -1,4 +1,4 @@
-"""One run over several processes: each takes its share of every batch, and all take the same step."""
+"""Data-parallel training: each process takes its share of every batch, and all take the same step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from senet_lab.errors import UsageError
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run: this one, and how many there are."""
+    """The process group of a run: this process's rank, and the number of processes."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def share(self) -> slice:
-        """What this process takes of a batch: every `size`-th image."""
+        """This process's part of a batch: every `size`-th image."""
         return slice(self.rank, None, self.size)
 
     def add(self, sums: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where and in which number format the steps run: device, memory layout, precision, threads."""
+"""Device tuning: device, memory layout, precision, threads."""
 
 import os
 from collections.abc import Iterator
@@ -36,27 +36,27 @@ class Engine:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make_optimizer(self, node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """The optimizer of a placed network, by the fastest kernels that it has for the device.
+        """The optimizer of a placed network, with its fastest kernels for the device.
 
-        One kernel for all parameters where there is such, and on CUDA a step that a graph can capture.
+        A fused kernel for all parameters if there is one, and on CUDA a capturable step.
         """
         optimizer = build_optimizer(node, network, lr, fused=True, capturable=self.device.type == "cuda")
         if self.device.type == "cpu":
             cpu.use_fast_optimizer(optimizer)
-        # Warm-up, and processes that share a run, step outside of a graph on purpose: no warning of torch's.
+        # Warm-up steps and distributed runs step outside of a graph on purpose: suppress torch's warning.
         optimizer._warned_capturable_if_run_uncaptured = True
         return optimizer
 
     def autocast(self) -> AbstractContextManager:
         """The context of every forward pass."""
         if self.precision == "bfloat16":
-            # A cast of a weight that was kept from before a capture would be a graph's stale input.
+            # A cached cast of a weight from before a capture would be a stale input of the graph.
             return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=self.device.type == "cpu")
         return nullcontext()
 
     @contextmanager
     def settings(self, threads: int) -> Iterator[None]:
-        """Process-wide settings of one run, put back afterwards."""
+        """Process-wide settings of one run, restored afterwards."""
         before = (
             torch.get_num_threads(),
             torch.backends.cuda.matmul.allow_tf32,
@@ -68,7 +68,7 @@ class Engine:
         try:
             self._apply(threads, self.precision == "tf32", self.precision == "tf32", not self.deterministic)
             torch.use_deterministic_algorithms(self.deterministic)
-            # An aid in the search for reads of memory that nobody wrote; it takes up to half of a step.
+            # A debugging aid against reads of uninitialised memory; it takes up to half of a step.
             determinism.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             yield
         finally:
@@ -83,17 +83,17 @@ class Engine:
         torch.backends.cudnn.benchmark = benchmark
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished all submitted work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 def choose_engine(trainer: TrainerConfig) -> Engine:
-    """Resolve `auto` against this machine.
+    """The engine for this machine, with `auto` resolved.
 
     Raises:
-        UsageError: a device that is unknown or not there (asked for a GPU, nobody gets a CPU), or
-            `compile=true` without what it compiles with.
+        UsageError: an unknown or missing device (there is no fallback from GPU to CPU), or `compile=true`
+            without a compiler.
     """
     device, precision = trainer.device, str(trainer.precision)
     if device == "auto":
@@ -115,7 +115,7 @@ def choose_engine(trainer: TrainerConfig) -> Engine:
     if trainer.deterministic and chosen.type == "cuda":
         os.environ.setdefault(
             "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # which cuBLAS asks for, before its first use
+        )  # required by cuBLAS, before its first use
     if trainer.compile:
         _require_compiler(chosen)
     compiled, captured = bool(trainer.compile), trainer.cuda_graph and chosen.type == "cuda"
@@ -123,10 +123,10 @@ def choose_engine(trainer: TrainerConfig) -> Engine:
 
 
 def _require_compiler(device: torch.device) -> None:
-    """Refuse `trainer.compile=true` where `torch.compile` cannot make code for the device.
+    """Refuse `trainer.compile=true` if `torch.compile` cannot generate code for the device.
 
     Raises:
-        UsageError: with what is missing.
+        UsageError: names the missing part.
     """
     if device.type == "cuda":
         if not cuda.triton_works():

@@ -25,36 +25,36 @@ from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainS
 from senet_lab.training.turns import Turns, in_turns
 
 Stop = Callable[[], bool]
-"""Whether the work should end; asked before every step."""
+"""True if training should stop; called before every step."""
 
 Record = Callable[[Metrics, State], object]
-"""Gets an epoch's metrics and where its run stands: running, finished or diverged."""
+"""Takes an epoch's metrics and its run's state: running, finished or diverged."""
 
 StepHook = Callable[["Training", int, Stop], bool | None]
-"""Gets a training, the number of the step to come in its epoch, which evaluations go on counting, and the
-question whether to stop. True stops the run there; an exception fails it."""
+"""Takes a training, the index of the next step in the epoch (evaluations count on), and the stop function.
+Returning True stops the run there; an exception fails it."""
 
 step_hooks: list[StepHook] = []
-"""Called before every step of every run of this process: for tests, and for a look from outside."""
+"""Called before every step of every run of this process: for tests and for profiling."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A part of the images on which a network is evaluated after an epoch."""
+    """A set of images on which a network is evaluated after an epoch."""
 
     name: str
-    """First word of its columns in `Metrics`."""
+    """Prefix of its columns in `Metrics`."""
     step: TestStep
     batches: Callable[[], Iterator[Part]]
     images: int
 
 
 class Training:
-    """The state of one run between epochs, and the epoch itself.
+    """The state of one run, and its epoch loop.
 
     Args:
         config: of the run.
-        engine: where and how the steps run.
+        engine: device and precision.
     """
 
     def __init__(self, config: RunConfig, engine: Engine) -> None:
@@ -63,7 +63,7 @@ class Training:
         self.engine = engine
         self.group = current_group()
         self.group.check(dataset.train_images, config.batch_size, config.accumulate)
-        # Work of several runs on one GPU overlaps where each has a stream, and only there it is captured.
+        # Runs that share a GPU overlap if each has its own stream, which capture needs, too.
         alone = engine.device.type == "cuda" and self.group.size == 1
         self.stream = torch.cuda.Stream(engine.device) if alone else None
         with self.on_stream():
@@ -78,10 +78,10 @@ class Training:
             self._make_steps()
         self.epochs_done = 0
         self.images_done = 0
-        """Trained on and evaluated so far; grows with every step."""
+        """Images trained on and evaluated so far; grows with every step."""
 
     def _make_steps(self) -> None:
-        """The steps, on the tensors that network and optimizer have now."""
+        """Make the steps for the current tensors of network and optimizer."""
         self.train_step = TrainStep(
             self.parallel,
             self.optimizer,
@@ -97,7 +97,7 @@ class Training:
 
     @contextmanager
     def on_stream(self) -> Iterator[None]:
-        """Inside, work goes to this run's own stream of the GPU, after all that was given to it before."""
+        """Within, work goes to this run's own CUDA stream, after all work submitted before."""
         if self.stream is None:
             yield
             return
@@ -111,7 +111,7 @@ class Training:
         return self.batches.train_images + sum(part.images for part in self._evaluations(last=False))
 
     def _evaluations(self, last: bool) -> list[Evaluation]:
-        """The evaluations after an epoch; parts without images are left out."""
+        """The evaluations after an epoch; empty sets are left out."""
         batches = self.batches
         parts = [Evaluation("val", self.test_step, batches.validation, batches.validation_images)]
         if last or self.config.test is WhenTested.each_epoch:
@@ -119,14 +119,14 @@ class Training:
         return [part for part in parts if part.images]
 
     def run(self, should_stop: Stop, record: Record | None = None) -> Turns[State]:
-        """Train from here to the last epoch, a step a turn.
+        """Train from the current to the last epoch, a step a turn.
 
         Args:
             should_stop: asked before every step.
             record: called after every epoch.
 
         Returns:
-            Finished, diverged, or interrupted where `should_stop` turned true.
+            Finished, diverged, or interrupted if `should_stop` turned true.
         """
         self.broadcast_state()
         while self.epochs_done < self.config.epochs:
@@ -143,7 +143,7 @@ class Training:
         return State.FINISHED
 
     def epoch(self, should_stop: Stop) -> Turns[Metrics | None]:
-        """Train and evaluate one epoch, a step a turn; None where `should_stop` turned true between two."""
+        """Train and evaluate one epoch, a step a turn; None if `should_stop` turned true."""
         started = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
         ask = self._with_hooks(should_stop)
@@ -152,7 +152,7 @@ class Training:
             return None
         sums = {"train": (train, self.batches.train_images)}
         for part in self._evaluations(last=self.epochs_done == self.config.epochs - 1):
-            # Processes that evaluate different numbers of batches cannot agree between them.
+            # Ranks evaluate different numbers of batches, so they cannot synchronise a stop in between.
             total = yield from self.evaluate(part, ask if self.group.size == 1 else lambda: False)
             if total is None:
                 return None
@@ -171,7 +171,7 @@ class Training:
         )
 
     def _with_hooks(self, should_stop: Stop) -> Stop:
-        """`should_stop` of one epoch, with the hooks called first."""
+        """`should_stop` for one epoch, with the hooks called first."""
         steps = count()
 
         def ask() -> bool:
@@ -184,7 +184,7 @@ class Training:
     def _means(self, sums: Mapping[str, tuple[Tensor, int]]) -> dict[str, Any]:
         """Columns of `Metrics`: losses and accuracies from sums on the device and numbers of images."""
         with self.on_stream():
-            # The one copy of an epoch from the device.
+            # The only copy from the device in an epoch.
             totals = torch.stack([total for total, _ in sums.values()]).double().cpu()
         means: dict[str, Any] = dict.fromkeys(("test_loss", "test_top1", "test_top5"))
         for row, (name, (_, images)) in zip(totals, sums.items(), strict=True):
@@ -199,7 +199,7 @@ class Training:
             yield Coefficient(self.epochs_done - 1, site, name, value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
+        """The complete state from which the next epoch follows."""
         return {
             "epochs_done": self.epochs_done,
             "network": self.network.state_dict(),
@@ -214,12 +214,12 @@ class Training:
             self.load_state_dict(self.group.first(self.state_dict() if self.group.rank == 0 else None))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to where `state_dict` was taken, on whatever device that was."""
+        """Restore a `state_dict`, from any device."""
         with self.on_stream():
             self.network.load_state_dict(state["network"])
             self._load_optimizer(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
-            self._make_steps()  # the optimizer's state lies elsewhere now
+            self._make_steps()  # the optimizer's state has new tensors
         set_global_state(state["rng"], self.engine.device)
         self.epochs_done = state["epochs_done"]
         self.images_done = self.epochs_done * self.images_per_epoch
@@ -258,7 +258,7 @@ class Training:
         for number, (images, labels) in enumerate(batches):
             if should_stop():
                 return None
-            # Of all processes together; the last batch is smaller.
+            # Images over all ranks; the last batch is smaller.
             count = min(size, self.batches.train_images - number * size)
             self.step(images, labels, count)
             if self.schedule_by_step:
@@ -281,6 +281,6 @@ class Training:
 
 
 def is_finite(metrics: Metrics) -> bool:
-    """Whether every loss that was measured is a finite number; a run ends as diverged where one is not."""
+    """Whether every measured loss is finite; otherwise the run ends as diverged."""
     losses = (metrics.train_loss, metrics.test_loss, metrics.val_loss)
     return all(math.isfinite(loss) for loss in losses if loss is not None)

@@ -1,4 +1,4 @@
-"""What a run takes of a device's memory, estimated before it starts, and what is free."""
+"""Device memory: an estimate for a run before it starts, and the free amount."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from senet_lab.training.engine import Engine
 from senet_lab.training.steps import plain_forward
 
 PROCESS_BYTES = 2**30
-"""What a process takes beside its runs: libraries, a CUDA context, a small data set."""
+"""Memory of a process besides its runs: libraries, a CUDA context, a small data set."""
 
 BETWEEN = 1.25
-"""What a step holds for a moment (gradients of feature maps, workspaces), on top of what it keeps."""
+"""Factor for a step's temporaries (gradients of feature maps, workspaces) over its saved tensors."""
 
 
 def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
-    """About what a run holds while it trains.
+    """Estimated bytes that a run takes during training.
 
     Args:
         config: of the run.
-        state_bytes: of weights and optimizer state, which a checkpoint holds, too.
-        engine: where and in which precision.
+        state_bytes: bytes of weights and optimizer state, as in a checkpoint.
+        engine: device and precision.
     """
     dataset = build_dataset(config.dataset)
     size = build_augment(config.augment).output_size(dataset.image_size)
@@ -41,7 +41,7 @@ def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
 
 
 def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """What a float32 forward pass keeps for the backward pass, weights left out.
+    """Bytes that a float32 forward pass saves for the backward pass, without weights.
 
     Args:
         network: on the device `meta`.
@@ -54,7 +54,7 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()._cdata
         if storage not in own:
-            kept[storage] = tensor  # which also keeps the storage's number from being used again
+            kept[storage] = tensor  # a reference, so that the storage's address is not reused
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -63,9 +63,9 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What is free of the GPU's memory, or of the machine's."""
+    """Free memory of the GPU, or of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     lines = Path("/proc/meminfo").read_text().splitlines()
     (available,) = (line for line in lines if line.startswith("MemAvailable:"))
-    return int(available.split()[1]) * 1024  # which Linux counts in KiB
+    return int(available.split()[1]) * 1024  # Linux counts in KiB

@@ -1,7 +1,7 @@
-"""The training step and the test step: one plain implementation, and two thin layers around it.
+"""Training and test steps: one eager implementation, with compilation and capture as thin layers.
 
 A step can be compiled (`torch.compile` of forward pass and loss) and, on CUDA, captured: replayed as one CUDA
-graph, so that the host launches a whole step at once. Nothing here makes the host wait for the device.
+graph, a single launch by the host. Nothing here makes the host wait for the device.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from senet_lab.training.engine import Engine
 
 Forward = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From network, images and labels to the loss (a mean) and the logits, detached."""
+"""Maps network, images and labels to the mean loss and the detached logits."""
 
 
 class TrainStep:
@@ -25,10 +25,10 @@ class TrainStep:
     Args:
         network: images to logits.
         optimizer: over its parameters.
-        engine: how to compute.
-        batch_size: images of a full batch, of all processes together.
-        accumulate: parts in which a full batch goes through the network.
-        processes: how many share each batch.
+        engine: device and precision.
+        batch_size: images of a full batch, over all processes.
+        accumulate: micro-batches of a full batch.
+        processes: number of processes that share each batch.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class TrainStep:
         """Loss, top-1 and top-5 hits of the epoch so far."""
         on_device = engine.device.type == "cuda" and isinstance(optimizer, CAPTURABLE)
         self.rates = [torch.zeros((), device=engine.device) for _ in optimizer.param_groups if on_device]
-        """Learning rates where a captured step reads them; the optimizer's own stay numbers."""
+        """Learning rates on the device, for a captured step; the optimizer's own stay numbers."""
 
     def begin(self) -> None:
-        """Before an epoch: sums of zero, and the rates that the schedule has set."""
+        """Prepare for an epoch: reset the sums and set the learning rates."""
         self.sums.zero_()
         self.set_rates()
 
     def set_rates(self) -> None:
-        """Take over the learning rates that the schedule has set."""
+        """Copy the schedule's learning rates to the device."""
         for rate, group in zip(self.rates, self.optimizer.param_groups, strict=False):
             rate.fill_(group["lr"])
 
@@ -69,7 +69,7 @@ class TrainStep:
         Args:
             images: float32 (B, 3, H, H), this process's part of the batch.
             labels: int64 (B,).
-            count: images of the batch, of all processes together.
+            count: images of the batch, over all processes.
         """
         parts = math.ceil(count * self.accumulate / self.batch_size)
         for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
@@ -79,13 +79,13 @@ class TrainStep:
             (loss * (len(part) * self.processes / count)).backward()
             self.sums += batch_sums(loss.detach(), logits, part_labels)
         self._update()
-        # Gradients live within a step, so that captured ones can share their memory.
+        # Gradients live within a step, so that captured graphs can share their memory.
         self.optimizer.zero_grad(set_to_none=True)
 
     def _update(self) -> None:
-        """The optimizer's step, with the rates on the device where it can read them there.
+        """The optimizer's step, with its learning rates on the device if it supports that.
 
-        For its duration alone: checkpoints and schedules see numbers, whose float32 rounding the device has.
+        Only during the step: checkpoints and schedules see Python numbers, the device their float32 rounding.
         """
         groups = self.optimizer.param_groups
         numbers = [group["lr"] for group in groups]
@@ -110,7 +110,7 @@ class TestStep:
         """Loss, top-1 and top-5 hits of the epoch so far."""
 
     def begin(self) -> None:
-        """Before an epoch."""
+        """Reset the sums before an epoch."""
         self.sums.zero_()
 
     @torch.inference_mode()
@@ -129,11 +129,11 @@ def plain_forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[T
 
 @lru_cache(maxsize=1)
 def compiled_forward() -> Forward:
-    """`plain_forward` through `torch.compile`: one function for all runs of this process.
+    """`plain_forward` through `torch.compile`: one compiled function for all runs of this process.
 
-    The network is its argument, so its weights are inputs of the compiled code: the next seed or learning
-    rate of the same network runs the code that is there. Each network, activation and batch size is compiled
-    once; there is no limit at which torch would go on uncompiled without a word.
+    The network is an argument, so its weights are inputs of the compiled code: other seeds and learning
+    rates of the same network reuse it. Each network, activation and batch size is compiled once; the limit
+    at which torch would silently fall back to eager is lifted.
     """
     no_limit = {"recompile_limit": 2**16, "accumulated_recompile_limit": 2**16}
     settings = torch._dynamo.config.patch({"fail_on_recompile_limit_hit": True, **no_limit})
@@ -153,25 +153,25 @@ def batch_sums(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 CAPTURABLE = (torch.optim.Adam, torch.optim.Adadelta, torch.optim.SGD)
-"""Optimizers whose step can be captured: all of it on the device, learning rate and step count included."""
+"""Optimizers with a capturable step: learning rate and step count are on the device, too."""
 
 WARM_UP = 3
-"""Steps of each batch size that are taken as they are before one is captured.
+"""Eager steps of each batch size before one is captured.
 
-They are training steps like any other. They leave behind what must be there before a capture: the
-optimizer's state, cuDNN's choice of algorithms, compiled code.
+They are training steps like any other, and create what a capture needs: the optimizer's state, cuDNN's choice
+of algorithms, compiled code.
 """
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""From work to a function that does it again, without Python in between; the work is not done yet."""
+"""Records work without executing it; returns a function that replays it without Python in between."""
 
 
 class CapturedStep:
-    """A training step that is replayed: one graph for each size of batch, the full one and the last.
+    """A replayed training step, with one graph per batch size: the full one and the last one.
 
-    Images and labels are copied to where the graph reads them; weights, optimizer state, statistics of batch
-    norm and sums are updated in place, so they must stay where they are: after a checkpoint was loaded, a
-    new `CapturedStep` is due.
+    Images and labels are copied to the graph's input tensors; weights, optimizer state, statistics of batch
+    norm and sums are updated in place, so their addresses must not change: after loading a checkpoint, make a
+    new `CapturedStep`.
     """
 
     def __init__(self, step: TrainStep, capture: Capture) -> None:
@@ -196,9 +196,9 @@ class CapturedStep:
 
 
 class CudaCapture:
-    """Captures work on the current stream into CUDA graphs that share one pool of memory.
+    """Captures work on the current stream into CUDA graphs with a shared memory pool.
 
-    They may share it because nothing that lies in the pool is read after a replay.
+    Sharing is safe because nothing in the pool is read after a replay.
     """
 
     def __init__(self) -> None:
@@ -207,7 +207,7 @@ class CudaCapture:
     def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Capture`."""
         graph = torch.cuda.CUDAGraph()
-        # Threads that pin the memory of coming batches may go on meanwhile.
+        # Threads that pin the memory of the next batches may continue during the capture.
         with torch.cuda.graph(
             graph,
             pool=self.pool,

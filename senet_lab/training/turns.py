@@ -1,4 +1,4 @@
-"""Work that can be interleaved: generators that yield between two steps and return what they came to."""
+"""Cooperative multitasking: generators that yield between two steps and return their result."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -6,11 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Turns = Generator[None, None, T]
-"""Yields where others may have their turn; returns its outcome."""
+"""A generator that yields after each turn and returns its result."""
 
 
 def in_turns(work: Turns[T], context: Callable[[], AbstractContextManager]) -> Turns[T]:
-    """Run `work` so that what `context` sets up holds during its own turns alone."""
+    """Run `work` with `context` entered during its own turns only."""
     with closing(work):
         while True:
             with context():
@@ -22,7 +22,7 @@ def in_turns(work: Turns[T], context: Callable[[], AbstractContextManager]) -> T
 
 
 def interleave(works: Sequence[Turns[T]]) -> list[T]:
-    """Give each of `works` a turn, again and again, until all have ended; what they return, in order."""
+    """Give each of `works` a turn in rotation until all have ended; returns their results, in order."""
     outcomes: dict[int, T] = {}
     with ExitStack() as stack:
         going = {number: stack.enter_context(closing(work)) for number, work in enumerate(works)}
@@ -37,5 +37,5 @@ def interleave(works: Sequence[Turns[T]]) -> list[T]:
 
 
 def finish(work: Turns[T]) -> T:
-    """Run one work to its end, with nobody else's turns in between; what it returns."""
+    """Run one work to its end, without interleaving; returns its result."""
     return interleave([work])[0]

@@ -1,4 +1,4 @@
-"""Activation functions that `torch.nn` does not have, and the sites where they stand.
+"""Activation functions that `torch.nn` lacks, and activation sites.
 
 The others need no class here: their YAML names `torch.nn.ReLU` and the like.
 """

@@ -1,4 +1,4 @@
-"""Activations that are a formula: computed in float32, their input alone kept for the backward pass."""
+"""Elementwise activations: computed in float32, saving only their input for the backward pass."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ Formula = Callable[..., Tensor]
 
 
 class ElementwiseFunction(torch.autograd.Function):
-    """A formula of x and its coefficients that keeps x alone of all feature maps.
+    """A formula of x and its coefficients that saves x alone of all feature maps.
 
     The backward pass computes the formula again, piece by piece. Half-precision x is computed in float32: as
     exact as PyTorch's own activations, and the sums for coefficients over a whole map neither overflow nor
@@ -59,7 +59,7 @@ class ElementwiseFunction(torch.autograd.Function):
 
 
 class Elementwise(nn.Module):
-    """An activation that is a formula of x (N, C, …) and its coefficients, for each element alone.
+    """An elementwise activation: a formula of x (N, C, …) and its coefficients.
 
     A subclass states its `formula`, and defines as parameters what it learns: each () or (C,).
     """
@@ -88,12 +88,12 @@ class Elementwise(nn.Module):
 
 
 def plain(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
-    """The formula through autograd as it is: in float32 or wider, rounded to x's format once."""
+    """The formula under plain autograd, in float32 or wider, rounded to x's format once."""
     return formula(x.to(wide_dtype(x)), *coefficients).to(x.dtype)
 
 
 def refuse_integers(module: nn.Module, x: Tensor) -> None:
-    """Raise a TypeError where x is not of a floating-point dtype."""
+    """Raise a TypeError if x is not of a floating-point dtype."""
     if not x.is_floating_point():
         raise TypeError(f"{type(module).__name__}: takes floating-point values, not {x.dtype}")
 
@@ -104,7 +104,7 @@ def along_channels(coefficient: Tensor, x: Tensor) -> Tensor:
 
 
 def wide_dtype(x: Tensor) -> torch.dtype:
-    """The number format to compute in: float32, or that of x where it is wider."""
+    """The dtype of the computation: float32, or x's if it is wider."""
     return torch.promote_types(x.dtype, torch.float32)
 
 

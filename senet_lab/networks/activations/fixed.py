@@ -59,7 +59,7 @@ class Logish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """As written, exact where σ(x) is small."""
+        """The formula as published, exact for small σ(x)."""
         return x * x.sigmoid().log1p()
 
 

@@ -54,7 +54,7 @@ class Swish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, beta: Tensor) -> Tensor:
-        """As written."""
+        """The formula as published."""
         return x * (beta * x).sigmoid()
 
 
@@ -71,7 +71,7 @@ class StarReLU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, s: Tensor, b: Tensor) -> Tensor:
-        """As written."""
+        """The formula as published."""
         return s * x.relu().square() + b
 
 
@@ -90,7 +90,7 @@ class AconC(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, p1: Tensor, p2: Tensor, beta: Tensor) -> Tensor:
-        """As written."""
+        """The formula as published."""
         difference = (p1 - p2) * x
         return difference * (beta * difference).sigmoid() + p2 * x
 
@@ -193,7 +193,7 @@ class Snake(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, a: Tensor) -> Tensor:
-        """As written."""
+        """The formula as published."""
         return x + (a * x).sin().square() / a
 
 

@@ -1,4 +1,4 @@
-"""Activation sites: where the activation under test stands in a network, and what it learns there."""
+"""Activation sites: the modules of the activation under test, and their learned coefficients."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ def as_site(module: nn.Module) -> nn.Module:
 
 
 def activation_sites(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of each activation under test; one that serves several places comes once."""
+    """Name and module of each activation under test; a shared instance comes once."""
     for name, module in network.named_modules():
         if getattr(module, "is_activation_site", False):
             yield name, module
@@ -34,9 +34,9 @@ def activation_sites(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def coefficients(module: nn.Module) -> dict[str, Tensor]:
     """The coefficients of an activation by name, each of shape () or (C,), one value per channel.
 
-    By default its own parameters, without those of modules inside it; a class that has others names them in
-    a method `coefficients() -> dict[str, Tensor]`. These are the tensors themselves, not copies: an optimizer
-    recognises its parameters among them, and values can be written back.
+    By default its own parameters, without those of submodules; a class with other coefficients returns them
+    from a method `coefficients() -> dict[str, Tensor]`. The tensors are no copies: an optimizer recognises
+    its parameters among them, and values can be written back.
     """
     named = getattr(module, "coefficients", None)
     return named() if named else dict(module.named_parameters(recurse=False))
@@ -55,6 +55,6 @@ def coefficient_rows(network: nn.Module) -> Iterator[tuple[str, str, float]]:
             labels += [(place, name) for place in places]
             values.append(value.detach().flatten())
     if values:
-        # One copy from the device.
+        # A single copy from the device.
         for (place, name), number in zip(labels, torch.cat(values).tolist(), strict=True):
             yield place, name, number

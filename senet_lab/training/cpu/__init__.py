@@ -1,4 +1,4 @@
-"""Drop-in CPU fast paths with the same values; `docs/performance.md` says what each gains."""
+"""Drop-in CPU fast paths with the same values; their speed-ups are in `docs/performance.md`."""
 
 import ctypes
 from functools import lru_cache
@@ -23,10 +23,10 @@ __all__ = [
 
 @lru_cache(maxsize=1)
 def keep_memory() -> None:
-    """Let this process keep the memory that a step frees: the next step needs it again.
+    """Keep freed memory in this process, for the next step.
 
-    By default glibc hands each large block back to the system, which clears it page by page when the next
-    step asks for it. Elsewhere than on glibc, nothing happens.
+    By default glibc returns each large block to the system, which clears it page by page at the next
+    allocation. No effect without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -36,7 +36,7 @@ def keep_memory() -> None:
 
 
 def use_fast_layers(network: nn.Module) -> None:
-    """Switch layers that PyTorch computes slowly to their fast classes, in place; parameters stay."""
+    """Replace slow layers by their fast classes, in place; parameters stay."""
     for module in network.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.dilation == (1, 1):
             module.__class__ = FastConv2d
@@ -47,6 +47,6 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def use_fast_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Switch Adam and AdamW to `FastAdam`, in place; the state stays."""
-    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):  # which differ in a setting of their groups
+    """Replace Adam and AdamW by `FastAdam`, in place; the state stays."""
+    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):  # they differ in a setting of their groups
         optimizer.__class__ = FastAdam

@@ -13,7 +13,7 @@ FEW_PIXELS = 8192
 
 
 class FastConv2d(nn.Conv2d):
-    """An `nn.Conv2d` that treats tiny maps and strided depthwise convolutions apart."""
+    """An `nn.Conv2d` with special cases for tiny maps and strided depthwise convolutions."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map (N, C, H, W) to (N, out, H', W')."""
@@ -113,7 +113,7 @@ def _to_map(pixels: Tensor) -> Tensor:
 
 @lru_cache
 def _taps(size: int, down: int, right: int) -> Tensor:
-    """Which of the 3×3 weights meets which input: for each output, for each of the size² inputs, by rows."""
+    """Index of the 3×3 weight for each output and each of the size² inputs, by rows."""
     outputs = [(row, column) for row in range(0, size, down) for column in range(0, size, right)]
     inputs = [(row, column) for row in range(size) for column in range(size)]
     return torch.tensor([3 * (y - row + 1) + x - column + 1 for row, column in outputs for y, x in inputs])

@@ -13,7 +13,7 @@ from senet_lab.networks.pieces import dense, pieces
 
 
 class FastMish(nn.Mish):
-    """Mish looked up in bfloat16, whose 65,536 values fit into a table, and with one σ in wider formats."""
+    """Mish by a table of all 65,536 values in bfloat16, and with a single σ in wider formats."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Apply to every element.

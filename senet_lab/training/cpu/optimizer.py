@@ -1,4 +1,4 @@
-"""An Adam that reads and writes weights where they lie."""
+"""Adam without layout copies."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class FastAdam(torch.optim.Adam):
-    """Adam whose fused kernel gets channels_last tensors in the order of their memory.
+    """Adam that passes channels_last tensors to the fused kernel in memory order.
 
-    It works on contiguous tensors and copies all others forth and back: the weights of convolutions, their
-    gradients and both moments.
+    The kernel copies non-contiguous tensors back and forth: the weights of convolutions, their gradients and
+    both moments.
     """
 
     def _init_group(self, group: dict[str, Any], params: list[Tensor], *lists: list[Tensor]) -> bool:
@@ -27,7 +27,7 @@ class FastAdam(torch.optim.Adam):
         return has_complex
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take moments over in the layout of their weights: the kernel mixes up those that lie otherwise."""
+        """Load moments in the layout of their weights: the kernel assumes equal layouts."""
         super().load_state_dict(state_dict)
         for parameter, state in self.state.items():
             for key, value in state.items():

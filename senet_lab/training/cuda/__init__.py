@@ -14,9 +14,9 @@ __all__ = ["triton_works", "use_fast_layers"]
 
 
 def use_fast_layers(network: nn.Module) -> None:
-    """Switch TAct and mTAct to one Triton kernel each way, in place; their coefficients stay.
+    """Replace TAct and mTAct by Triton kernels, one forward and one backward, in place; coefficients stay.
 
-    Nothing happens where Triton does not work, or to those with coefficients per channel.
+    No effect if Triton does not work, or for coefficients per channel.
     """
     if not triton_works():
         return
@@ -29,7 +29,7 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def triton_works() -> bool:
-    """Whether there are Triton, a GPU that it supports, a C compiler and the headers of Python."""
+    """Whether Triton, a supported GPU, a C compiler and Python's headers are available."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     # As Triton looks for it: a system Python on Debian has another default scheme, without the header.
     scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
