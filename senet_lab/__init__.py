@@ -6,8 +6,8 @@
     sweep.final(metric="test_error")
     sweep.figure("senet18_lr0.001")
 
-`compose` shows the runs that overrides stand for, `train` brings them to their end, `open_sweep` opens what
-a sweep has left. Importing this package imports neither torch nor bokeh.
+`compose` lists the runs of a command line, `train` executes them, `open_sweep` opens the records of a sweep.
+Importing this package imports neither torch nor bokeh.
 """
 
 from importlib import import_module
@@ -23,7 +23,7 @@ __all__ = ["Sweep", "UsageError", "__version__", "compose", "open_sweep", "train
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for."""
+    """Import public names on first use."""
     if name == "UsageError":
         return import_module("senet_lab.errors").UsageError
     if name in __all__:

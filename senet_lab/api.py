@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, as functions that return frames and figures."""
+"""The Python API: the command line's verbs as functions that return frames and figures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
-    """Compose the runs that overrides stand for, without executing anything.
+    """Compose the runs of a command line, without executing anything.
 
     Args:
         overrides: as after `senet-lab train`, in Hydra's syntax; several values of a key make a sweep.
         config_dir: a folder of one's own YAML, beside `conf/`.
 
     Returns:
-        Its `points` have a run's typed config and its directory each.
+        The command; each of its `points` has a run's typed config and directory.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type or out of range.
@@ -41,17 +41,17 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 
 
 def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
-    """Bring the runs that overrides stand for to their end, as `senet-lab train` does.
+    """Execute the runs of a command line, as `senet-lab train` does.
 
-    A run that is finished already stays as it is; an unfinished one goes on from its last checkpoint.
-    Ctrl-C ends the work at the next step, and the same call goes on.
+    Finished runs stay as they are; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
+    current step; the same call resumes.
 
     Args:
         overrides: as after `senet-lab train`; `hydra/launcher=serial` keeps the work in this process.
         config_dir: a folder of one's own YAML, beside `conf/`.
 
     Returns:
-        The sweep, with whatever states its runs came to.
+        The sweep, whatever the states of its runs.
 
     Raises:
         UsageError: before any run starts.
@@ -67,22 +67,22 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
-    """Open the folder of a sweep, wherever it was moved; nothing in it is changed.
+    """Open the folder of a sweep, which may have been moved; nothing in it is changed.
 
     Args:
-        path: of the folder.
-        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` say how runs are sorted
+        path: the sweep's folder.
+        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
             into figures and lines.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
 
 class Sweep:
-    """A sweep's records as tidy frames and figures, read when first asked for; `refresh` reads again.
+    """A sweep's records as tidy frames and figures, read on first use; `refresh` reads again.
 
     Args:
-        directory: of the sweep.
-        command: says how runs are sorted into figures and lines, and what is published for them.
+        directory: the sweep's folder.
+        command: defines how runs are grouped into figures and lines, and their published values.
     """
 
     def __init__(self, directory: SweepDirectory, command: Command) -> None:
@@ -95,7 +95,7 @@ class Sweep:
         return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
 
     def refresh(self) -> "Sweep":
-        """Forget what was read, so that a sweep under way shows its newest epochs."""
+        """Read the records again at the next use, to see the newest epochs."""
         for name in ("_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
@@ -127,16 +127,16 @@ class Sweep:
 
     @property
     def runs(self) -> "pd.DataFrame":
-        """A row a run, by its directory: the axes of the sweep, its state, the last epoch's values."""
+        """One row per run, indexed by its directory: the sweep's axes, the state, the last epoch's values."""
         return self._frames.runs
 
     @property
     def metrics(self) -> "pd.DataFrame":
-        """A row a run and epoch: `run`, the axes of the sweep, and the columns of `metrics.csv`."""
+        """One row per run and epoch: `run`, the sweep's axes, and the columns of `metrics.csv`."""
         return self._frames.metrics
 
     def curves(self, metric: str = "test_error") -> "pd.DataFrame":
-        """Mean and spread over the seeds of each line, a row an epoch.
+        """Mean and spread over the seeds of each line, one row per epoch.
 
         Args:
             metric: a column of the record, `1-` and a column, or an error such as `test_error`.
@@ -151,7 +151,7 @@ class Sweep:
         return self._results(metric).curves
 
     def final(self, metric: str = "test_error") -> "pd.DataFrame":
-        """The last epoch of each line, with intervals, best epoch and, where there are any, published values.
+        """The last epoch of each line, with intervals, best epoch and published values, if any.
 
         Raises:
             UsageError: no such metric.
@@ -162,7 +162,7 @@ class Sweep:
         return with_statistics(result.finals, result.curves, result.metric)
 
     def pairwise(self, metric: str = "test_error") -> "pd.DataFrame":
-        """Every two lines of each figure against one another: difference, interval, p after Holm.
+        """Pairwise comparison of the lines of each figure: difference, interval, p after Holm.
 
         Raises:
             UsageError: no such metric.
@@ -212,7 +212,7 @@ class Sweep:
         return Figure(*drawn.popitem())
 
     def report(self) -> Path:
-        """Write `report.html`, one page with all that the sweep has to show, into its folder; its path."""
+        """Write `report.html`, one page with all results, into the sweep's folder; returns its path."""
         from senet_lab.figures.report import write_report
 
         return write_report(self.directory, self._command.config, "senet_lab.open_sweep(…).report()")
@@ -220,7 +220,7 @@ class Sweep:
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    """A progress bar that goes when the work is done; plain output stays free of it."""
+    """A transient progress bar; nothing without a terminal."""
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress

@@ -1,4 +1,4 @@
-"""Work beside the main thread, for as long as a context lasts."""
+"""Background threads bound to a context."""
 
 import threading
 from types import TracebackType
@@ -6,15 +6,15 @@ from typing import Self
 
 
 class Background:
-    """A context manager whose `work` runs in a thread of its own; leaving the context waits for its end."""
+    """A context manager that runs `work` in a thread; leaving the context waits for its end."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
-        """Set when the context is left: then `work` should come to its end."""
+        """Set when the context is left: `work` should then return."""
         self._thread = threading.Thread(target=self.work, daemon=True)
 
     def work(self) -> None:
-        """What the thread does."""
+        """The thread's body."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""From the config nodes of a run to objects."""
+"""Build objects from the config nodes of a run."""
 
 import inspect
 import itertools
@@ -24,7 +24,7 @@ from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.targets import Kinds, construct, find_class, own_packages
 
 PACKAGES = ("senet_lab.networks", "senet_lab.data", "senet_lab.optim", "torch.nn", "torch.optim")
-"""Where a `_target_` may point, beside a person's own packages."""
+"""Allowed packages for `_target_`, besides the user's own."""
 
 KINDS: dict[str, Kinds] = {
     "model": [nn.Module],
@@ -35,14 +35,14 @@ KINDS: dict[str, Kinds] = {
     "optimizer": [torch.optim.Optimizer],
     "schedule": [torch.optim.lr_scheduler.LRScheduler],
 }
-"""The kind of object that each node stands for, and of those inside it."""
+"""The kinds of objects of each node and of nodes inside it."""
 
 Node = Mapping[str, Any]
 ActLayer = Callable[[int], nn.Module]
 
 
 def build_dataset(node: Node) -> Any:
-    """The data set of a run, one object for equal nodes, so that a process loads it once."""
+    """The data set of a run; equal nodes share one object, so that a process loads it once."""
     return _cached_dataset(json.dumps(node, sort_keys=True))
 
 
@@ -61,8 +61,8 @@ def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | Non
 
     Args:
         config: of the run.
-        num_classes: width of the last layer, where the network does not fix it itself.
-        act_layer: instead of the config's activation.
+        num_classes: width of the last layer, unless the network fixes it.
+        act_layer: replaces the config's activation.
     """
     model = config.model
     arguments: dict[str, Any] = {
@@ -84,9 +84,9 @@ def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | Non
 def build_act_layer(node: Node, seed: int) -> ActLayer:
     """A factory that networks call once per site with the site's width.
 
-    A value written as `[low, high]` is drawn here, once per run, so that all sites start from it. A class
-    that draws initial values does so from a stream of the site, which leaves the weights of the network as
-    they are with any other activation.
+    A value written as `[low, high]` is drawn here, once per run, for all sites. Classes draw their own
+    initial values from a separate stream per site, so that the network's weights do not depend on the
+    activation.
     """
     draws = generator(seed, Stream.ACTIVATION)
     arguments = {
@@ -110,9 +110,9 @@ def build_optimizer(node: Node, network: nn.Module, lr: float, **flags: bool) ->
 
     Args:
         node: constructor arguments, and those of `optim.parameter_groups`.
-        network: see there.
-        lr: see there.
-        flags: ways of computing, for a constructor that takes them.
+        network: see `optim.parameter_groups`.
+        lr: see `optim.parameter_groups`.
+        flags: execution flags such as `fused`, for constructors that take them.
     """
     own = {key: value for key, value in node.items() if key not in ("no_decay", "coefficient_lr_factor")}
     takes = inspect.signature(_target("optimizer", own)).parameters
@@ -146,21 +146,21 @@ def build_schedule(
 
 
 def spans_training(node: Node) -> bool:
-    """Whether a schedule goes by step over the whole training, so that its rates depend on the epochs.
+    """Whether a schedule is stepped per batch over the whole training, so that it depends on `epochs`.
 
-    Any other does not, unless its YAML says so by `${epochs}`.
+    Other schedules depend on it only through `${epochs}` in their YAML.
     """
     return "total_steps" in inspect.signature(_target("schedule", node)).parameters
 
 
 def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Build everything that a run needs but its data, without memory for weights.
+    """Build everything but the data of a run, on the meta device.
 
     Returns:
-        Network and optimizer, on the meta device.
+        Network and optimizer.
 
     Raises:
-        UsageError: one line that names the node and what is wrong with it.
+        UsageError: names the node and its error.
     """
     dataset = build_dataset(config.dataset)
     dataset.check()
@@ -189,7 +189,7 @@ def _target(group: str, node: Node) -> type:
 
 
 def _build(group: str, node: Node, **arguments: Any) -> Any:
-    """The object that a node stands for; see `construct`."""
+    """The object of a node; see `construct`."""
     return construct(group, node, KINDS[group], _allowed(), **arguments)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `senet-lab <verb>`, and after the verb overrides in Hydra's syntax.
+"""The command line: `senet-lab <verb>`, followed by overrides in Hydra's syntax.
 
 Exit codes: 0 all well, 1 some runs failed, 2 bad usage, 130 or 143 interrupted, 141 nobody reads the output.
 """
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")  # an unencodable character must not raise
     try:
         with raise_on_sigterm():
             code = _run(arguments)
@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
     if options.help or options.cfg:
         print(_answer(verb, options))
         return 0
-    from senet_lab.compose import compose_command  # imports Hydra, for which help need not wait
+    from senet_lab.compose import compose_command  # imports Hydra: help is faster without
 
     command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
@@ -122,7 +122,7 @@ def _answer(verb: str, options: argparse.Namespace) -> str:
 
 
 def _complete(arguments: Sequence[str]) -> int:
-    """Shell completion: the verb is ours, what follows it is Hydra's."""
+    """Shell completion: verbs by this package, overrides by Hydra."""
     words = os.environ.get("COMP_LINE", "").split(" ")
     if len(words) == 2:
         print(" ".join(verb for verb in SCHEMAS if verb.startswith(words[1])))

@@ -1,4 +1,4 @@
-"""From the command line and `conf/` to the points of a sweep, through Hydra's compose API.
+"""Compose the points of a sweep from the command line and `conf/`, through Hydra's compose API.
 
 Nothing here builds an object or writes a file.
 """
@@ -41,12 +41,12 @@ EMPTY = "senet_lab_empty"
 
 @dataclass(frozen=True)
 class Point:
-    """One run that a command asks for."""
+    """One requested run."""
 
     overrides: tuple[str, ...]
     config: RunConfig
     directory: str
-    """Below the sweep's folder: `runs/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
+    """Relative to the sweep's folder: `runs/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Command:
     is_sweep: bool
     compose_points: Callable[[], list[Point]]
     config_dir: Path | None
-    """The person's own folder of YAML, beside `conf/`."""
+    """The user's own folder of YAML, besides `conf/`."""
     selection: Mapping[str, Sequence[str]]
     """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
     under: Callable[[Sequence[str]], "Command"]
@@ -69,7 +69,7 @@ class Command:
 
     @cached_property
     def points(self) -> list[Point]:
-        """The runs asked for, composed when this is first read: a plan that knows the command needs none.
+        """The requested runs, composed on first access: a plan that knows the command needs none.
 
         Raises:
             UsageError: see `compose_command`.
@@ -78,13 +78,13 @@ class Command:
 
 
 def register_schemas() -> None:
-    """Make the schemas known to Hydra as `<verb>_schema`, which the primary configs start from."""
+    """Register the schemas with Hydra as `<verb>_schema`, the base of the primary configs."""
     for verb, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{verb}_schema", node=schema)
 
 
 def register_resolvers() -> None:
-    """Interpolations that `conf/` uses beyond OmegaConf's own."""
+    """Register the resolvers that `conf/` uses beyond OmegaConf's own."""
     OmegaConf.register_new_resolver("stem", lambda name: Path(name).name, replace=True)
     OmegaConf.register_new_resolver("power", lambda base, exponent: float(base) ** exponent, replace=True)
 
@@ -92,13 +92,13 @@ def register_resolvers() -> None:
 def compose_command(
     verb: str, overrides: Sequence[str], multirun: bool = False, config_dir: Path | None = None
 ) -> Command:
-    """Compose what `senet-lab <verb> <overrides>` asks for.
+    """Compose the command `senet-lab <verb> <overrides>`.
 
     Args:
-        verb: whose primary config to start from.
+        verb: the verb, which selects the primary config.
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
-        config_dir: the person's own folder of YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, besides `conf/`.
 
     Raises:
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
@@ -114,7 +114,7 @@ def compose_command(
     planned = _axes_in(base, folders) if is_sweep else {}
     axes = planned | asked
     _check_axes(axes.values())
-    # An experiment's axis names its runs' directories, also where a command fixes its value.
+    # An experiment's axis is part of its runs' directories even if a command fixes its value.
     named = [key for key, axis in axes.items() if axis.is_swept or key in planned]
     node = base.copy()
     OmegaConf.set_struct(node, False)
@@ -134,7 +134,7 @@ def compose_command(
 
 
 def compose_node(verb: str, overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """The config that a command line stands for, with Hydra's own; of several values of a key the first.
+    """The config of a command line, with Hydra's own; for swept keys, the first value.
 
     Raises:
         UsageError: see `compose_command`; ranges are not checked.
@@ -144,12 +144,12 @@ def compose_node(verb: str, overrides: Sequence[str], config_dir: Path | None = 
 
 
 def folders_of(config_dir: Path | None) -> list[Path]:
-    """The folders of config groups: `conf/`, and the person's own."""
+    """The folders of config groups: `conf/`, and the user's own."""
     return [config_folder(), *([config_dir] if config_dir else [])]
 
 
 def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -> DictConfig:
-    """The config with the first value of each axis that was asked for."""
+    """The config with the first value of each requested axis."""
     first = [axis.overrides[0] for axis in asked.values()]
     with _hydra(folders) as search:
         try:
@@ -165,7 +165,7 @@ def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -
 
 
 def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
-    """The axes that an experiment plans: Hydra's `sweeper.params`."""
+    """The axes of an experiment: Hydra's `sweeper.params`."""
     params = node.hydra.sweeper.params or {}
     return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
@@ -180,14 +180,14 @@ def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
         if not folder.is_dir():
             raise UsageError(f"--config-dir {folder}: there is no such folder")
         for file in sorted(folder.rglob("*.yaml")):
-            read_yaml(file)  # Hydra would build whatever stands there
+            read_yaml(file)  # refuses tags, from which Hydra would build objects
     search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder.resolve()}') for folder in persons)}]"]
     with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
         yield search if persons else []
 
 
 def _check_axes(axes: Iterable[Axis]) -> None:
-    """Refuse to sweep over what no run is told: the same run would come twice."""
+    """Refuse to sweep over options that are not part of a run's config."""
     manner = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
     count = 1
     for axis in axes:
@@ -221,10 +221,10 @@ def _points(
 def _variants(
     verb: str, axes: Mapping[str, Axis], folders: Sequence[Path]
 ) -> tuple[list[str], dict[tuple[str, ...], Variants]]:
-    """Compose what only Hydra can: each combination of options that reach beyond their group.
+    """Compose, through Hydra, each combination of options that affect more than their group.
 
     Returns:
-        The keys of these options, and by their overrides the runs that have them in common.
+        The keys of these options, and the runs that share them, by their overrides.
     """
     swept = [axis for axis in axes.values() if axis.is_swept and axis.key[0] not in "+~"]
     values = {axis.key: axis.choices for axis in swept if not axis.is_group}
@@ -243,9 +243,9 @@ def _variants(
 
 
 def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
-    """The contents of a group's swept options, by override, where each is all that its option stands for.
+    """The contents of a group's swept options, by override, if no option affects more than its group.
 
-    Empty where one has defaults or a package of its own, and for a group that is no field of a run.
+    Empty if one has defaults or a package of its own, or if the group is no field of a run.
     """
     contents = {}
     for override, name in axis.choices.items():
@@ -262,7 +262,7 @@ def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
 def _compose_run(
     verb: str, overrides: Sequence[str], empty: Sequence[str], folders: Sequence[Path]
 ) -> DictConfig | None:
-    """A run's config with the groups in `empty` left empty; None where they cannot be.
+    """A run's config with the groups in `empty` left empty; None if that is impossible.
 
     Nothing but its option may add to such a group: neither an experiment nor another override.
     """
@@ -279,7 +279,7 @@ def _compose_run(
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
-    """Interpolations resolved, enums as their names: what JSON and YAML can hold."""
+    """The config as plain values for JSON and YAML: interpolations resolved, enums as names."""
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=True, enum_to_str=True))
 
 
@@ -304,9 +304,9 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
 
 
 def _checked(node: DictConfig) -> Any:
-    """The schema's own class, which checks its ranges; every interpolation resolves.
+    """An instance of the schema's class, range-checked, with all interpolations resolved.
 
-    But for those in `figures`: they are templates for each run to fill in.
+    Except those in `figures`: templates that each run fills in.
     """
     plain = node.copy()
     OmegaConf.set_struct(plain, False)
@@ -334,7 +334,7 @@ def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> U
 
 
 def _explain(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages as one line that names the key."""
+    """Hydra's or OmegaConf's message as one line that names the key."""
     text = str(error)
     cause = error.__cause__
     unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in", text)

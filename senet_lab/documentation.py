@@ -1,7 +1,7 @@
 """Documentation of the command line, read from the source: verbs, keys and their allowed values.
 
-Each sentence exists once: a verb's in the docstring of its module in `commands/`, a key's in the docstring
-under its field in `config.py`. Nothing is imported for it.
+Sources: for a verb, the docstring of its module in `commands/`; for a key, the docstring under its field in
+`config.py`. Parsed without importing them.
 """
 
 import ast
@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin
 
 
 def verb_line(verb: str) -> str:
-    """What a verb is for, in one line."""
+    """The purpose of a verb, in one line."""
     file = Path(__file__).parent / "commands" / f"{verb}.py"
     text = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
     line = text.splitlines()[0].partition(": ")[2]
@@ -23,7 +23,7 @@ def verb_line(verb: str) -> str:
 
 @cache
 def field_lines(schema: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass and its bases; without one, that of an enum it takes."""
+    """The docstring under each field of a dataclass and its bases; by default, its enum's."""
     lines: dict[str, str] = {}
     for base in reversed(schema.__mro__[:-1]):
         (definition,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
@@ -36,7 +36,7 @@ def field_lines(schema: type) -> dict[str, str]:
 
 
 def allowed(kind: Any) -> str:
-    """The values that a type takes, in a few words: `std, sem or none`, `true or false`, `a whole number`."""
+    """The values of a type, in a few words: `std, sem or none`, `true or false`, `a whole number`."""
     if get_origin(kind) in (Union, UnionType):
         parts = [allowed(part) for part in get_args(kind) if part is not NoneType]
         return " or ".join(filter(None, [*parts, "null" if NoneType in get_args(kind) else ""]))

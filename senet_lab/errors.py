@@ -1,5 +1,5 @@
-"""The one exception that the command line turns into a single line and exit code 2."""
+"""The exception that the command line reports as a single line, with exit code 2."""
 
 
 class UsageError(Exception):
-    """Bad input: the message is one line that says what is wrong, where, and what would be right."""
+    """Bad input; the message is one line with the error, its place and a remedy."""

@@ -1,4 +1,4 @@
-"""Writing so that a reader, or a power cut, never sees half a file; strict reading of what others wrote."""
+"""Atomic, durable writing of files, and strict reading of untrusted ones."""
 
 import errno
 import fcntl
@@ -18,33 +18,33 @@ import yaml
 from senet_lab.errors import UsageError
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where PyYAML has it, which is ten times as fast."""
+"""The C loader if PyYAML has it: ten times as fast."""
 
 TEXT_LIMIT = 1 << 30
-"""Bytes of the largest text file that is read: a plan of 100,000 runs has a third of it."""
+"""Maximal size, bytes, of a text file: three times a plan of 100,000 runs."""
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
-"""Names of files that `write_atomic` has not finished."""
+"""Names of `write_atomic`'s temporary files."""
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""How file systems say that folders need not, or cannot, be synced."""
+"""Errors of file systems that cannot, or need not, sync folders."""
 
 T = TypeVar("T")
 
 
 def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | None = None) -> None:
-    """Put `content` at `path` whole or not at all: temporary file, fsync, rename, fsync of the folder.
+    """Write `content` to `path` atomically: temporary file, fsync, rename, fsync of the folder.
 
-    Text is written as UTF-8. When anything fails, an older file at `path` is left as it was and no
-    temporary file remains.
+    Text is written as UTF-8. On failure, an older file at `path` stays unchanged and no temporary file
+    remains.
 
     Args:
-        path: the file; folders that it lacks are made.
+        path: the file; missing folders are made.
         content: of the file.
         root: a folder above it, below which no symbolic link is followed.
 
     Raises:
-        UsageError: no space, no permission, a link; with the path and the bytes that are needed.
+        UsageError: no space, no permission, a link; names the path and the needed bytes.
     """
     data = memoryview(content.encode() if isinstance(content, str) else content)
     try:
@@ -55,7 +55,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | Non
 
 
 def append_lines(path: Path, lines: str, root: Path | None = None) -> None:
-    """Add whole lines to the file at `path` and have them on disk; it stays as it was when that fails.
+    """Append whole lines durably to the file at `path`; on failure it stays unchanged.
 
     Raises:
         UsageError: see `write_atomic`.
@@ -79,7 +79,7 @@ def append_lines(path: Path, lines: str, root: Path | None = None) -> None:
 
 
 def move(path: Path, to: str, root: Path | None = None) -> None:
-    """Give the file at `path` the name `to` in its folder.
+    """Rename the file at `path` to `to` within its folder.
 
     Raises:
         UsageError: see `write_atomic`.
@@ -106,7 +106,7 @@ def remove(path: Path, root: Path | None = None) -> None:
 
 
 def make_folder(folder: Path, root: Path | None = None) -> None:
-    """Make a folder and those above it, so that a power cut does not take them back.
+    """Make a folder and its parents durably.
 
     Raises:
         OSError: it cannot be made.
@@ -117,7 +117,7 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
 
 
 def remove_temporaries(folder: Path, root: Path | None = None) -> None:
-    """Delete what killed calls of `write_atomic` left in `folder`, and nothing of a process that lives.
+    """Delete temporary files that killed calls of `write_atomic` left in `folder`, but no live process's.
 
     Raises:
         UsageError: the folder cannot be read.
@@ -125,7 +125,7 @@ def remove_temporaries(folder: Path, root: Path | None = None) -> None:
     try:
         with open_folder(folder, root) as handle:
             for name in filter(TEMPORARY.fullmatch, os.listdir(handle)):  # noqa: PTH208
-                with suppress(OSError, UsageError):  # a link, or being written: not to be removed
+                with suppress(OSError, UsageError):  # a link, or still being written
                     _remove_unlocked(handle, folder / name)
     except OSError as error:
         raise UsageError(f"{folder} cannot be read: {error.strerror}") from error
@@ -133,12 +133,12 @@ def remove_temporaries(folder: Path, root: Path | None = None) -> None:
 
 @contextmanager
 def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> Iterator[int]:
-    """A descriptor of a folder, relative to which files can be opened whatever becomes of its path.
+    """A descriptor of a folder, to open files relative to it even if its path changes.
 
     Args:
-        folder: which.
+        folder: the folder to open.
         root: a folder above it, below which no symbolic link is followed; None to follow all.
-        make: make those that are missing, and have their names on disk.
+        make: make missing folders durably.
 
     Raises:
         OSError: it cannot be opened or made.
@@ -163,7 +163,7 @@ def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> I
 
 
 def sync_folder(handle: int) -> None:
-    """Make names in a folder survive a power cut, as far as its file system offers that."""
+    """Sync a folder's entries to disk, if its file system supports that."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -172,10 +172,10 @@ def sync_folder(handle: int) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at `path`, a link that leads nowhere included.
+    """Whether anything exists at `path`, even a dangling link.
 
     Raises:
-        UsageError: the system does not say.
+        UsageError: the system refuses to answer.
     """
     try:
         path.lstat()
@@ -192,12 +192,12 @@ def read_bytes(path: Path, root: Path | None = None, limit: int | None = None) -
     Args:
         path: the file.
         root: a folder above it, below which no symbolic link is followed; None to follow all.
-        limit: bytes of the largest file that is read.
+        limit: maximal size in bytes.
 
     Raises:
         UsageError: it cannot be read, is no regular file (a pipe would hang), or is too large.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe that nobody writes to would wait for ever
+    flags = os.O_RDONLY | os.O_NONBLOCK  # opening a pipe without a writer would block
     try:
         with open_folder(path.parent, root) as folder, _opened(folder, path, flags, root is None) as file:
             status = os.fstat(file)
@@ -241,11 +241,11 @@ def typed(kind: type[T], content: Any, source: object, remedy: str = "") -> T:
     Args:
         kind: a dataclass, or any other type that msgspec knows.
         content: plain values, which may have fields that `kind` does not know.
-        source: where they are from, for the message.
-        remedy: what to do about wrong ones.
+        source: their origin, for the message.
+        remedy: advice for the message.
 
     Raises:
-        UsageError: a field that is missing or of another type, with its place.
+        UsageError: a missing field or one of another type; names its place.
     """
     try:
         return msgspec.convert(content, kind)
@@ -257,8 +257,8 @@ def read_yaml(path: Path, root: Path | None = None) -> Any:
     """The plain values in the YAML file at `path`.
 
     Raises:
-        UsageError: no YAML, tags that would build objects, or aliases, with which a few lines can stand for
-            more than fits in memory.
+        UsageError: no YAML, tags that would build objects, or aliases, which can expand a few lines beyond
+            memory.
     """
     text = read_text(path, root)
     try:
@@ -270,7 +270,7 @@ def read_yaml(path: Path, root: Path | None = None) -> Any:
 
 
 def _replace(folder: int, name: str, data: memoryview) -> None:
-    """Put `data` at `name` in a folder that is open, by a temporary file."""
+    """Replace the file `name` in an open folder by `data`, through a temporary file."""
     temporary, file = _temporary(folder, name)
     try:
         _write_all(file, data)
@@ -286,17 +286,17 @@ def _replace(folder: int, name: str, data: memoryview) -> None:
 
 
 def _temporary(folder: int, name: str) -> tuple[str, int]:
-    """Name and descriptor of a new file, locked as long as it is open: so it is not taken for a leftover."""
+    """Name and descriptor of a new file, locked while open, so that it does not count as a leftover."""
     while True:
         temporary = f".{name}.{secrets.token_hex(6)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(temporary, flags, 0o666, dir_fd=folder)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody who removes leftovers was faster
+        except BlockingIOError:  # another process is removing it as a leftover
             os.close(file)
             continue
-        except OSError:  # a file system without locks, where nobody can remove it either
+        except OSError:  # a file system without locks: no other process can remove it either
             pass
         if os.fstat(file).st_nlink:
             return temporary, file
@@ -305,7 +305,7 @@ def _temporary(folder: int, name: str) -> tuple[str, int]:
 
 @contextmanager
 def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
-    """A descriptor of the file `path` in its folder, which is open."""
+    """A descriptor of the file `path`, in its open folder."""
     with _told_of_links(path):
         links = 0 if follow else os.O_NOFOLLOW
         file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
@@ -317,7 +317,7 @@ def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterat
 
 @contextmanager
 def _told_of_links(path: Path) -> Iterator[None]:
-    """Say of what is not opened because it is a link that it is one."""
+    """Within, the error for a refused link says that it is a link."""
     try:
         yield
     except OSError as error:
@@ -327,7 +327,7 @@ def _told_of_links(path: Path) -> Iterator[None]:
 
 
 def _remove_unlocked(folder: int, path: Path) -> None:
-    """Delete a regular file in its folder, which is open, unless a process holds a lock on it."""
+    """Delete a regular file in its open folder, unless a process holds a lock on it."""
     with _opened(folder, path, os.O_RDONLY | os.O_NONBLOCK) as file:
         if stat.S_ISREG(os.fstat(file).st_mode):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -335,7 +335,7 @@ def _remove_unlocked(folder: int, path: Path) -> None:
 
 
 def _make(folder: int, name: str) -> bool:
-    """Make a folder inside one that is open; False where there is one."""
+    """Make a folder inside an open one; False if it exists."""
     try:
         os.mkdir(name, dir_fd=folder)
     except FileExistsError:

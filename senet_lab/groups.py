@@ -22,7 +22,7 @@ def options(group: str, *folders: Path) -> list[str]:
 
     Args:
         group: as on a command line, `hydra/launcher`.
-        folders: a person's own, beside `conf/`.
+        folders: the user's own, besides `conf/`.
     """
     found = {
         file.relative_to(folder / group).with_suffix("").as_posix()
@@ -39,6 +39,6 @@ def option_file(group: str, name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def targets(group: str) -> list[str]:
-    """The classes that the options of a group of `conf/` name."""
+    """The classes named by the options of a group of `conf/`."""
     nodes = (read_yaml(file) for file in sorted((config_folder() / group).glob("*.yaml")))
     return list(dict.fromkeys(node["_target_"] for node in nodes if "_target_" in node))

@@ -1,4 +1,4 @@
-"""Overrides in Hydra's syntax: what a command line fixes, and what it sweeps over."""
+"""Overrides in Hydra's syntax: fixed values and swept axes."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,43 +15,43 @@ from senet_lab.errors import UsageError
 from senet_lab.groups import is_group, options
 
 MOST = 1_000_000
-"""Values of an axis: more would be a mistake."""
+"""Maximal number of values of an axis."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A key with the overrides that a command gives it: several where it is swept."""
+    """A key with its overrides: several if it is swept."""
 
     key: str
     line: str
-    """As it was written."""
+    """The override as typed."""
     overrides: list[str]
     values: list[Any]
-    """As Hydra reads them: the name of an option, a number, a list."""
+    """The values as Hydra parses them: an option's name, a number, a list."""
     is_group: bool
 
     @property
     def is_swept(self) -> bool:
-        """Whether there is a choice."""
+        """Whether the axis has several values."""
         return len(self.overrides) > 1
 
     @property
     def choices(self) -> dict[str, Any]:
-        """The values by override."""
+        """The values, by override."""
         return dict(zip(self.overrides, self.values, strict=True))
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Read overrides.
+    """Parse overrides.
 
     Raises:
-        UsageError: one that Hydra's grammar does not know.
+        UsageError: a syntax error in Hydra's grammar.
     """
     return [_parse(_literal(override)) for override in overrides]
 
 
 def is_swept(overrides: Sequence[str]) -> bool:
-    """Whether a key is given several values.
+    """Whether any key has several values.
 
     Raises:
         UsageError: see `parse`.
@@ -76,7 +76,7 @@ def _parser() -> OverridesParser:
 
 
 def _literal(override: str) -> str:
-    """Escape the `=` of a plain value, which paths of run directories have and Hydra's grammar takes not."""
+    """Escape the `=` in a plain value: Hydra's grammar refuses it, paths of run directories contain it."""
     key, _, value = override.partition("=")
     if "=" in value and not set(value) & set("\\'\"[]{}()"):
         return f"{key}={value.replace('=', chr(92) + '=')}"
@@ -87,12 +87,12 @@ def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
     """The axes of a sweep by key; a later override of a key replaces an earlier one.
 
     Args:
-        overrides: in the order in which they count.
+        overrides: in order of precedence, the last one wins.
         folders: of config groups.
 
     Raises:
-        UsageError: a sweep whose values cannot be listed, or that has none; an option that is a path out of
-            the config tree, before Hydra opens it.
+        UsageError: a sweep whose values cannot be listed, or that has none; an option whose path leads out of
+            the config tree.
     """
     axes: dict[str, Axis] = {}
     for override in overrides:
@@ -144,5 +144,5 @@ def _swept(override: Override, folders: Sequence[Path]) -> list[Any]:
 
 
 def _unquoted(value: Any, override: str) -> Any:
-    """An element of a sweep as the value of the override that stands for it."""
+    """An element of a sweep as the value of its own override."""
     return value if isinstance(value, bool | int | float) else _parse(override).value()

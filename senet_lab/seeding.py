@@ -1,7 +1,7 @@
-"""Every random draw of a run comes from its seed, through streams that do not overlap.
+"""Random streams: every draw of a run comes from its seed, through independent streams.
 
-An epoch's stream depends on the seed and the epoch alone, so a resumed run draws what an undisturbed
-one draws.
+An epoch's stream depends on the seed and the epoch alone, so a resumed run draws the same numbers as an
+uninterrupted one.
 """
 
 import random
@@ -16,30 +16,30 @@ from torch import Tensor
 
 
 class Stream(IntEnum):
-    """What a stream of draws is for."""
+    """The purpose of a random stream."""
 
     WEIGHTS = 0
     ACTIVATION = 1
     EPOCH = 2
     GLOBAL = 3
-    """Draws inside networks, such as dropout's, from the generators that libraries share."""
+    """Draws inside networks, such as dropout's, from the global generators."""
     SPLIT = 4
     """Members of a data set's validation part, from a seed of its own."""
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
-    """A 63-bit seed for `stream`, from NumPy's SeedSequence: near seeds give unrelated streams."""
+    """A 63-bit seed for `stream`, from NumPy's SeedSequence: similar seeds give unrelated streams."""
     state = np.random.SeedSequence([seed, int(stream), index]).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 
 
 def generator(seed: int, stream: Stream, index: int = 0) -> torch.Generator:
-    """A CPU generator for `stream`; draws are made on the CPU so that every device sees the same."""
+    """A generator for `stream`, on the CPU so that draws do not depend on the device."""
     return torch.Generator().manual_seed(stream_seed(seed, stream, index))
 
 
 def seed_global(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch, so that nothing of an earlier run reaches this one."""
+    """Seed the global generators of Python, NumPy and torch, so that a run is independent of earlier ones."""
     number = stream_seed(seed, Stream.GLOBAL)
     random.seed(number)
     np.random.seed(number % 2**32)
@@ -47,7 +47,7 @@ def seed_global(seed: int) -> None:
 
 
 def global_state(device: torch.device) -> dict[str, Any]:
-    """Where the generators of Python, NumPy and torch stand, as plain values and tensors."""
+    """State of the global generators of Python, NumPy and torch, as plain values and tensors."""
     name, words, *rest = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -58,7 +58,7 @@ def global_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Go back to where `global_state` was taken."""
+    """Restore a `global_state`."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
@@ -67,9 +67,9 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
 
 
 class OwnGenerators:
-    """The global generators as one of several runs in a process has them, whatever the others draw.
+    """A run's own global generators, independent of other runs in the process.
 
-    To change over takes some 50 µs, little beside a step.
+    Switching takes some 50 µs, little beside a step.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -79,7 +79,7 @@ class OwnGenerators:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside, the run's own state is the global one; afterwards, what was there before."""
+        """Within, the run's state is the global one; the previous state is restored afterwards."""
         before = self._read()
         numpy_before = np.random.get_bit_generator()  # type: ignore[attr-defined]
         self._write(self.states)

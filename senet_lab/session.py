@@ -1,4 +1,4 @@
-"""One command's work on a sweep: its runs in the plan, executed where not done, mirrored to a tracker."""
+"""Execution of one command: find its runs in the plan, execute unfinished ones, mirror them to a tracker."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -24,21 +24,21 @@ from senet_lab.trackers.tracker import build_tracker
 
 @dataclass(frozen=True)
 class Session:
-    """How the work of a command ended."""
+    """The outcome of a command."""
 
     survey: Survey
-    """The runs asked for, as they stand now; none where a signal came before they were found."""
+    """The requested runs and their states; empty if a signal came before they were found."""
     signal_number: int | None
-    """The signal that ended it early."""
+    """The signal that interrupted it, if any."""
 
 
 def train_command(command: Command, arguments: Sequence[str], console: Console) -> Session:
-    """Bring a sweep to its end, or a comparison stage by stage.
+    """Execute a sweep, or a comparison stage by stage.
 
     Args:
-        command: composed.
-        arguments: what the person typed.
-        console: takes notes and progress.
+        command: the composed command.
+        arguments: the command line as typed.
+        console: output for messages and progress.
 
     Raises:
         UsageError: before any run starts.
@@ -62,13 +62,13 @@ def train_runs(
     console: Console,
     find_more: Callable[[], Request | None] = lambda: None,
 ) -> Session:
-    """Bring the runs that a command asks for to their end; those that are finished stay as they are.
+    """Execute a command's unfinished runs.
 
     Args:
-        command: says how to execute them.
-        find: finds them in the plan, and adds those that it lacks.
-        console: takes notes and progress.
-        find_more: finds those that follow once these are at their end; None for none.
+        command: the composed command.
+        find: finds the runs in the plan, after adding missing ones.
+        console: output for messages and progress.
+        find_more: finds the following runs once these have ended; None if there are none.
 
     Raises:
         UsageError: before any run starts.
@@ -97,9 +97,9 @@ def train_runs(
 def _execute(
     launcher: Launcher, request: Request, survey: Survey, stop: Stop, config: TrainConfig, console: Console
 ) -> None:
-    """Execute the runs that are not at their end."""
+    """Execute the runs that have not ended."""
     for run in survey.with_state(State.FINISHED):
-        survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # where its process died before
+        survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # if its process died before
     pending = survey.without_state(*FINAL)
     if len(pending) < len(request.runs):
         print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
@@ -123,9 +123,9 @@ def _execute(
 
 
 def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> str:
-    """The space that checkpoints take on disk at most, and what is free."""
+    """The maximal disk space of checkpoints, and the free space, as a sentence."""
     kept = sum(run.checkpoint_bytes for run in request.runs if run.config.checkpoint.keep)
-    # The one before stays until the next is down.
+    # The previous checkpoint stays until the next one is written.
     passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
     free = shutil.disk_usage(request.plan.sweep.path).free
     text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {_size(kept + passing)}"

@@ -1,7 +1,7 @@
-"""From `_target_` in a config node to a class, and from the node to an object: the one way for both.
+"""Resolution of `_target_` in config nodes to classes, and of nodes to objects; the only such code.
 
-A node is data that anybody may have written. What it names is imported only from packages that are allowed,
-and called only where it is a class of the expected kind. Texts in it are values: nothing is interpolated.
+Nodes are untrusted data: a target is imported only from allowed packages, and called only if it is a class of
+the expected kind. Strings in a node are plain values: nothing is interpolated.
 """
 
 import inspect
@@ -16,17 +16,17 @@ import msgspec
 from senet_lab.errors import UsageError
 
 PACKAGES = "SENET_LAB_PACKAGES"
-"""The environment variable that allows a person's own packages, separated by commas."""
+"""Environment variable with the user's own allowed packages, separated by commas."""
 
 FOR_PEOPLE = ("name", "label", "style", "reference")
-"""Keys of a node that figures and tables read; a constructor gets them only where it takes them."""
+"""Keys of a node for figures and tables; passed only to constructors that take them."""
 
 Kinds = Sequence[type]
-"""Base classes, or protocols whose methods a class must have: the first for a node, any for nodes inside."""
+"""Base classes, or protocols with required methods: the first for a node, any for nodes inside it."""
 
 
 def own_packages() -> list[str]:
-    """The packages that the person allows beside ours."""
+    """The packages that the user allows besides this one."""
     return [name for name in os.environ.get(PACKAGES, "").split(",") if name]
 
 
@@ -34,14 +34,14 @@ def find_class(key: str, path: object, kinds: Kinds, allowed: Sequence[str]) -> 
     """The class at `path`.
 
     Args:
-        key: the one that holds the path, for messages.
-        path: dotted, of the class in its module.
-        kinds: of which it must be one.
-        allowed: packages, modules and single classes.
+        key: the key that holds the path, for messages.
+        path: dotted path of the class.
+        kinds: expected kinds, of which one must match.
+        allowed: allowed packages, modules and single classes.
 
     Raises:
-        UsageError: nothing that is allowed, no such class, one of another kind, a module that cannot be
-            imported.
+        UsageError: a target that is not allowed, does not exist or is of another kind; a module that cannot
+            be imported.
     """
     if not isinstance(path, str) or not any(path == one or path.startswith(f"{one}.") for one in allowed):
         raise UsageError(f"{key}={path}: must name a class in one of {', '.join(allowed)}")
@@ -54,7 +54,7 @@ def find_class(key: str, path: object, kinds: Kinds, allowed: Sequence[str]) -> 
 
 
 def construct(key: str, node: Mapping[str, Any], kinds: Kinds, allowed: Sequence[str], **given: Any) -> Any:
-    """The object that a node stands for, and with it those of the nodes inside.
+    """The object of a node, with the objects of the nodes inside it.
 
     Args:
         key: of the node, for messages.
@@ -84,12 +84,12 @@ def construct(key: str, node: Mapping[str, Any], kinds: Kinds, allowed: Sequence
         return target(**own, **given)
     except UsageError:
         raise
-    except Exception as error:  # whatever a class makes of a wrong argument
+    except Exception as error:  # any error of a class for a wrong argument
         raise UsageError(f"{key}: {path}: {_one_line(error)}") from error
 
 
 def _with_objects(key: str, value: Any, kinds: Kinds, allowed: Sequence[str]) -> Any:
-    """`value` with an object for each node inside."""
+    """`value` with each node inside replaced by its object."""
     if isinstance(value, Mapping):
         if "_target_" in value:
             part = find_class(f"{key}._target_", value["_target_"], kinds, allowed)
@@ -101,7 +101,7 @@ def _with_objects(key: str, value: Any, kinds: Kinds, allowed: Sequence[str]) ->
 
 
 def _check_types(key: str, target: type, arguments: Mapping[str, Any]) -> None:
-    """Compare arguments with the constructor's annotations, as far as these are types of plain values."""
+    """Check arguments against the constructor's annotations, for types of plain values."""
     hints = get_type_hints(getattr(target, "__init__"))  # noqa: B009
     for name in arguments.keys() & hints.keys():
         try:
@@ -109,7 +109,7 @@ def _check_types(key: str, target: type, arguments: Mapping[str, Any]) -> None:
         except msgspec.ValidationError as error:
             raise UsageError(f"{key}.{name}={arguments[name]}: {error}") from error
         except TypeError:
-            continue  # no type of plain values: the constructor itself must tell
+            continue  # not a type of plain values: left to the constructor
 
 
 def _module(key: str, path: str) -> ModuleType:
@@ -118,7 +118,7 @@ def _module(key: str, path: str) -> ModuleType:
     is_own = name.split(".")[0] in own_packages()
     try:
         return import_module(name)
-    except Exception as error:  # whatever the code of a module raises when it is imported
+    except Exception as error:  # any error of a module's code at import
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             hint = (
                 f": {PACKAGES} allows {name}, but Python does not find it: see PYTHONPATH" if is_own else ""
@@ -143,7 +143,7 @@ def _description(kind: type) -> str:
 
 
 def _methods(kind: type) -> list[str]:
-    """The methods that a protocol asks for; none for another class."""
+    """The methods that a protocol requires; none for another class."""
     if not getattr(kind, "_is_protocol", False):
         return []
     names = [name for name, value in vars(kind).items() if inspect.isfunction(value)]

@@ -1,8 +1,8 @@
-"""Text that people read: numbers in one format, and what others wrote without the power to do anything.
+"""Text for display: number formats, and neutralisation of untrusted text.
 
-A label, an error message, a name of a record may hold what a terminal, a browser, a spreadsheet or a config
-would obey. `plain` comes before each of them; for the rest there is one function each, `literal` for
-configs, `csv_table` for spreadsheets, the templates' escaping for browsers, `commands.terminal` for rich.
+Labels, error messages and names of records may contain control sequences for a terminal, browser, spreadsheet
+or config. `plain` is applied for all of them; in addition `literal` for configs, `csv_table` for
+spreadsheets, the templates' escaping for browsers, `commands.terminal` for rich.
 """
 
 import math
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING = "–"
-"""Stands for a value that is not there."""
+"""Placeholder for a missing value."""
 FORMULA = re.compile(r"^\s*[=+\-@]")
-"""Beginnings of a cell that spreadsheets take for a formula."""
+"""Start of a cell that spreadsheets interpret as a formula."""
 TEX = re.compile(r"\$(?=\$)|\\(?=[\[\]()])")
-"""First halves of the marks around TeX, for which bokeh has the browser load a library from elsewhere."""
+"""First halves of TeX delimiters, for which bokeh would load a library from the web."""
 
 
 def number(value: Any) -> str:
-    """A number as all tables write it: four decimals, none from a thousand on, `MISSING` for None and NaN.
+    """A number as in all tables: four decimals, none from a thousand on, `MISSING` for None and NaN.
 
-    Whole numbers stay whole, and what four decimals would show as zero is written with its exponent.
+    Integers have no decimals; numbers that four decimals would round to zero have an exponent.
     """
     if not isinstance(value, Real) or math.isnan(value):
         return MISSING
@@ -46,10 +46,10 @@ def clock(seconds: float) -> str:
 
 
 def plain(text: str, *, keep_lines: bool = False) -> str:
-    r"""One line of text that only shows: white space as spaces, what cannot be printed by its escape.
+    r"""One line of harmless text: white space as spaces, unprintable characters escaped.
 
-    So a terminal's escape sequences come out as `\x1b[…`, and marks that turn the direction of writing as
-    `\u202e`. With `keep_lines`, line breaks stay.
+    Terminal escape sequences become `\x1b[…`, marks of writing direction `\u202e`. With `keep_lines`, line
+    breaks stay.
     """
     if text.isprintable():
         return text
@@ -63,12 +63,12 @@ def _escaped(character: str) -> str:
 
 
 def label(text: str) -> str:
-    """`plain` text for a drawing, in which nothing is TeX: a space parts the marks around it."""
+    """`plain` text for a drawing, with TeX delimiters split by a space."""
     return TEX.sub(r"\g<0> ", plain(text))
 
 
 def literal(value: Any) -> Any:
-    """A recorded value as it stands in a config: `${…}` in its strings is text, no interpolation."""
+    """A recorded value for a config, with `${…}` in its strings escaped."""
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
     if isinstance(value, dict):
@@ -77,7 +77,7 @@ def literal(value: Any) -> Any:
 
 
 def csv_table(frame: "pd.DataFrame") -> str:
-    """A table as CSV whose texts are `plain`, and no formulas: an apostrophe comes before those."""
+    """A table as CSV with `plain` text; an apostrophe precedes would-be formulas."""
     texts = frame.select_dtypes(["object", "str", "string"])
     safe = {name: [_cell(value) for value in values] for name, values in texts.items()}
     return frame.assign(**safe).to_csv(index=False, lineterminator="\n")

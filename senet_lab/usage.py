@@ -1,4 +1,4 @@
-"""The answers of `senet-lab --help` and `senet-lab VERB --help`."""
+"""The text of `senet-lab --help` and `senet-lab VERB --help`."""
 
 import shutil
 import textwrap
@@ -19,20 +19,20 @@ GROUP_LINES = {
     "figure": "One of the six published plots: network and learning rate.",
     "hydra/launcher": "Who executes the runs.",
 }
-"""Config groups that are no field of a schema."""
+"""Config groups without a field in a schema."""
 
 RUNS = ("train", "summary")
-"""Verbs that compose runs; the others look at what a sweep has left."""
+"""Verbs that compose runs; the others read a sweep's records."""
 
 KEY_WIDTH = 26
-"""Columns of a key with its value."""
+"""Width, in characters, of a key with its value."""
 
 Row = tuple[str, str]
-"""A key with its value, and what there is to know about it."""
+"""A key with its value, and its description."""
 
 
 def usage() -> str:
-    """The verbs."""
+    """The list of verbs."""
     lines = ["usage: senet-lab VERB [key=value ...] [-m] [--config-dir DIR]", ""]
     lines += [f"  {verb:9} {verb_line(verb)}" for verb in SCHEMAS]
     lines += [
@@ -50,9 +50,9 @@ def verb_usage(verb: str, node: "DictConfig", folders: Sequence[Path], everythin
 
     Args:
         verb: one of `SCHEMAS`.
-        node: its config, composed, with Hydra's own.
-        folders: of config groups.
-        everything: the keys of the training config and of its nodes, too.
+        node: its composed config, with Hydra's own.
+        folders: folders of config groups.
+        everything: include the keys of the training config and of its nodes.
     """
     from omegaconf import OmegaConf
 
@@ -97,7 +97,7 @@ class _Page:
         return "\n\n".join(parts)
 
     def _rows(self, schema: type, base: type) -> list[Row]:
-        """The keys that `schema` adds to `base`, but for those that have keys of their own."""
+        """The keys that `schema` adds to `base`, except nested ones."""
         known = {field.name for field in fields(base)} if is_dataclass(base) else set()
         rows = []
         for name in (field.name for field in fields(schema) if field.name not in known):
@@ -113,7 +113,7 @@ class _Page:
         return f"{group}={_value(self.choices.get(group))}", f"{line or GROUP_LINES[group]} {known}"
 
     def _leaves(self, path: str) -> list[Row]:
-        """The keys below `path`, documented where they are fields of a schema."""
+        """The keys below `path`, with descriptions if they are fields of a schema."""
         node: Any = self.config
         for name in path.split("."):
             node = node[name]
@@ -124,7 +124,7 @@ class _Page:
 
 
 def _schema_of(schema: type, name: str) -> type:
-    """The dataclass of a field; `object` where it is something else."""
+    """The dataclass of a field; `object` for other fields."""
     kind = get_type_hints(schema).get(name)
     kinds: list[Any] = [part for part in (kind, *get_args(kind)) if is_dataclass(part)]
     return kinds[0] if kinds else object
@@ -143,7 +143,7 @@ def _is_nested(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    """A value as a command line takes it."""
+    """A value in command-line syntax."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""Configs that differ in plain values and in options that stand alone: composed once for all of them.
+"""Fast composition of runs that differ in plain values and self-contained options.
 
-Hydra takes a tenth of a second to compose a config, OmegaConf a hundredth to resolve one. Of 10,000 runs few
-need the first, and where nothing refers to the values that differ, not the second either.
+Hydra takes 0.1 s to compose a config, OmegaConf 0.01 s to resolve one. Of 10,000 runs few need the first, and
+none the second if no interpolation refers to the differing values.
 """
 
 import re
@@ -12,20 +12,20 @@ from typing import Any, cast
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 REFERENCE = re.compile(r"\$\{[\w.]+\}")
-"""An interpolation that names its key."""
+"""An interpolation with a literal key."""
 FUNCTION = re.compile(r"\$\{(?:power|stem|oc\.env):[^${}]*\}")
-"""A resolver that reads nothing but its arguments."""
+"""A resolver that depends only on its arguments."""
 
 Axes = Mapping[str, Mapping[str, Any]]
-"""For each key that is swept its values, by override; an option's content is a DictConfig."""
+"""The values of each swept key, by override; an option's content is a DictConfig."""
 
 
 class Variants:
-    """Runs whose configs differ in `axes` alone.
+    """Runs that differ in `axes` alone.
 
     Args:
-        node: their config, interpolations unresolved, groups of the axes empty.
-        axes: groups before values.
+        node: their common config, interpolations unresolved, groups of the axes empty.
+        axes: the swept keys, groups before values.
     """
 
     def __init__(self, node: DictConfig, axes: Axes) -> None:
@@ -37,10 +37,10 @@ class Variants:
         self._resolved: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def config(self, overrides: Mapping[str, str]) -> dict[str, Any]:
-        """The resolved config of one run, which shares with other runs what is the same.
+        """The resolved config of one run; equal parts are shared between runs.
 
         Args:
-            overrides: of each key of the axes the one to take.
+            overrides: the chosen override of each axis.
         """
         bound = tuple(overrides[key] for key in self._axes if key not in self._free)
         if bound not in self._resolved:
@@ -54,7 +54,7 @@ class Variants:
         return config
 
     def _value(self, key: str, override: str) -> Any:
-        """A value as the resolved config has it, converted to the type of its field."""
+        """The resolved value, converted to its field's type."""
         if override not in self._values:
             _set(self._scratch, key, self._axes[key][override])
             value = OmegaConf.select(self._scratch, key)
@@ -65,24 +65,24 @@ class Variants:
 
 
 def plain_values(node: DictConfig) -> dict[str, Any]:
-    """Interpolations resolved, enums as their names: what JSON and YAML can hold.
+    """The config as plain values for JSON and YAML: interpolations resolved, enums as names.
 
     Raises:
-        OmegaConfBaseException: a missing value, an interpolation of something that is not there.
+        OmegaConfBaseException: a missing value, or an interpolation of a missing key.
     """
     values = OmegaConf.to_container(node, resolve=True, enum_to_str=True, throw_on_missing=True)
     return cast(dict[str, Any], values)
 
 
 def _set(node: DictConfig, key: str, value: Any) -> None:
-    """Put `value` at `key`, as Hydra does: an option for what is there, a dict of values into it."""
+    """Set `value` at `key`, as Hydra does: options replace, dicts merge."""
     OmegaConf.update(node, key, value, merge=not isinstance(value, DictConfig))
 
 
 def _independent(node: DictConfig, axes: Axes) -> list[str]:
-    """The keys of `axes` whose values change nothing but themselves.
+    """The keys of `axes` that no interpolation depends on.
 
-    No interpolation mentions them. One that computes the name of its key might mention any.
+    An interpolation with a computed key might depend on any.
     """
     config = OmegaConf.to_container(node)
     choices = [
@@ -113,7 +113,7 @@ def _interpolations(values: Any) -> Iterator[str]:
 
 
 def _at(config: Any, path: Sequence[str]) -> Any:
-    """The value at `path`, an empty container where there is none."""
+    """The value at `path`; an empty container if there is none."""
     for name in path:
         if not isinstance(config, dict) or name not in config:
             return {}
@@ -122,12 +122,12 @@ def _at(config: Any, path: Sequence[str]) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value can be set without OmegaConf: a number, a text, an option that is whole."""
+    """Whether a value can be set without OmegaConf: a number, a string, a complete option."""
     text = str(value)
     return not isinstance(value, dict | list) and "${" not in text and MISSING not in text
 
 
 def _replaced(config: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """`config` with another value at `path`; what is not on the way is shared."""
+    """`config` with another value at `path`; unchanged parts are shared."""
     head, *rest = path
     return {**config, head: _replaced(config[head], rest, value) if rest else value}

@@ -1,4 +1,4 @@
-"""The package itself: its version, and where it lies."""
+"""The package's version and folder."""
 
 from pathlib import Path
 
