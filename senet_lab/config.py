@@ -46,6 +46,8 @@ class WhenTested(StrEnum):
     each_epoch = "each_epoch"
     end = "end"
     """Once, after the last epoch."""
+    never = "never"
+    """As in a comparison's tuning, which goes by validation images."""
 
 
 class PlanMode(StrEnum):

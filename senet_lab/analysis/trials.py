@@ -186,10 +186,14 @@ def power_sentences(plan: Plan, protocol: Protocol) -> list[str]:
 def _power(row: Any, declared: ProtocolConfig) -> str:
     if not row.std > 0:
         return f"{row.block}: {row.seeds} tuning seeds show no spread, so the power is not known"
+    found, needed = f"{points(row.detectable, 2)} points", f"{row.needed:.0f}"
+    if row.comparisons > 1:
+        found += (
+            f" in a single comparison, {points(row.detectable_holm, 2)} as the first of {row.comparisons}"
+        )
+        needed += f" and {row.needed_holm:.0f}"
     return (
-        f"{row.block}: {row.n} confirmation seeds find a difference of {points(row.detectable, 2)} points "
-        f"with power 0.8 in a single comparison, of {points(row.detectable_holm, 2)} as the first of "
-        f"{row.comparisons}; {declared.smallest_difference:g} points need {row.needed:.0f} seeds, and "
-        f"{row.needed_holm:.0f} (standard deviation of paired differences {points(row.std, 2)} points, from "
-        f"{row.seeds} tuning seeds)"
+        f"{row.block}: {row.n} confirmation seeds find, with power 0.8, a difference of {found}; "
+        f"{declared.smallest_difference:g} points need {needed} seeds (standard deviation of paired "
+        f"differences {points(row.std, 2)} points, from {row.seeds} tuning seeds)"
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from senet_lab.compose import Command, Point
-from senet_lab.config import PlanMode, ProtocolConfig
+from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, read_plan, source_hash
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
@@ -39,7 +39,7 @@ from senet_lab.runs.planning import (
 )
 from senet_lab.runs.space import Rung, epochs_of, rungs, trials, widened
 
-TESTS = {Stage.tune: "never", Stage.confirm: "end"}
+TESTS = {Stage.tune: WhenTested.never, Stage.confirm: WhenTested.end}
 """The value of `test` for the runs of each stage."""
 
 Found = Mapping[str, Outcome]
@@ -229,7 +229,7 @@ def _confirmation(protocol: Protocol, choices: Mapping[tuple[str, str], Trial]) 
 
 def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) -> Point:
     """A run of a cell, in `runs/<stage>/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
-    changes = {**dict(trial), **values, "test": TESTS[stage]}
+    changes = {**dict(trial), **values, "test": str(TESTS[stage])}
     folders = cell.directory.split("/")
     place = folders.index(f"lr={cell.plain['lr']!r}")
     axes = [f"{key}={value!r}" for key, value in trial if key != "lr"]
@@ -286,8 +286,9 @@ def costs(protocol: Protocol) -> str:
 
 
 def _widening(block: str, sides: Sequence[Side], points: Sequence[Trial]) -> str:
-    borders = " and ".join(f"the {end} border of {key}" for key, end in sides)
-    return f"{block}: a best trial lies at {borders}: {len(points)} more trials beyond it, for every arm"
+    places = " and ".join(f"the {end} border of {key}" for key, end in sides)
+    more = "1 more trial" if len(points) == 1 else f"{len(points)} more trials"
+    return f"{block}: a best trial lies at {places}: {more} beyond it, for every arm"
 
 
 def _choices(

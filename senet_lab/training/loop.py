@@ -114,7 +114,8 @@ class Training:
         """The evaluations after an epoch; empty sets are left out."""
         batches = self.batches
         parts = [Evaluation("val", self.test_step, batches.validation, batches.validation_images)]
-        if last or self.config.test is WhenTested.each_epoch:
+        when = self.config.test
+        if when is WhenTested.each_epoch or (last and when is WhenTested.end):
             parts.append(Evaluation("test", self.test_step, batches.test, batches.test_images))
         return [part for part in parts if part.images]
 

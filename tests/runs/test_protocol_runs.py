@@ -1,0 +1,86 @@
+"""A comparison trained for real: what its runs look at, and that neither rungs nor a stop change a number."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from protocols import arguments_of
+from support import rows_without_seconds
+from sweeps import start, wait_until
+
+from senet_lab.cli import main
+from senet_lab.records.plan import read_plan
+from senet_lab.records.run import FINAL, RunDirectory
+from senet_lab.records.sweep import SweepDirectory
+
+SERIAL = ("hydra/launcher=serial", "epochs=3", "protocol.tuning=halving", "protocol.widen=false")
+
+
+def sweep_of(folder: Path) -> SweepDirectory:
+    return SweepDirectory(folder / "outputs" / "verdict")
+
+
+def tables_of(folder: Path) -> dict[str, Any]:
+    """The rows of every run but for seconds, by its directory."""
+    runs = sweep_of(folder).find_runs()
+    return {directory: rows_without_seconds(run.metrics_file) for directory, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small comparison by halving, trained to its end."""
+    path = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        assert main(["train", *arguments_of(path, *SERIAL)]) == 0
+    return path
+
+
+def test_tuning_never_reads_the_test_images_and_confirmation_once(folder: Path) -> None:
+    plan = read_plan(sweep_of(folder))
+    assert plan is not None
+    tested = {"tune": set(), "confirm": set()}
+    for run in plan.runs:
+        assert run.role is not None
+        measured = sweep_of(folder).run(run.directory).metrics()["test_top1"].notna().tolist()
+        tested[run.role.stage].add(tuple(measured))
+    assert tested["tune"] == {(False,), (False, False, False)}
+    assert tested["confirm"] == {(False, False, True)}
+
+
+def test_a_rung_goes_on_as_a_run_without_a_pause(folder: Path, tmp_path: Path) -> None:
+    plan = read_plan(sweep_of(folder))
+    assert plan is not None
+    run = next(run for run in plan.runs if run.continues)
+    record = sweep_of(folder).run(run.directory)
+    overrides = [*run.overrides, f"outputs={tmp_path}", "hydra/launcher=serial", "protocol=null"]
+    overrides = [word for word in overrides if not word.startswith(("experiment=", "protocol."))]
+    whole = ["train", *overrides, "model=cnn3", "dataset=digits", "dataset.validation=0.2", "name=whole"]
+    assert main(whole) == 0
+    (alone,) = SweepDirectory(tmp_path / "whole").find_runs().values()
+    assert rows_without_seconds(alone.metrics_file) == rows_without_seconds(record.metrics_file)
+    assert not record.checkpoint_file.exists()
+
+
+def ended(folder: Path, stage: str) -> int:
+    """How many runs of a stage are at their end."""
+    files = (sweep_of(folder).runs / stage).rglob("status.json")
+    return sum(RunDirectory(file.parent).status().state in FINAL for file in files)
+
+
+@pytest.mark.parametrize(("stage", "least"), [("tune", 3), ("confirm", 1)])
+def test_a_killed_comparison_goes_on_to_the_same_end(
+    folder: Path, tmp_path: Path, stage: str, least: int
+) -> None:
+    arguments = ["train", *arguments_of(tmp_path, *SERIAL)]
+    process = start(arguments, tmp_path / "log")
+    wait_until(lambda: ended(tmp_path, stage) >= least)
+    process.kill()
+    process.join()
+    assert main(arguments) == 0
+    assert tables_of(tmp_path) == tables_of(folder)
+    one, other = (
+        json.loads((sweep_of(path).verdict_json).read_text())["pairs"] for path in (folder, tmp_path)
+    )
+    assert one == other
