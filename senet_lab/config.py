@@ -550,6 +550,14 @@ class DoctorConfig:
     format: Format = Format.table
 
 
+@dataclass
+class SchemaConfig:
+    """`senet-lab schema`."""
+
+    folder: str | None = None
+    """Where to write, instead of the folder `.schema` of `--config-dir`, or of `conf/` without one."""
+
+
 def check_name(key: str, name: str) -> None:
     """Refuse a folder name that would leave its parent, or that no file system takes.
 
@@ -580,5 +588,6 @@ SCHEMAS: dict[str, type] = {
     "summary": SummaryConfig,
     "inspect": InspectConfig,
     "doctor": DoctorConfig,
+    "schema": SchemaConfig,
 }
 """The schema of each verb's primary config."""

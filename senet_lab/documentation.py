@@ -6,11 +6,16 @@ Sources: for a verb, the docstring of its module in `commands/`; for a key, the 
 
 import ast
 import inspect
+import re
+from collections.abc import Callable
 from enum import EnumType
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin
+
+ARGUMENT = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+"""Names, and the text after them."""
 
 
 def verb_line(verb: str) -> str:
@@ -32,6 +37,17 @@ def field_lines(schema: type) -> dict[str, str]:
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
                 name = statement.target.id
                 lines[name] = _docstring(following) or _of_enum(base.__annotations__[name])
+    return lines
+
+
+def argument_lines(function: Callable[..., Any]) -> dict[str, str]:
+    """The lines under `Args:` of a function, or of a class and its bases, PyTorch's left out."""
+    lines: dict[str, str] = {}
+    for owner in reversed(getattr(function, "__mro__", [function])):
+        text = "" if owner.__module__.startswith("torch.") else inspect.cleandoc(owner.__doc__ or "")
+        for names, line in ARGUMENT.findall(text.partition("Args:\n")[2].partition("\n\n")[0]):
+            if not line.startswith("see "):
+                lines |= dict.fromkeys(names.split(", "), " ".join(line.split()))
     return lines
 
 

@@ -1,0 +1,38 @@
+"""`senet-lab schema`: write JSON Schemas by which editors complete and check `conf/` and `--config-dir`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from senet_lab.compose import Command, folders_of
+from senet_lab.config import SchemaConfig
+from senet_lab.files import write_atomic
+from senet_lab.schema import PRIMARY, schemas
+
+FOLDER = ".schema"
+"""Beside the config groups; no group, for it holds no YAML."""
+
+
+def schema(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+    """Write a schema a config group; print the setting of yaml-language-server that maps files to them.
+
+    Raises:
+        UsageError: see `schemas` and `write_atomic`.
+    """
+    config: SchemaConfig = command.config
+    folders = folders_of(command.config_dir)
+    folder = Path(config.folder) if config.folder else folders[-1] / FOLDER
+    files = {}
+    for group, content in schemas(folders).items():
+        file = folder / f"{group}.json"
+        write_atomic(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        pattern = "*.yaml" if group == PRIMARY else f"{group}/**/*.yaml"
+        files[_from_here(file)] = [f"{_from_here(folder.parent)}/{pattern}"]
+    print(json.dumps({"yaml.schemas": files}, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _from_here(path: Path) -> str:
+    """A path relative to the working directory where it lies below it."""
+    path, here = path.resolve(), Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
