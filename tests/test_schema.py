@@ -54,6 +54,13 @@ def test_every_folder_of_conf_has_a_schema_and_schemas_are_no_options() -> None:
     assert set(FOR_PEOPLE) == set(READ_BY_PEOPLE)
 
 
+def test_the_manual_shows_the_setting(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", f"folder={tmp_path}/conf/.schema"]) == 0
+    printed = capfd.readouterr().out.replace(f"{tmp_path}/", "")
+    shown = (CONF.parent / "docs/yaml.md").read_text("utf-8").partition("```json")[2].partition("```")[0]
+    assert json.loads(f"{{{shown}}}") == json.loads(printed)
+
+
 @pytest.mark.parametrize(
     ("group", "content", "wrong"),
     [
