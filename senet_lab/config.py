@@ -1,8 +1,8 @@
-"""The typed schema of every config: names, types, ranges and defaults, in one place.
+"""The typed schema of every config: names, types, ranges and defaults.
 
 Hydra composes YAML into these classes; `OmegaConf.to_object` runs the range checks in `__post_init__`.
-A node that becomes an object (`model`, `activation`, …) stays a plain mapping with `_target_`: its
-keys are the constructor's business, and `build.py` checks them.
+A node that becomes an object (`model`, `activation`, …) stays a plain mapping with `_target_`: its keys are
+the constructor's arguments, checked by `build.py`.
 """
 
 import math
@@ -17,7 +17,7 @@ from senet_lab.errors import UsageError
 from senet_lab.files import typed
 
 MISSING: Any = "???"
-"""OmegaConf's mark of a value that must be given; importing OmegaConf takes longer than all else here."""
+"""OmegaConf's mark of a required value; spelt out because importing OmegaConf is slow."""
 
 Node = dict[str, Any]
 """A config node that becomes an object: `_target_`, constructor arguments, `name` and `label`."""
@@ -33,15 +33,15 @@ class Precision(StrEnum):
 
 
 class Init(StrEnum):
-    """How the weights of convolutions are drawn."""
+    """The initialisation of convolutions."""
 
     default = "default"
-    """As PyTorch's layers draw them."""
+    """PyTorch's default."""
     he = "he"
 
 
 class WhenTested(StrEnum):
-    """When a run reads the test images."""
+    """The epochs after which the test images are evaluated."""
 
     each_epoch = "each_epoch"
     end = "end"
@@ -51,7 +51,7 @@ class WhenTested(StrEnum):
 
 
 class PlanMode(StrEnum):
-    """What to do with points that an existing plan does not hold."""
+    """The treatment of runs that are not in an existing plan."""
 
     keep = "keep"
     extend = "extend"
@@ -67,7 +67,7 @@ class Band(StrEnum):
 
 
 class Family(StrEnum):
-    """The comparisons that share one error rate: Holm's correction holds for all of them together."""
+    """The family of comparisons over which Holm's correction is applied."""
 
     baseline = "baseline"
     """Each arm against the baseline."""
@@ -76,7 +76,7 @@ class Family(StrEnum):
 
 
 class Sampling(StrEnum):
-    """How the trials of a comparison's tuning lie in their space, on a logarithmic scale."""
+    """The placement of a comparison's tuning trials in their space, on a logarithmic scale."""
 
     grid = "grid"
     """At equal distances, the bounds included."""
@@ -85,24 +85,24 @@ class Sampling(StrEnum):
 
 
 class Tuning(StrEnum):
-    """How far each trial is trained."""
+    """The number of epochs of each tuning trial."""
 
     full = "full"
     """To the last epoch."""
     halving = "halving"
-    """The best third after each rung goes on for three times as many epochs: Jamieson and Talwalkar, arXiv
-    1502.07943."""
+    """Successive halving, the best third of each rung trains three times as many epochs: Jamieson and
+    Talwalkar, arXiv 1502.07943."""
 
 
 class ErrorMetric(StrEnum):
-    """The error that a comparison is about: 1 − accuracy after the last epoch."""
+    """The compared error: 1 − accuracy after the last epoch."""
 
     top1 = "top1"
     top5 = "top5"
 
 
 class Format(StrEnum):
-    """How a table is printed."""
+    """The output format of a table."""
 
     table = "table"
     json = "json"
@@ -115,17 +115,17 @@ def _require(holds: bool, key: str, value: object, right: str) -> None:
 
 @dataclass
 class TrainerConfig:
-    """How the steps are computed, not what is computed."""
+    """Device and execution of the training steps."""
 
     device: str = "auto"
     """`auto` (CUDA where there is one, else CPU), `cpu`, `cuda` or `cuda:<n>`."""
     precision: Precision = Precision.auto
     deterministic: bool = False
-    """On CUDA: bitwise repeatable kernels. The CPU path always is."""
+    """On CUDA: bitwise repeatable kernels. CPU runs always are."""
     compile: bool | str = False
     """Forward pass and loss through `torch.compile`: slower on a CPU, on a GPU not measured yet."""
     cuda_graph: bool = True
-    """On CUDA: replay each training step as one graph. `false` for a network that a capture refuses."""
+    """On CUDA: replay each training step as one graph. `false` for networks that cannot be captured."""
 
     def __post_init__(self) -> None:
         if self.compile == "auto":  # the default of earlier versions, which meant false
@@ -138,7 +138,7 @@ class ScalingConfig:
     """Compound scaling of network and image, arXiv 1905.11946: factors α^φ, β^φ and γ^φ."""
 
     phi: float = 0.0
-    """How far: α, β and γ to this power."""
+    """The exponent φ of α, β and γ."""
     alpha: float = 1.2
     beta: float = 1.1
     gamma: float = 1.15
@@ -147,7 +147,7 @@ class ScalingConfig:
     width: float = 1.0
     """Factor of all channels."""
     resolution: float = 1.0
-    """Factor of the image's size."""
+    """Factor of the image size."""
 
     def __post_init__(self) -> None:
         for key in ("alpha", "beta", "gamma", "depth", "width", "resolution"):
@@ -157,12 +157,12 @@ class ScalingConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When a run writes the epoch boundary from which it can go on."""
+    """The checkpoints from which interrupted runs resume."""
 
     every: int = 1
     """Epochs between checkpoints."""
     min_seconds: float = 30.0
-    """No checkpoint sooner than this after the last one: short runs are cheaper to repeat than to save."""
+    """Minimal seconds between checkpoints: short runs are cheaper to repeat than to save."""
     keep: bool = False
     """Keep the weights of a finished run."""
 
@@ -178,35 +178,35 @@ class CheckpointConfig:
 
 @dataclass
 class RunConfig:
-    """One run: everything that its numbers depend on, and nothing else."""
+    """One run: exactly the values that its results depend on."""
 
     model: Node = MISSING
     """The network."""
     activation: Node = MISSING
     """The activation under test."""
     se: Node = MISSING
-    """Squeeze-and-excitation, for networks that have a place for it."""
+    """Squeeze-and-excitation, for networks that support it."""
     dataset: Node = MISSING
     """Images and their classes."""
     augment: Node = MISSING
-    """Random changes of training images, and the normalisation of all."""
+    """Augmentation of training images, and normalisation of all images."""
     optimizer: Node = MISSING
-    """The rule by which a step changes the weights."""
+    """The optimizer."""
     schedule: Node = MISSING
     """The learning rate over epochs."""
     lr: float = MISSING
     """Learning rate of the optimizer, before any schedule."""
     seed: int = MISSING
-    """Drives initialisation, order and augmentation."""
+    """Seed of initialisation, order and augmentation."""
     epochs: int = MISSING
     """Passes over the training images."""
     batch_size: int = MISSING
     """Images of an optimizer step."""
     accumulate: int = 1
-    """Parts in which a batch goes through the network, one after the other; their gradients add up."""
+    """Gradient accumulation: micro-batches per batch."""
     init: Init = Init.default
     test: WhenTested = WhenTested.each_epoch
-    """When the test images are read; before that, a run has no test numbers."""
+    """Evaluation on the test images: after every epoch, after the last one, or never."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -231,15 +231,15 @@ class RunConfig:
 
 
 REQUIRED = tuple(field.name for field in fields(RunConfig) if field.default == MISSING)
-"""Fields of a run that have no default."""
+"""Fields of a run without a default."""
 
 
 def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
-    """A run's config from plain values, as plans and records hold them; what they lack has its default.
+    """A run's config from plain values of a plan or record; missing fields have their defaults.
 
     Args:
         plain: resolved values.
-        source: where they are from, for the message.
+        source: their origin, for the message.
 
     Raises:
         UsageError: a field that is missing, of the wrong type or out of range.
@@ -251,15 +251,15 @@ def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
 
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
-    """A run's config as JSON and YAML can hold it, nested as the YAML is; enums by their names."""
-    return msgspec.to_builtins(asdict(config))  # which alone leaves out fields that have their default
+    """A run's config as nested plain values for JSON and YAML; enums by name."""
+    return msgspec.to_builtins(asdict(config))  # msgspec alone would omit defaults
 
 
 def comparable(config: RunConfig) -> dict[str, Any]:
-    """A plain config that equals that of the same run in another version of this package.
+    """A plain config that is equal for the same run in different versions of this package.
 
-    A key that a node gets later has a value that changes nothing (null, 0, false, empty): such keys are
-    left out.
+    Keys that later versions add to a node have neutral values (null, 0, false, empty): keys with such values
+    are left out.
     """
     nodes = {key for key, value in vars(config).items() if isinstance(value, dict)}
     return {
@@ -275,7 +275,7 @@ def _without_neutral(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class XAxis(StrEnum):
-    """The x axis of curves: epochs, or the training time or images that add up."""
+    """The x axis of curves: epochs, cumulative training seconds or cumulative training images."""
 
     epoch = "epoch"
     seconds = "seconds"
@@ -291,25 +291,25 @@ class Scale(StrEnum):
 
 @dataclass
 class FiguresConfig:
-    """Templates over each run's own config, which say what shares a figure and a line; and what is drawn."""
+    """Grouping of runs into figures and lines, by templates over each run's config, and axes."""
 
     name: str = MISSING
-    """Runs with the same name share a figure; also the name of its files."""
+    """Figure of a run, and the name of its files."""
     title: str = MISSING
     line: str = MISSING
-    """Runs with the same line are averaged; they may differ in the seed only."""
+    """Line of a run: runs of a line are averaged, so they may differ in the seed only."""
     style: Any = None
-    """Order and color of the line; null for the order of appearance and the default palette."""
+    """Order and colour of the line; null: order of appearance and the default palette."""
     metric: Any = "test_error"
     """A column of `metrics.csv`, an error as 1 − the accuracy (`val_error`), or a list of such."""
     x: XAxis = XAxis.epoch
-    """`epoch`, or the `seconds` or training `images` that add up."""
+    """`epoch`, or cumulative `seconds` or training `images`."""
     y_scale: Scale = Scale.linear
     """`linear` or `log`."""
     y_range: list[float] | None = None
-    """Lowest and highest value of the y axis; by default all that is drawn."""
+    """Lowest and highest value of the y axis; null: the range of the data."""
     macs: bool = False
-    """Also draw the last values against multiply-accumulates."""
+    """Also draw the final values against multiply-accumulates."""
 
     def __post_init__(self) -> None:
         _require(
@@ -335,23 +335,23 @@ class FiguresConfig:
 
 @dataclass
 class ProtocolConfig:
-    """A comparison that ends in a verdict: declared before its first run, frozen with the plan."""
+    """The protocol of a comparison with a verdict: declared before its first run, frozen with the plan."""
 
     arms: str = "activation"
     """The swept axis whose options are compared; the other swept axes are its blocks."""
     baseline: str = MISSING
-    """The option that the others are compared with."""
+    """The baseline's option."""
     space: dict[str, list[float]] = field(default_factory=dict)
-    """Low and high bound of each value that every arm tunes for itself: `lr`, and others by dotted key."""
+    """Bounds, low and high, of each value tuned per arm: `lr`, or others by dotted key."""
     trials: int = 7
-    """Points of the space: along each axis of a grid, in all for `quasi_random`."""
+    """Number of trials: per axis for `grid`, in total for `quasi_random`."""
     sampling: Sampling = Sampling.grid
     tuning: Tuning = Tuning.full
     widen: bool = True
-    """Widen the space once, for all arms of a block, where an arm's best trial lies at its border."""
+    """Widen the space once, for all arms of a block, if an arm's best trial lies at its border."""
     tuning_seeds: list[int] = field(default_factory=list)
     confirmation_seeds: list[int] = field(default_factory=list)
-    """Seeds of the runs that decide, shared by all arms."""
+    """Seeds of the confirmation runs, shared by all arms."""
     metric: ErrorMetric = ErrorMetric.top1
     smallest_difference: float = 0.5
     """The smallest difference of error that matters, in points (hundredths); equivalence is within it."""
@@ -381,24 +381,24 @@ class TrainConfig(RunConfig):
     """`senet-lab train`: a run, or a sweep of them, and where its records go."""
 
     name: str = MISSING
-    """The folder under `outputs`."""
+    """The sweep's name: its folder under `outputs`."""
     outputs: str = "outputs"
     """The folder of all sweeps."""
     plan: PlanMode = PlanMode.keep
     fail_fast: bool = False
     """Stop the sweep at the first run that fails."""
     pack: int = 1
-    """Runs that share a process and its GPU, a step each in turn; the next ones start when all have ended."""
+    """Number of runs that share a process and its GPU, alternating step by step."""
     tracker: Node = field(default_factory=dict)
-    """Where else the runs are shown; empty for nowhere."""
+    """Experiment tracker; empty for none."""
     figures: FiguresConfig = field(default_factory=FiguresConfig)
-    """What `plot` makes of the sweep; here, so that an experiment can say it."""
+    """The figures of the sweep."""
     published: str | None = None
-    """Others' results to stand beside: a file of `senet_lab/published` by name, or a path to a .yaml file."""
+    """Published results for comparison: name of a file in `senet_lab/published`, or path of a .yaml file."""
     protocol: ProtocolConfig | None = None
-    """A comparison in stages instead of a single sweep."""
+    """A comparison in stages instead of a plain sweep."""
     power: bool = False
-    """Of a comparison: stop before the confirmation, and tell which differences it could find."""
+    """For a comparison: stop before the confirmation and print its power."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -412,7 +412,7 @@ class PlotConfig(TrainConfig):
 
     band: Band = Band.std
     reference: bool = False
-    """Draw the published curves where there are any."""
+    """Draw published curves, if there are any."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
     """Kinds of files: html, png, svg, pdf."""
 
@@ -435,7 +435,7 @@ class ReportConfig(TrainConfig):
 
     band: Band = Band.std
     target_error: float | None = None
-    """The error whose first epoch is told; by default the lowest that all lines of a figure reach."""
+    """Target error for the table of first epochs; null: the lowest that all lines of a figure reach."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -456,11 +456,11 @@ class WatchConfig(TrainConfig):
 
     band: Band = Band.std
     address: str = "127.0.0.1"
-    """Where the server listens: this machine alone, unless told otherwise."""
+    """Address of the server; the default is reachable from this machine only."""
     port: int = 0
-    """0 takes a free one."""
+    """Port of the server; 0: any free one."""
     allow_origin: list[str] = field(default_factory=list)
-    """More addresses at which a browser may reach the view, as `https://host[:port]`: a proxy's."""
+    """Further allowed origins, such as a proxy's, as `https://host[:port]`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -473,7 +473,7 @@ class StatusConfig(TrainConfig):
 
     format: Format = Format.table
     watch: bool = False
-    """Draw the table again and again until the sweep is done or Ctrl-C."""
+    """Refresh the table until the sweep is done, or Ctrl-C."""
 
 
 @dataclass
@@ -486,7 +486,7 @@ class RemoveConfig(TrainConfig):
     """`senet-lab remove`."""
 
     confirm: bool = False
-    """Remove what is listed; without it, list only."""
+    """Remove the listed runs; otherwise only list them."""
 
 
 @dataclass
@@ -495,11 +495,11 @@ class SummaryConfig(TrainConfig):
 
     format: Format = Format.table
     layers: bool = False
-    """One row a layer."""
+    """One row per layer."""
     operations: bool = False
-    """One row for each kind of unit in a stage: how often, multiply-accumulates, coefficients."""
+    """One row per kind of unit in a stage: count, multiply-accumulates, parameters."""
     num_classes: int | None = None
-    """Instead of the data set's."""
+    """Number of classes, instead of the data set's."""
     image_size: int | None = None
     """Pixels a side, instead of the data set's."""
 
@@ -511,7 +511,7 @@ class SummaryConfig(TrainConfig):
 
 
 class Inspection(StrEnum):
-    """What to look at inside networks and activations."""
+    """The kind of inspection."""
 
     activations = "activations"
     excitations = "excitations"
@@ -538,7 +538,7 @@ class InspectConfig:
     levels: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0])
     """`noise`: standard deviations, in units of the normalised images."""
     folder: str | None = None
-    """Where to write, instead of the folder `figures` of the run or runs."""
+    """Output folder, instead of `figures` in the run's or runs' folder."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
     """Kinds of files: html, png, svg, pdf."""
 
@@ -559,10 +559,10 @@ class SchemaConfig:
 
 
 def check_name(key: str, name: str) -> None:
-    """Refuse a folder name that would leave its parent, or that no file system takes.
+    """Refuse a folder name that leads out of its parent or is invalid on file systems.
 
     Raises:
-        UsageError: naming `key` and what a name may be.
+        UsageError: names `key` and the allowed names.
     """
     _require(
         0 < len(name.encode()) <= 200

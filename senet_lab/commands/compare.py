@@ -1,4 +1,4 @@
-"""`senet-lab compare`: a sweep's errors beside the published ones or another sweep's, as HTML and CSV."""
+"""`senet-lab compare`: compare a sweep with published results or another sweep, as HTML and CSV."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -41,10 +41,10 @@ SHOWN = {
 
 
 def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Compare a sweep with `against`; its folder `compare/<against>` takes the tables and the page.
+    """Compare a sweep with `against`; writes tables and a page to its folder `compare/<against>`.
 
     Raises:
-        UsageError: no runs, none that has something to be compared with, an unknown metric.
+        UsageError: no runs, no counterpart for any of them, an unknown metric.
     """
     config: CompareConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
@@ -69,7 +69,7 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 
 def _their_panels(config: CompareConfig) -> list[Panel]:
-    """The panels of the sweep to compare with; none where that is the published comparison."""
+    """The panels of the other sweep; none for `published`."""
     if config.against == PUBLISHED:
         return []
     return group(read_runs(sweep_directory(config.outputs, config.against)), config.figures)
@@ -99,7 +99,7 @@ def _what_is_needed(against: str) -> str:
 def _page(
     config: CompareConfig, panels: Sequence[Panel], theirs: Sequence[Panel], found: Mapping[Axes, Compared]
 ) -> str:
-    # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
+    # Imported late, because bokeh and chartify take a second, which errors above need not wait for.
     from senet_lab.figures.page import render
     from senet_lab.figures.sections import comparison_sections
 
@@ -123,7 +123,7 @@ def _page(
 
 
 def _titled(panels: Sequence[Panel], sweep: str) -> list[Panel]:
-    """The panels with the sweep in their titles, which alone may be the same on both sides."""
+    """The panels with the sweep's name in their titles, which may be equal on both sides."""
     return [replace(panel, title=f"{panel.title}: {sweep}") for panel in panels]
 
 
@@ -140,7 +140,7 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
 
 
 def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
-    """How many epochs are near the others', and with `tell`, which are not."""
+    """Print the number of epochs near the others' and, with `tell`, the distant ones."""
     near = epochs["inside"]
     print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
     if not tell:
@@ -150,7 +150,7 @@ def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
 
 
 def _spans(epochs: pd.Series) -> str:
-    """Increasing numbers in short: 0, 3–5."""
+    """Abbreviate increasing numbers: 0, 3–5."""
     spans = epochs.groupby((epochs.diff() != 1).cumsum()).agg(["min", "max"])
     return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in spans.to_numpy())
 

@@ -1,4 +1,4 @@
-"""`senet-lab doctor`: what this machine has, and the line that installs what it lacks."""
+"""`senet-lab doctor`: check this machine and print the commands that install missing parts."""
 
 import json
 import platform
@@ -19,11 +19,11 @@ from senet_lab.errors import UsageError
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "chartify", "bokeh", "pandas", "scikit-learn")
 BROWSER = "apt-get install chromium chromium-driver (else figures are HTML only)"
 DEVELOPMENT = "dev"
-"""The extra for those who work on this package."""
+"""The extra for developers of this package."""
 
 
 def doctor(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print versions, devices, browser, extras, trackers and data sets, each lack with its remedy."""
+    """Print versions, devices, browser, extras, trackers and data sets, with a remedy for missing ones."""
     rows = [*_software(), *_devices(), *_browser(), *_extras(), *_trackers(), *_datasets()]
     if command.config.format is Format.json:
         print(json.dumps(rows, indent=2))
@@ -82,7 +82,7 @@ def _version(package: str) -> str | None:
 
 
 def _trackers() -> list[dict[str, str]]:
-    """The options of `tracker=`, and whether their libraries are here."""
+    """The options of `tracker=`, and whether their libraries are installed."""
     from senet_lab.records.sweep import SweepDirectory
     from senet_lab.trackers.tracker import build_tracker
 
@@ -98,7 +98,7 @@ def _trackers() -> list[dict[str, str]]:
 
 
 def _datasets() -> list[dict[str, str]]:
-    """The data sets that are downloaded: which are here, and which come at their first use."""
+    """Downloadable data sets: present ones, and those downloaded on first use."""
     from senet_lab.build import build_dataset
     from senet_lab.data.datasets import Downloaded
 

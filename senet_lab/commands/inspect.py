@@ -1,4 +1,4 @@
-"""`senet-lab inspect`: what networks and activations do inside, as figures and tables."""
+"""`senet-lab inspect`: measure networks and activations from the inside, as figures and tables."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -22,54 +22,54 @@ if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 SHAPE_X = np.linspace(-6, 6, 241)
-"""Where learned shapes are evaluated."""
+"""Points at which learned shapes are evaluated."""
 GALLERY_X = np.linspace(-4, 4, 201)
-"""Where the gallery is."""
+"""Points at which the gallery is evaluated."""
 GALLERY_FOLDER = Path("outputs/activations")
 SIGNAL_IMAGES = 500
 """Test images of `pre_activations`."""
 STATISTICS_IMAGES = 2000
 """Training images from which `landscape` takes batch norm's statistics."""
 PLACES = np.linspace(-0.25, 1.25, 13).tolist()
-"""Of `landscape`: the first run's weights are at 0, the second's at 1."""
+"""Points of `landscape`: the first run's weights are at 0, the second's at 1."""
 NOISE_SEED = 0
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a kind of inspection has to show, by file name."""
+    """The results of an inspection, by file name."""
 
     folder: Path
-    """Where it goes unless `folder=` says otherwise."""
+    """Default output folder."""
     tables: dict[str, pd.DataFrame]
     drawings: "dict[str, Drawing]"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run with the weights that it kept."""
+    """A run with its trained weights."""
 
     config: RunConfig
     weights: dict[str, Any]
     network: Any
-    """With the weights."""
+    """The network with trained weights."""
     batches: Any
     num_classes: int
 
     @property
     def name(self) -> str:
-        """For titles."""
+        """The run's name in titles."""
         return label(f"{self.config.model['label']} with {self.config.activation['label']}")
 
 
 def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Draw one kind of figures into the folder `figures` of the run or runs, or into `folder`.
+    """Run one inspection; writes to `figures` in the run's or runs' folder, or to `folder`.
 
     Returns:
-        The exit code: 0, or 1 where a browser is there and could not render a figure.
+        The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: no such run, no weights in it, a network that has not what the figure shows.
+        UsageError: no such run, no weights in it, a network without the inspected part.
     """
     config: InspectConfig = command.config
     check_formats(config.formats)
@@ -88,7 +88,7 @@ def _run(config: InspectConfig) -> RunDirectory:
 
 
 def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
-    """The runs in or below the folder `run=`, by line: those of a line differ in the seed alone."""
+    """The runs in or below the folder `run=`, by line; runs of a line differ in the seed alone."""
     folder = _run(config)
     if folder.config_file.exists():
         runs = [folder]
@@ -128,7 +128,7 @@ def _trained(run: RunDirectory) -> Trained:
 
 
 def _some(batches: Iterable[Any], count: int, batch_size: int) -> list[Any]:
-    """The first batches, up to `count` images or a few more."""
+    """The first batches, at least `count` images in total if there are as many."""
     return list(islice(batches, -(-count // batch_size)))
 
 
@@ -148,7 +148,7 @@ def _activations(_: InspectConfig) -> Found:
 
 
 def _excitations(config: InspectConfig) -> Found:
-    """For each stage, the mean gates of its last SE block over some channels, for all classes and some."""
+    """Mean gates of each stage's last SE block, over some channels, for all classes and for chosen ones."""
     from senet_lab.figures.inspections import draw_excitations
     from senet_lab.networks.inspection import excitations
 
@@ -164,7 +164,7 @@ def _excitations(config: InspectConfig) -> Found:
 
 
 def _feature_reuse(config: InspectConfig) -> Found:
-    """A heat map for each dense block: which earlier layers a layer uses."""
+    """A heat map per dense block of the weights between its layers."""
     from senet_lab.figures.inspections import draw_feature_reuse
     from senet_lab.networks.densenet import DenseNet
     from senet_lab.networks.inspection import feature_reuse
@@ -178,7 +178,7 @@ def _feature_reuse(config: InspectConfig) -> Found:
 
 
 def _activation_shapes(config: InspectConfig) -> Found:
-    """What the learned activation became: over the sites at the last epoch, and over the epochs."""
+    """Shapes of the learned activation: over the sites at the last epoch, and over the epochs."""
     import torch
     from torch.nn import functional as F
 
@@ -211,7 +211,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
 
 
 def _class_activation_map(config: InspectConfig) -> Found:
-    """Chosen test images, each beside itself under the map of its predicted class."""
+    """Chosen test images, each without and with the map of its predicted class."""
     import torch
     from torch.nn import functional as F
 
@@ -246,7 +246,7 @@ def _class_activation_map(config: InspectConfig) -> Found:
 
 
 def _pre_activations(config: InspectConfig) -> Found:
-    """What reaches each activation site, and its dead channels, at the start and at the end of training."""
+    """Pre-activations and dead channels of each activation site, before and after training."""
     from senet_lab.build import build_network
     from senet_lab.figures.inspections import draw_signals
     from senet_lab.networks.inspection import signals
@@ -264,7 +264,7 @@ def _pre_activations(config: InspectConfig) -> Found:
 
 
 def _noise(config: InspectConfig) -> Found:
-    """The error of all runs on test images with more and more noise."""
+    """The error of all runs on test images with increasing noise."""
     from senet_lab.figures.inspections import draw_noise
     from senet_lab.networks.inspection import noisy_errors
 
@@ -318,7 +318,7 @@ KINDS: dict[Inspection, Callable[[InspectConfig], Found]] = {
 
 
 def _stretch(values: Any) -> Any:
-    """Values to 0..1; what is the same everywhere but for rounding is 0."""
+    """Scale values to 0..1; constant ones, up to rounding, become 0."""
     low, high = values.min(), values.max()
     rounding = 1e-5 * max(abs(low), abs(high))
     return (values - low) / (high - low) if high - low > rounding else values * 0

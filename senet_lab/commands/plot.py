@@ -1,4 +1,4 @@
-"""`senet-lab plot`: a sweep's curves and final values as CSV, its figures as HTML, PNG, SVG and PDF."""
+"""`senet-lab plot`: write a sweep's curves and final values as CSV, figures as HTML, PNG, SVG and PDF."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,11 +32,11 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """Draw the figures of a sweep into its folder `figures`.
 
     Returns:
-        The exit code: 0, or 1 where a browser is there and could not render a figure.
+        The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: nothing to plot, runs that cannot be grouped, an unknown metric or format, no place to
-            write.
+        UsageError: nothing to plot, runs that cannot be grouped, an unknown metric or format, a folder that
+            cannot be written.
     """
     config: PlotConfig = command.config
     check_formats(config.formats)
@@ -46,7 +46,7 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     found = {axes: results(panels, axes.metric, config.published) for axes in axes_of(config.figures, panels)}
     _check(sweep, panels, found)
     make_writable(sweep.figures)
-    # Here, because bokeh and chartify take a second to import, and errors above should not wait for it.
+    # Imported late, because bokeh and chartify take a second, which errors above need not wait for.
     from senet_lab.figures.drawings import draw_panels
 
     drawings: dict[str, Drawing] = {}
@@ -68,7 +68,7 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 
 def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, Results]) -> None:
-    """Refuse to draw nothing; tell where nothing is published."""
+    """Refuse to draw nothing; print a note if nothing is published."""
     if not any(panel.has_epochs for panel in panels):
         raise UsageError(f"{sweep.path}: no run has finished an epoch yet, so there is nothing to plot")
     for axes, result in found.items():
@@ -79,7 +79,7 @@ def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, 
 
 
 def _columns(axes: Axes) -> Iterator[str]:
-    """Of the file of curves: `CURVES_COLUMNS`, and after the epoch what the x axis shows."""
+    """The columns of the curves' file: `CURVES_COLUMNS` with the x axis's column after the epoch."""
     for column in CURVES_COLUMNS:
         yield column
         if column == "epoch" and axes.x is not XAxis.epoch:
@@ -89,7 +89,7 @@ def _columns(axes: Axes) -> Iterator[str]:
 def _draw_macs(
     panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, folder: Path
 ) -> "dict[str, Drawing]":
-    """The last values of each panel against the multiply-accumulates of its lines."""
+    """Charts of each panel's final values against the multiply-accumulates of its lines."""
     from senet_lab.commands.summary import describe
     from senet_lab.figures.charts import Words, draw_points
     from senet_lab.figures.export import compile_chart
@@ -111,7 +111,7 @@ def _draw_macs(
 
 
 def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
-    """Name the charts that no panel of the sweep has any more: templates have changed since."""
+    """Print the names of stale charts, left from other templates."""
     every = [
         Axes(metric, x).stem(panel.name)
         for panel in panels
@@ -126,7 +126,7 @@ def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
 
 
 def _print_finals(result: Results) -> None:
-    """Mean ± std of the last epoch, a row for each figure and line."""
+    """Print mean ± std of the last epoch, one row per figure and line."""
     metric, table = result.metric, result.finals
     title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
     grid = Table(title=title, title_justify="left")

@@ -1,4 +1,4 @@
-"""`senet-lab remove`: take runs, chosen by their axes, out of a sweep; without `confirm=true`, list them."""
+"""`senet-lab remove`: remove runs, selected by their axes; without `confirm=true`, only list them."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from senet_lab.records.sweep import sweep_directory
 
 
 def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """List the runs that the command line selects; with `confirm=true`, remove them with their records.
+    """List the selected runs; with `confirm=true`, remove them and their records.
 
     Raises:
-        UsageError: nothing selected, no such runs, or one that a living process executes; nothing is
-        removed then.
+        UsageError: nothing selected, no such runs, or one that a live process executes; nothing is removed
+        then.
     """
     config: RemoveConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)

@@ -1,4 +1,4 @@
-"""`senet-lab report`: one HTML page with all that a sweep has to show, for reading offline and in print."""
+"""`senet-lab report`: write one HTML page with all results of a sweep, for reading offline and in print."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from senet_lab.records.sweep import sweep_directory
 
 
 def report(command: Command, arguments: Sequence[str]) -> int:
-    """Write `report.html` into the sweep's folder; `arguments` are what the person typed.
+    """Write `report.html` into the sweep's folder; `arguments` is the command line as typed.
 
     Raises:
         UsageError: no runs, runs that cannot be grouped, an unknown metric.
     """
-    # Here, because bokeh and chartify take a second to import, and other verbs should not wait for it.
+    # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
     from senet_lab.figures.report import write_report
 
     config: ReportConfig = command.config

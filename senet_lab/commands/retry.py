@@ -1,4 +1,4 @@
-"""`senet-lab retry`: run those of a sweep again that failed or diverged, and no others."""
+"""`senet-lab retry`: run only the failed and diverged runs of a sweep again."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from senet_lab.session import train_runs
 
 
 def retry(command: Command, arguments: Sequence[str]) -> int:
-    """Bring failed and diverged runs of a plan to an end; a diverged one starts again.
+    """Execute the failed and diverged runs of a plan again; diverged ones start over.
 
     Returns:
         See `train`.

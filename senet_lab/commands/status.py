@@ -1,4 +1,4 @@
-"""`senet-lab status`: where each run of a sweep stands, and what each figure still misses."""
+"""`senet-lab status`: list the state of each run of a sweep, and the missing runs of each figure."""
 
 import json
 import time
@@ -21,10 +21,10 @@ WATCH_SECONDS = 1.0
 
 
 def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print the state of each run; with `watch=true` until all are done.
+    """Print the state of each run; with `watch=true`, repeatedly until all are done.
 
     Raises:
-        UsageError: no plan, so nothing to tell of.
+        UsageError: no plan.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = require_plan(sweep)
@@ -63,7 +63,7 @@ def _as_json(survey: Survey, figures: Sequence[str]) -> dict[str, Any]:
 
 
 def _by_figure(survey: Survey, figures: Sequence[str]) -> dict[str, tuple[list[PlannedRun], list[str]]]:
-    """The runs of each figure that `plot` draws, and the directories of those that are not at their end."""
+    """The runs of each figure that `plot` draws, and the directories of the unfinished ones."""
     done = {run.directory for run in survey.with_state(*FINAL)}
     found: dict[str, tuple[list[PlannedRun], list[str]]] = {}
     for run, figure in zip(survey.runs, figures, strict=True):
@@ -75,7 +75,7 @@ def _by_figure(survey: Survey, figures: Sequence[str]) -> dict[str, tuple[list[P
 
 
 def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
-    """Runs, figures and counts; by hand, because rich lays out ten thousand rows for ten seconds."""
+    """Runs, figures and counts; by hand, because rich takes ten seconds for ten thousand rows."""
     runs = [("run", "state", "epochs", "test top-1", "error")]
     for run in survey.runs:
         status = survey.statuses[run.directory]
@@ -101,7 +101,7 @@ def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
 
 
 def _stages(survey: Survey) -> list[str]:
-    """Of a comparison, how far each stage is that has been planned."""
+    """Progress of each planned stage of a comparison."""
     stages: dict[str, list[bool]] = {}
     for run in survey.runs:
         if run.role is not None:

@@ -1,4 +1,4 @@
-"""`senet-lab summary`: parameters, multiply-accumulates and activation sites of a network."""
+"""`senet-lab summary`: list parameters, multiply-accumulates and activation sites of a network."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from senet_lab.errors import UsageError
 
 
 def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print what the network of one run is made of.
+    """Print the summary of one run's network.
 
     Raises:
         UsageError: a sweep, or a config that cannot be built.
@@ -34,7 +34,7 @@ def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 def describe(
     config: RunConfig, num_classes: int | None = None, image_size: int | None = None
 ) -> dict[str, Any]:
-    """Everything that `summary` tells; a data set is read only for what is not given."""
+    """The content of the summary; the data set is read only for values that are not given."""
     import torch
 
     from senet_lab.build import build_augment, build_dataset, build_network

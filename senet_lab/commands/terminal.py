@@ -12,20 +12,20 @@ from senet_lab.text import number, plain
 
 
 def cell(value: Any) -> Text:
-    """A number as all tables write it, or text in which nothing is markup."""
+    """A number in the format of all tables, or text without markup."""
     return Text(plain(value) if isinstance(value, str) else number(value))
 
 
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", has_lines: bool = True
 ) -> None:
-    """Print rows of text and numbers as wide as the terminal is.
+    """Print a table at the terminal's width.
 
     Args:
-        headings: of the columns.
-        rows: their cells.
-        title: above the table.
-        has_lines: between columns.
+        headings: column headings.
+        rows: cells.
+        title: title of the table.
+        has_lines: lines between columns.
     """
     table = Table(
         title=cell(title) if title else None, title_justify="left", box=HEAVY_HEAD if has_lines else None

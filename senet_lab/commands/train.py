@@ -1,4 +1,4 @@
-"""`senet-lab train`: bring every run that is asked for to its end."""
+"""`senet-lab train`: train a run or a sweep, or resume it."""
 
 import shlex
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from senet_lab.session import Session, train_command
 
 
 def train(command: Command, arguments: Sequence[str]) -> int:
-    """Run what `command` asks for and is not done; `arguments` are what the person typed.
+    """Execute the unfinished runs of `command`; `arguments` is the command line as typed.
 
     Returns:
-        0 when all runs are finished, 1 when some failed or diverged (but of a comparison, where those that
-        diverged are outcomes), 130 or 143 when interrupted.
+        0 if all runs are finished, 1 if some failed or diverged (in a comparison, diverged runs are valid
+        outcomes), 130 or 143 if interrupted.
 
     Raises:
         UsageError: before any run starts.
@@ -33,7 +33,7 @@ def train(command: Command, arguments: Sequence[str]) -> int:
 
 
 def tell_end(session: Session, words: Sequence[str]) -> int:
-    """Say how a session ended, and which command goes on; its exit code."""
+    """Print a session's outcome and the command that resumes it; returns the exit code."""
     if session.signal_number is not None:
         print(f"interrupted; go on with: {_command_line(words)}")
         return 128 + session.signal_number
@@ -42,7 +42,7 @@ def tell_end(session: Session, words: Sequence[str]) -> int:
 
 
 def _print_outcome(session: Session, words: Sequence[str]) -> None:
-    """Say where the records lie, and what did not finish, where its traceback is and how to retry."""
+    """Print the records' folder, unfinished runs with their tracebacks' paths, and the retry command."""
     survey, sweep = session.survey, session.survey.sweep
     unfinished = survey.without_state(State.FINISHED)
     print(f"{len(survey.runs) - len(unfinished)} of {len(survey.runs)} runs finished: {sweep.runs}")

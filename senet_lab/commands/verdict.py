@@ -1,4 +1,4 @@
-"""`senet-lab verdict`: which arm of a comparison is better, and how sure that is, in words and tables."""
+"""`senet-lab verdict`: judge a comparison by differences between its arms, in words and tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ RATE_HEADINGS = {"block": "block", "arm": "arm", "error": "validation error", "a
 
 
 def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Write the verdict on a complete comparison; print it in words and tables, or as JSON.
+    """Write the verdict on a complete comparison, and print it as text or JSON.
 
     Raises:
-        UsageError: no comparison, or one with runs that are not at their end.
+        UsageError: no comparison, or one with unfinished runs.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     found = read_comparison(sweep)
@@ -43,7 +43,7 @@ def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 
 def conclude(sweep: SweepDirectory) -> None:
-    """Write the verdict and tell it in words, or tell that the confirmation is still to come."""
+    """Write and print the verdict, or print that the confirmation is still to come."""
     found = read_comparison(sweep)
     if found.plan.is_open:
         print("stopped before the confirmation: without power=true the same command goes on with it")
@@ -55,7 +55,7 @@ def conclude(sweep: SweepDirectory) -> None:
 
 
 def show(found: Comparison, answer: Verdict) -> None:
-    """Print the verdict: words, arm × block, chosen rates, pairs."""
+    """Print the verdict: sentences, arm × block, chosen rates, pairs."""
     print("\n".join(answer.lead()))
     console = Console()
     overview = summary(answer)
@@ -83,7 +83,7 @@ def _text(value: object) -> str:
 
 
 def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:
-    """Write JSON, CSV, LaTeX and the methods into the sweep's folder; the files, in order."""
+    """Write JSON, CSV, LaTeX and the methods section into the sweep's folder; returns the files' paths."""
     make_writable(sweep.path)
     _, common = at_common_rate(found)
     tables = {

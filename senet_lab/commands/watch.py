@@ -1,4 +1,4 @@
-"""`senet-lab watch`: a sweep's figures and states in the browser, growing while it runs."""
+"""`senet-lab watch`: show a sweep's figures and states live in the browser."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """Serve the live view until Ctrl-C; it reads records and writes nothing.
 
     Raises:
-        UsageError: no plan, an address or port that cannot be had, or an origin that is none.
+        UsageError: no plan, an unavailable address or port, or an invalid origin.
     """
-    # Here, because bokeh and chartify take a second to import, and other verbs should not wait for it.
+    # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
     import asyncio
     from contextlib import suppress
 
