@@ -1,4 +1,4 @@
-"""Arms compared across blocks (network × data set): mean ranks, Wilcoxon's tests, groups not told apart.
+"""Comparison of arms across blocks (network × data set): mean ranks, Wilcoxon's tests, groups.
 
 Wilcoxon's signed-rank test with Holm's correction instead of Nemenyi's, whose answer about two arms depends
 on the others: Benavoli, Corani and Mangili, JMLR 17 (2016), arXiv 1505.02288.
@@ -18,7 +18,7 @@ from senet_lab.analysis.statistics import holm
 RANKS_COLUMNS = ("arm", "mean_rank", "error", "best_in", "blocks")
 ACROSS_COLUMNS = ("arm", "baseline", "blocks", "difference", "p", "p_holm", "claim")
 EXACT_BLOCKS = 13
-"""Blocks up to which all 2^n signs are counted, ties and zeros included."""
+"""Maximal number of blocks for the exact test over all 2^n signs, with ties and zeros."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Across:
     """`ACROSS_COLUMNS`, every two arms, the one with the better mean rank first; `difference` is the median
     over blocks, `p_holm` holds for all pairs. Empty where `refusal` says why."""
     groups: list[list[str]]
-    """Arms, neighbours in mean rank, of which no two are told apart: the bars of a critical-difference
-    diagram."""
+    """Groups of arms, adjacent in mean rank, without a significant difference: the bars of a
+    critical-difference diagram."""
     refusal: str | None
     """The reason why nothing is tested."""
 
@@ -58,12 +58,12 @@ def across_blocks(finals: pd.DataFrame) -> Across:
 
 
 def blocks_needed(comparisons: int) -> int:
-    """The blocks n from which the smallest p of Wilcoxon's test, 2/2^n, survives Holm's correction."""
+    """Minimal number n of blocks with which Wilcoxon's smallest p, 2/2^n, survives Holm's correction."""
     return math.ceil(1 + math.log2(comparisons / ALPHA))
 
 
 def _ranks(means: pd.DataFrame) -> pd.DataFrame:
-    """`means`: a row a block, a column an arm."""
+    """Ranks of the arms; `means` has one row per block and one column per arm."""
     places = means.rank(axis="columns")
     table = pd.DataFrame(
         {
@@ -104,7 +104,7 @@ def _wilcoxon(differences: np.ndarray) -> float:
 
 
 def _groups(arms: list[str], pairs: pd.DataFrame) -> list[list[str]]:
-    """The longest stretches of at least two arms, by mean rank, of which no two are told apart."""
+    """Maximal groups of at least two arms, adjacent in mean rank, without a significant difference."""
     apart = pairs[pairs["claim"] != Claim.none]
     apart = {frozenset(pair) for pair in zip(apart["arm"], apart["baseline"], strict=True)}
     groups: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Learned coefficients of activations over epochs, in long form: a row an epoch, site and coefficient."""
+"""Learned coefficients of activations over epochs, in long form: a row per epoch, site and coefficient."""
 
 import pandas as pd
 
@@ -7,15 +7,15 @@ from senet_lab.records.rows import Coefficient, columns
 from senet_lab.records.sweep import SweepDirectory
 
 CHANNEL = r"\[\d+\]$"
-"""Behind the name of a value that a site has per channel."""
+"""Suffix of a per-channel coefficient's site."""
 
 
 def coefficients(panel: Panel, sweep: SweepDirectory) -> pd.DataFrame:
     """Every learned value of a panel's runs.
 
     Returns:
-        Columns `line`, `seed` and those of `Coefficient`, the channel cut from its names; empty where nothing
-        is learned.
+        Columns `line`, `seed` and those of `Coefficient`, sites without their channel; empty if nothing is
+        learned.
     """
     parts = [
         sweep.run(run.directory).activations().assign(line=line.label, seed=run.config.seed)

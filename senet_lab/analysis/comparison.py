@@ -1,4 +1,4 @@
-"""Our values beside others': final values, whole curves, the first epochs of partial runs, and rankings."""
+"""Comparison with others' values: final values, whole curves, the first epochs of partial runs, rankings."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ EPOCH = [*LINE, "epoch"]
 WIDENING = 3
 """Standard deviations by which the others' range is widened."""
 DIGITISED_TOLERANCE = 0.05
-"""Distance from a mean that counts as near where the others' spread is not known."""
+"""Distance from a mean that counts as near if the others' spread is unknown."""
 
 FINAL_COLUMNS = (
     "figure", "line", "epoch", "n", "mean", "std", "other_n", "other_mean", "other_std", "difference",
@@ -36,7 +36,7 @@ def other_sweep(runs: pd.DataFrame) -> Others:
 
 
 def compare_finals(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """Each line at the last epoch that both have, and the whole of both curves, where most runs reached.
+    """Comparison of each line at the last common epoch of most runs, and over the whole curves.
 
     Welch's t test where both have two runs or more; Student's one-sample test where only the others' mean
     is known, which it takes as exact, so that its p is too small; no test for a single run.
@@ -108,7 +108,7 @@ def _test(ours: np.ndarray, theirs: np.ndarray, means: pd.Series) -> dict[str, A
 
 
 def compare_epochs(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """Each epoch that both have: do all our runs lie near the others'?
+    """Comparison of each common epoch: whether all our runs are near the others'.
 
     Near means within the range of the others' runs widened by `WIDENING` of their standard deviations on
     each side; where only their mean is known, within `DIGITISED_TOLERANCE` of it. An epoch of which the
@@ -148,9 +148,9 @@ def _range(runs: pd.DataFrame, low: str, high: str) -> pd.DataFrame:
 
 
 def rankings(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """The lines of each figure from the lowest mean to the highest, ours and the others'.
+    """Rankings of the lines of each figure by mean, ours and the others'.
 
-    At the last epoch that all lines compared have on both sides.
+    At the last epoch that all compared lines have on both sides.
 
     Args:
         runs: ours, as `curves.values` gives them.

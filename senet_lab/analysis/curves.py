@@ -12,15 +12,15 @@ from senet_lab.analysis.statistics import over_seeds
 from senet_lab.records.run import State
 
 LINE = ("figure", "line")
-"""What names a line in every frame."""
+"""Key columns of a line in every frame."""
 VALUES_COLUMNS = (*LINE, "seed", "epoch", "seconds", "images", "value")
 CURVES_COLUMNS = (*LINE, "epoch", "n", "mean", "std")
-"""Of `curves.csv`."""
+"""Columns of `curves.csv`."""
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
 
 
 def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
-    """The metric of each run at each epoch where it is a finite number.
+    """The finite values of the metric, by run and epoch.
 
     Returns:
         `VALUES_COLUMNS`, a row a run and epoch, line by line in the order of the legend, by epoch within a
@@ -70,7 +70,7 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def states(panels: Iterable[Panel]) -> pd.DataFrame:
-    """The runs of each line by state.
+    """Number of runs of each line, by state.
 
     Returns:
         Columns `figure`, `line`, `runs` (how many there should be), one count a state, and `missing`.
@@ -108,7 +108,7 @@ def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
-    """Sentences on runs that are missing or broke, and on where n changes: the lines alone would hide it.
+    """Sentences on missing or failed runs, and on epochs where n changes.
 
     Args:
         panel: with at least one epoch.
@@ -156,7 +156,7 @@ def _reach(run: Run) -> str:
 
 
 def _counts(table: pd.DataFrame, end: int) -> str:
-    """How many runs each stretch of epochs averages, as `n = 3, 2 from epoch 12, ends at epoch 49`."""
+    """Number of averaged runs by epoch, as `n = 3, 2 from epoch 12, ends at epoch 49`."""
     if table.empty:
         return "n = 0"
     changes = table[table["n"].diff().fillna(0) != 0]

@@ -22,9 +22,9 @@ from senet_lab.config import Family
 
 ALPHA = 1 - CONFIDENCE
 BOOTSTRAP_FROM = 10
-"""Values from which the bootstrap's interval replaces Student's."""
+"""Minimal number of values for the bootstrap's interval; below, Student's."""
 DECIMALS = 12
-"""Differences are rounded to these: equal ones, computed from different errors, are equal then."""
+"""Decimals to which differences are rounded, so that equal ones from different errors are equal."""
 
 FINALS_COLUMNS = ("block", "arm", "seed", "error", "diverged")
 EFFECTS_COLUMNS = (
@@ -42,10 +42,10 @@ POWER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Rules:
-    """The declarations that decide the claims of a comparison, made before its first run."""
+    """The rules for a comparison's claims, declared before its first run."""
 
     baseline: str
-    """The arm that the others are compared with."""
+    """The arm with which the others are compared."""
     smallest_difference: float
     """The smallest difference of error that matters, a fraction; equivalence is within it."""
     family: Family = Family.pairs
@@ -60,7 +60,7 @@ class Rules:
 
 
 class Claim(StrEnum):
-    """The claim about the first arm of a pair that its runs support."""
+    """The supported claim about the first arm of a pair."""
 
     better = "better"
     worse = "worse"
@@ -71,7 +71,7 @@ class Claim(StrEnum):
 
 
 def effects(finals: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """Every two arms of each block, over the seeds that both have.
+    """Pairwise effects of the arms of each block, over their common seeds.
 
     The mean difference has Student's interval below `BOOTSTRAP_FROM` pairs and the BCa bootstrap's from there
     (Efron 1987); p is the two-sided paired t test's. P(better) is the share of pairs in which the arm has the
@@ -138,7 +138,7 @@ def family_holm(p: pd.Series, tested: pd.Series) -> np.ndarray:
 
 
 def _pairs(runs: pd.DataFrame, baseline: str) -> list[tuple[pd.Series, pd.Series]]:
-    """The errors by seed of every two arms, in the order of `effects`; a series has its arm's name."""
+    """The errors by seed of each pair of arms, in the order of `effects`; a series has its arm's name."""
     errors = runs.pivot(index="seed", columns="arm", values="error").sort_index()
     by_mean = errors[errors.mean().sort_values(kind="stable").index]
     columns = {arm: by_mean[arm] for arm in by_mean.columns}
@@ -148,7 +148,7 @@ def _pairs(runs: pd.DataFrame, baseline: str) -> list[tuple[pd.Series, pd.Series
 
 
 def _pair(first: pd.Series, second: pd.Series, rules: Rules) -> dict[str, Any]:
-    """The columns of a pair that do not depend on the others."""
+    """The columns of a pair that do not depend on other pairs."""
     one, two = first.to_numpy(float), second.to_numpy(float)
     both = np.isfinite(one) & np.isfinite(two)
     one, two = one[both], two[both]
@@ -182,7 +182,7 @@ def _pair(first: pd.Series, second: pd.Series, rules: Rules) -> dict[str, Any]:
 
 
 def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """Pearson's correlation; NaN below three pairs, where it says nothing, or where one side is constant."""
+    """Pearson's correlation; NaN below three pairs or if one side is constant."""
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(two) == 0:
         return math.nan
     return float(np.corrcoef(one, two)[0, 1])
@@ -199,7 +199,7 @@ def _claim(pair: Any) -> Claim:
 
 
 def arms(finals: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """Each arm of each block, the lowest mean error first.
+    """Statistics of the arms of each block, the lowest mean error first.
 
     Args:
         finals: as `effects` takes them.
@@ -244,7 +244,7 @@ def _arm(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def power(tuned: pd.DataFrame, n: int, rules: Rules) -> pd.DataFrame:
-    """The differences that `n` confirmation seeds can find in each block, from the spread of the tuning runs.
+    """Power analysis of `n` confirmation seeds in each block, from the spread of the tuning runs.
 
     Args:
         tuned: `FINALS_COLUMNS` of the tuning runs at each arm's chosen rate, errors of the validation part.
@@ -274,7 +274,7 @@ def power(tuned: pd.DataFrame, n: int, rules: Rules) -> pd.DataFrame:
 
 
 def pairs_needed(effect: float, alpha: float) -> int:
-    """The pairs of runs with which a two-sided paired t test finds a difference with power `POWER`.
+    """Number of pairs with which a two-sided paired t test finds a difference with power `POWER`.
 
     Args:
         effect: the true difference in standard deviations of the differences.

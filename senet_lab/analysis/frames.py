@@ -1,4 +1,4 @@
-"""A whole sweep as two tidy frames: a row a run, and a row a run and epoch."""
+"""A whole sweep as two tidy frames: one row per run, and one row per run and epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from senet_lab.records.tables import read_columns
 GROUPS = ("model", "activation", "se", "dataset", "augment")
 """Config groups whose options have a name."""
 PROGRESS = ("state", "message", "epochs_done", "epochs", "seconds")
-"""Columns of `runs` that say how far a run is; `seconds` are those of all its epochs."""
+"""Progress columns of `runs`; `seconds` is the total over all epochs."""
 
 Progress = Callable[[int, int], object]
-"""Told how many runs are read, and of how many."""
+"""Callback for the numbers of read and of all runs."""
 
 
 def _silent(read: int, of: int) -> None:
-    """Progress that nobody looks at."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Frames:
     """The records of a sweep, as tidy frames."""
 
     runs: pd.DataFrame
-    """A row a run, indexed by its directory: axes, `PROGRESS`, and the last epoch's values."""
+    """One row per run, indexed by its directory: axes, `PROGRESS`, and the last epoch's values."""
     metrics: pd.DataFrame
-    """A row a run and epoch: `run` (its directory), the axes, and the columns of `Metrics`."""
+    """One row per run and epoch: `run` (its directory), the axes, and the columns of `Metrics`."""
 
 
 def read_frames(sweep: SweepDirectory, progress: Progress = _silent) -> Frames:
-    """Read every run that the plan of `sweep` holds or that has left a record, in plan order.
+    """Read every planned or recorded run of `sweep`, in plan order.
 
     Axes are the named groups, `lr`, `seed`, and every other value, by its dotted key, in which runs differ.
     A run whose record cannot be read has the state `unreadable` and the reason as its message.
@@ -76,7 +76,7 @@ def _read(record: RunDirectory | None) -> tuple[Status, dict[str, list[Any]]]:
 
 
 def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
-    """The values that tell runs apart, a row a run and a column an axis."""
+    """The values in which runs differ, one row per run and one column per axis."""
     named = [
         {group: getattr(config, group).get("name") for group in GROUPS}
         | {"lr": config.lr, "seed": config.seed}

@@ -1,4 +1,4 @@
-"""Runs sorted into panels and lines."""
+"""Grouping of runs into panels and lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from senet_lab.errors import UsageError
 from senet_lab.groups import options
 
 LINE = ("figure", "line")
-"""The columns that name a line in every frame: its panel's name and its label."""
+"""Key columns of a line in every frame: its panel's name and its label."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Line:
     label: str
     runs: tuple[Run, ...]
     missing_seeds: tuple[int, ...]
-    """Seeds that other lines of the panel have and this one lacks, or has planned and not begun."""
+    """Seeds of other lines of the panel that this one lacks or has not begun."""
     color: str | None = None
-    """`#rrggbb`, where the line has its own."""
+    """`#rrggbb`, or None for the palette."""
 
     @property
     def config(self) -> RunConfig:
@@ -36,18 +36,18 @@ class Panel:
     """Lines that share a chart, in the order of the legend."""
 
     name: str
-    """Unique in the sweep; its charts' files begin with it, and tables call it `figure`."""
+    """Unique in the sweep; prefix of its charts' files, and column `figure` of tables."""
     title: str
     lines: tuple[Line, ...]
 
     @property
     def has_epochs(self) -> bool:
-        """Whether there is anything to draw."""
+        """Whether any run has an epoch to draw."""
         return any(not run.metrics.empty for line in self.lines for run in line.runs)
 
     @property
     def data(self) -> str:
-        """The data sets, and the kind of network where one has a published and a standard form."""
+        """The data sets, and the form of the network if there are a published and a standard one."""
         configs = [line.config for line in self.lines]
         labels = dict.fromkeys(str(config.dataset["label"]) for config in configs)
         kinds = dict.fromkeys(kind for config in configs if (kind := _kind(config.model["name"])))
@@ -61,7 +61,7 @@ def _kind(model: str) -> str | None:
 
 
 def group(runs: Sequence[Run], templates: FiguresConfig) -> list[Panel]:
-    """Sort runs into panels and lines, in the order in which they appear; lines as their styles say.
+    """Group runs into panels and lines, in order of appearance; lines ordered by their styles.
 
     Args:
         runs: as `read_runs` gives them.
@@ -99,7 +99,7 @@ def _missing_seeds(seeds: set[int], runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def with_runs(panel: Panel, runs: Mapping[str, Run]) -> Panel:
-    """The same panel with newer records of its runs, by directory."""
+    """The panel with newer records of its runs, by directory."""
     seeds = {run.config.seed for line in panel.lines for run in line.runs}
     newer = [tuple(runs[run.directory] for run in line.runs) for line in panel.lines]
     lines = [

@@ -1,4 +1,4 @@
-"""A comparison's methods in sentences that a paper can quote, and checklists, filled in from its records."""
+"""A comparison's methods section and reproducibility checklists, generated from its records."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,12 +13,12 @@ from senet_lab.records.run import Environment
 
 METRICS = {"top1": "top-1 error", "top5": "top-5 error"}
 FIXED = ("activation", "se", "optimizer", "schedule", "augment", "init")
-"""Parts of a run that its arms share, unless they are what is compared."""
+"""Parts of a run that all arms share, unless they are compared."""
 NOT_ARGUMENTS = ("_target_", "name", "label", "style", "reference")
 
 
 def methods(found: Comparison) -> list[str]:
-    """The methods section, a paragraph a string: from the question to software and hardware."""
+    """The methods section, one string per paragraph: from the question to software and hardware."""
     return [
         _question(found),
         _data(found),
@@ -135,14 +135,14 @@ def _machine(found: Comparison) -> str:
 
 
 def environments(found: Comparison) -> list[Environment]:
-    """The last attempt of each run that is at its end."""
+    """Software and hardware of the last attempt of each ended run."""
     directories = [*found.tuning["directory"], *found.finals["directory"]]
     attempts = (found.plan.sweep.run(directory).environments()[-1:] for directory in directories)
     return [one for last in attempts for one in last]
 
 
 def checklists(found: Comparison) -> pd.DataFrame:
-    """Answers to what reproducibility checklists ask, filled in from the records.
+    """Answers to reproducibility checklists, from the records.
 
     Items: the NeurIPS paper checklist, questions 6 to 8, and Dodge et al., "Show Your Work", EMNLP 2019,
     appendix B, on which the checklists of the ACL conferences draw.
@@ -197,7 +197,7 @@ def _one_for_each(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> Iterable
 
 
 def _node(node: Any) -> str:
-    """A config node in short: its label, or its class with the arguments."""
+    """A short name of a config node: its label, or its class with the arguments."""
     if not isinstance(node, dict):
         return str(node)
     if "label" in node:
@@ -213,7 +213,7 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def _numbers(seeds: list[int]) -> str:
-    """Seeds in short: 10–19 for ten in a row."""
+    """Abbreviate seeds: 10–19 for ten consecutive ones."""
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]}–{seeds[-1]}"
     return _listed(map(str, seeds))

@@ -1,4 +1,4 @@
-"""Metrics: columns of `metrics.csv` as they are, or as 1 − it where a column counts successes.
+"""Metrics: columns of `metrics.csv`, or their complements 1 − x for accuracies.
 
 Names and labels follow from `records.rows.Metrics` and its docstrings: a new column needs nothing here.
 """
@@ -17,19 +17,19 @@ from senet_lab.records.rows import Metrics, columns
 
 DEFAULT = "test_error"
 COMPLEMENT = "1-"
-"""Before a column's name: 1 − its values."""
+"""Prefix of a column's name for 1 − its values."""
 DECIMALS = {"seconds": 1, "images": 0, "lr": 6}
-"""Of columns that hold neither fractions nor losses."""
+"""Decimals of columns other than fractions and losses."""
 USUAL_DECIMALS = 4
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that each epoch of a run has."""
+    """A value per epoch of a run."""
 
     name: str
     column: str
-    """Of `metrics.csv`."""
+    """Column of `metrics.csv`."""
     is_complement: bool
     """The metric is 1 − the column."""
     label: str
@@ -37,12 +37,12 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """The label on an axis; the published plots say Error for the default metric."""
+        """Label of an axis; Error for the default metric, as in the published plots."""
         return "Error" if self.name == DEFAULT else self.label
 
     @property
     def noun(self) -> str:
-        """Within a sentence."""
+        """Name of the metric within a sentence."""
         return self.axis[0].lower() + self.axis[1:]
 
     @property
@@ -51,7 +51,7 @@ class Metric:
         return self.is_complement or "_top" not in self.column
 
     def of(self, table: pd.DataFrame) -> pd.Series:
-        """The metric's values in a table with the columns of `metrics.csv`; NaN where it lacks the column."""
+        """The metric's values in a table with the columns of `metrics.csv`; NaN if it lacks the column."""
         if self.column not in table:
             return pd.Series(float("nan"), index=table.index)
         return 1 - table[self.column] if self.is_complement else table[self.column]
@@ -63,7 +63,7 @@ class Metric:
 
 @cache
 def known_metrics() -> dict[str, Metric]:
-    """The metrics that every record may have, by name: errors first, then the columns themselves."""
+    """The known metrics by name: errors first, then the columns themselves."""
     errors = [
         Metric(
             _error_name(name),
@@ -105,13 +105,13 @@ def find_metric(name: str, extra: Iterable[str] = ()) -> Metric:
 
 
 def _error_name(column: str) -> str:
-    """`test_error` of `test_top1`, `test_top5_error` of `test_top5`."""
+    """Name of an accuracy's error: `test_error` for `test_top1`, `test_top5_error` for `test_top5`."""
     return f"{column.removesuffix('_top1')}_error"
 
 
 @cache
 def _labels() -> dict[str, str]:
-    """The columns that are numbers over epochs, with the first phrase of their docstrings."""
+    """Numeric columns, labelled by the first phrase of their docstrings."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(Metrics))).body
     assert isinstance(body, ast.ClassDef)
     texts = {

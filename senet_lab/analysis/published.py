@@ -1,7 +1,7 @@
 """Published values for the lines of a sweep, from the file that `published` names.
 
-A row of values says for which runs it is, by keys of their configs; it stands beside a line whose runs have
-all these values, and nowhere else.
+A row of values names its runs by keys of their configs; it is matched with lines whose runs have all these
+values.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml, typed
 
 NO_CONDITIONS = ("epoch", "run", "runs", "source")
-"""Columns beside the metrics that do not say which runs a row is for."""
+"""Columns other than metrics that are no conditions on runs."""
 MEANS_COLUMNS = (*LINE, "epoch", "n", "mean", "std", "sem")
 RUNS_COLUMNS = (*LINE, "seed", "epoch", "value")
 ENDS_COLUMNS = (*LINE, "epoch", "n", "value", "source")
@@ -34,21 +34,21 @@ class Others:
     means: pd.DataFrame
     """`MEANS_COLUMNS`, by epoch; std and sem are NaN where only means are known."""
     runs: pd.DataFrame
-    """`RUNS_COLUMNS`, where single runs are known."""
+    """`RUNS_COLUMNS`, if single runs are known."""
     ends: pd.DataFrame
-    """`ENDS_COLUMNS`: values at the end of training; `epoch` is NaN where it is not known."""
+    """`ENDS_COLUMNS`: values at the end of training; `epoch` is NaN if it is unknown."""
     notes: Mapping[str, str]
     """A sentence on the curves of a figure, by its name."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A CSV file of curves: columns that say which runs a row is for, `epoch`, `run` if any, and metrics."""
+    """A CSV file of curves: columns of conditions, `epoch`, `run` if any, and metrics."""
 
     file: str
-    """Seen from the YAML's folder."""
+    """Relative to the YAML's folder."""
     note: str = ""
-    """On where they come from, for the small print."""
+    """Origin of the values, for the small print."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Published:
     source: str
     """Paper and table."""
     where: dict[str, Any] = field(default_factory=dict)
-    """Values of a run's config, by dotted key, without which nothing here is for it; the data set is one."""
+    """Conditions on a run's config for all values, by dotted key; the data set is required."""
     runs: int | None = None
     """Runs behind each mean."""
     epoch: int | None = None
     """Last epoch of the runs, counted from 0."""
     ends: tuple[dict[str, Any], ...] = ()
-    """Metrics at the end of training, each beside the values of a config that tell the runs apart."""
+    """Metrics at the end of training, each with its conditions on the config."""
     curves: tuple[Curves, ...] = ()
 
 
@@ -76,7 +76,7 @@ class _Entry:
     rows: pd.DataFrame
     """Columns of metrics, and `epoch`, `run`, `n` and `source`."""
     note: str = ""
-    """On a curve; an end has none."""
+    """Note on a curve; empty for an end."""
     is_end: bool = False
 
 
@@ -85,7 +85,7 @@ FOLDER = Path(senet_lab.__file__).parent / "published"
 
 
 def read_published(name: str | None) -> tuple[Published, Path]:
-    """The file that a config's `published` names, and its folder; `NOTHING` for None.
+    """The content and folder of the file that a config's `published` names; `NOTHING` for None.
 
     Raises:
         UsageError: no such file, or values of another form.
@@ -127,7 +127,7 @@ def published(panels: Iterable[Panel], name: str | None, metric: Metric) -> Othe
     _check_ends(ends)
     runs = curves[curves["run"].notna()].rename(columns={"run": "seed"})
     bare = pd.concat([ends[ends["epoch"].notna()], curves[curves["run"].isna()]])
-    # An end is sharper than what was read off a plot, but runs say more.
+    # An end is more precise than values read off a plot; single runs take precedence.
     means = pd.concat([over_seeds(runs, [*LINE, "epoch"]), bare.rename(columns={"value": "mean"})])
     means = means.drop_duplicates([*LINE, "epoch"]).sort_values("epoch", kind="stable")
     return Others(
@@ -159,7 +159,7 @@ def with_published(table: pd.DataFrame, others: Others) -> pd.DataFrame:
 
 
 def published_headings(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """The columns of published values in `Results.finals`, and of our means beside them, with headings."""
+    """The columns of published values in `Results.finals` and of our means, with headings."""
     for column in table.columns:
         if column.endswith("_mean") and f"published_{column.removesuffix('_mean')}" in table:
             yield column, column.removesuffix("_mean")
@@ -193,10 +193,10 @@ def _ends(content: Published) -> Iterator[_Entry]:
 
 
 def _conditions(keys: Collection[str], source: str) -> list[str]:
-    """The keys that say which runs a row is for.
+    """The keys that are conditions on runs.
 
     Raises:
-        UsageError: a key that is no metric, no field of a run's config and nothing else that is known; no
+        UsageError: a key that is neither a metric, a field of a run's config nor another known column; no
             metric at all.
     """
     run_fields = [field.name for field in fields(RunConfig)]

@@ -1,4 +1,4 @@
-"""Results of a sweep for one metric: every frame that figures, tables and pages show."""
+"""Results of a sweep for one metric: the frames for figures, tables and pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Results:
     curves: pd.DataFrame
     """See `curves.curves`."""
     finals: pd.DataFrame
-    """See `curves.finals`; where there are any, with published values."""
+    """See `curves.finals`; with published values, if there are any."""
     others: Others
     """Published values."""
 

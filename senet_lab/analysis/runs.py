@@ -1,4 +1,4 @@
-"""The runs of a sweep as they stand: plan and records together."""
+"""The runs of a sweep, from its plan and records."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ from senet_lab.records.survey import living_status
 from senet_lab.records.sweep import SweepDirectory
 
 MISSING = "missing"
-"""The state of a run that is planned or expected but has not begun."""
+"""The state of a planned or expected run that has not begun."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with the epochs that it has."""
+    """A run with its recorded epochs."""
 
     directory: str
-    """Below the sweep's folder."""
+    """Directory relative to the sweep's folder."""
     config: RunConfig
     state: str
     """One of `State`, or `MISSING`."""
@@ -30,15 +30,15 @@ class Run:
 
 
 def read_runs(sweep: SweepDirectory, unreadable: dict[str, str] | None = None) -> list[Run]:
-    """Every run that the plan of `sweep` holds or that has left a record, in plan order.
+    """Every planned or recorded run of `sweep`, in plan order.
 
     Args:
         sweep: the sweep's folder.
-        unreadable: where given, runs whose record cannot be read are left out, and their directory and the
-            reason put here.
+        unreadable: if given, runs whose record cannot be read are left out, and it receives their directory
+            and the reason.
 
     Raises:
-        UsageError: where there is no run, or a record cannot be read and `unreadable` is not given.
+        UsageError: no run, or an unreadable record without `unreadable`.
     """
     plan = read_plan(sweep)
     planned = {run.directory: run.config for run in plan.runs} if plan else {}
@@ -63,10 +63,10 @@ def read_runs(sweep: SweepDirectory, unreadable: dict[str, str] | None = None) -
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:
-    """One run, whose config and state are known, with the epochs that its record holds.
+    """One run of known config and state, with its recorded epochs.
 
     Raises:
-        UsageError: where the record cannot be read.
+        UsageError: the record cannot be read.
     """
     metrics = record.metrics()
     if metrics["epoch"].duplicated().any():

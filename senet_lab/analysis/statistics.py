@@ -28,7 +28,7 @@ PAIRWISE_COLUMNS = (
 
 
 def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, spread and interval of `value` over the runs that share `by`: the one place that computes them.
+    """Mean, spread and interval of `value` over the runs that share `by`; no other code computes them.
 
     Args:
         runs: a row a run, with the columns `by` and `value`; NaN values do not count.
@@ -45,7 +45,7 @@ def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def most_runs(curves: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of each line that most of its runs reached: later ones average fewer, and another mixture.
+    """The epochs of each line that most of its runs reached; later means are over fewer, other runs.
 
     Args:
         curves: as `curves.curves` gives it.
@@ -56,13 +56,13 @@ def most_runs(curves: pd.DataFrame) -> pd.DataFrame:
 def with_statistics(
     table: pd.DataFrame, curves: pd.DataFrame, metric: Metric, target: float | None = None
 ) -> pd.DataFrame:
-    """`curves.finals` with what else its numbers say.
+    """`curves.finals` with intervals and measures of the whole curve.
 
     Args:
         table: as `curves.finals` gives it.
         curves: as `curves.curves` gives it.
-        metric: whose values they are.
-        target: the value to be reached; by default, in each figure, the best that all lines reach.
+        metric: the metric of the values.
+        target: the target value; by default, in each figure, the best that all lines reach.
 
     Returns:
         New columns: `sem`; `t_low` and `t_high`, Student's interval of the mean; `best_epoch` and
@@ -96,7 +96,7 @@ def _course(losses: pd.Series, goal: float, sign: int) -> dict[str, Any]:
 
 
 def pairwise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Every two lines of each figure against one another, at the last epoch that most runs of both have.
+    """Pairwise tests of the lines of each figure, at the last epoch that most runs of both reached.
 
     Runs that share their seed share data order and are compared as pairs; without two such pairs, Welch's
     test compares the lines. p values are two-sided; `p_holm` holds for all pairs of a figure together
@@ -127,10 +127,10 @@ def _pairs_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare(one: pd.Series, other: pd.Series) -> dict[str, Any]:
-    """The test of one line against another, from their values by seed."""
+    """The test between two lines, from their values by seed."""
     seeds = one.index.intersection(other.index)
     with warnings.catch_warnings():
-        # Values that do not vary, or too few: scipy warns and answers NaN, which is what we report.
+        # For constant or too few values, scipy warns and returns NaN, which is reported as it is.
         warnings.simplefilter("ignore", RuntimeWarning)
         if len(seeds) >= 2:
             one, other = one[seeds], other[seeds]
@@ -150,7 +150,7 @@ def _compare(one: pd.Series, other: pd.Series) -> dict[str, Any]:
 
 
 def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
-    """Holm's step-down correction of the p values that are there; NaN stays NaN."""
+    """Holm's step-down correction of p values; NaN stays NaN."""
     values = np.asarray(p, dtype=float)
     corrected, known = values.copy(), np.isfinite(values)
     if known.any():
@@ -186,7 +186,7 @@ def paired_power(effect: float, n: int, alpha: float) -> float:
 
 
 def what_it_can_show(n: int) -> str:
-    """What `n` runs a line can show and what they cannot, in plain words."""
+    """The power of `n` runs per line, in plain words."""
     if n < 2:
         return "A single run a line has no spread: no difference here can be told from chance."
     half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) / np.sqrt(n)

@@ -1,6 +1,6 @@
-"""Figure and line of each run: templates over its own config, and the axes that they leave out.
+"""Figure and line of each run, from templates over its config, and the axes that templates omit.
 
-The one place that decides which runs share a figure or a line; needs no tables, so it is quick to import.
+No other module decides which runs share a figure or a line. Imports no pandas, so it is quick to import.
 """
 
 import json
@@ -19,7 +19,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
 
 TELLING = ("name", "label", "_target_")
-"""Keys of a node that say most about it, in this order."""
+"""Identifying keys of a node, in order of preference."""
 
 
 class Configured(Protocol):
@@ -27,24 +27,24 @@ class Configured(Protocol):
 
     @property
     def directory(self) -> str:
-        """Below the sweep's folder."""
+        """Directory relative to the sweep's folder."""
 
     @property
     def config(self) -> RunConfig:
-        """Its values."""
+        """The run's config."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is drawn: the templates with its values."""
+    """Figure and line of a run: the filled-in templates."""
 
     figure: str
     title: str
     line: str
     order: float = float("inf")
-    """Place in the legend; without one, after those that have one."""
+    """Position in the legend; lines without one come last."""
     color: str | None = None
-    """`#rrggbb`, where the line has its own."""
+    """`#rrggbb`, or None for the palette."""
 
 
 def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
@@ -77,10 +77,10 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
 
 
 def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
-    """The templates with this run's values."""
+    """Fill in the templates with a run's values."""
     text = json.dumps({key: getattr(templates, key) for key in ("name", "title", "line", "style")})
     words = set(re.findall(r"\w+", text))
-    # Runs that differ in what no template mentions share one answer: OmegaConf takes its time.
+    # Cached over the keys that templates mention, because OmegaConf is slow.
     mentioned = {key: value for key, value in as_plain(run.config).items() if key in words}
     try:
         return _filled(json.dumps(mentioned), text)
@@ -132,9 +132,9 @@ def _check_colors(filled: Sequence[Place]) -> None:
 
 
 def _axes(runs: Sequence[Configured]) -> list[str]:
-    """The dotted keys, seed apart, that tell runs of one line from one another; mostly none.
+    """The dotted keys, apart from the seed, in which runs of one line differ; mostly none.
 
-    Of a node those that say most about it: keys that these settle are left out.
+    Of a node, only its identifying keys; keys that these determine are left out.
     """
     configs = [comparable(run.config) for run in runs]
     rest = [{key: value for key, value in config.items() if _is_result(key)} for config in configs]
@@ -152,7 +152,7 @@ def _axes(runs: Sequence[Configured]) -> list[str]:
 
 
 def _kinds(leaves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
-    """How many different combinations of these keys' values there are."""
+    """Number of distinct combinations of these keys' values."""
     return len({repr([one.get(key) for key in keys]) for one in leaves})
 
 
@@ -162,7 +162,7 @@ def _telling(key: str) -> int:
 
 
 def _axis(key: str, value: Any) -> str:
-    """An axis as a person would give it on the command line."""
+    """An axis in command-line syntax."""
     node, _, last = key.rpartition(".")
     if last == "_target_":
         return f"{node}={value.rpartition('.')[2]}"
@@ -170,12 +170,12 @@ def _axis(key: str, value: Any) -> str:
 
 
 def _is_result(key: str) -> bool:
-    """Whether a field of a config makes a difference to a line."""
+    """Whether a field of a config distinguishes lines."""
     return key not in ("seed", *NOT_RESULTS)
 
 
 def _results_depend_on(run: Configured) -> dict[str, Any]:
-    """The values that runs of one line have in common, by dotted key."""
+    """The values that runs of one line share, by dotted key."""
     return {key: value for key, value in leaves(comparable(run.config)) if _is_result(key.split(".")[0])}
 
 

@@ -21,7 +21,7 @@ RATES_COLUMNS = ("block", "arm", "epochs", "n", "error", "low", "high", "diverge
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison as its plan and records have it. Errors are fractions, by the protocol's metric."""
+    """A comparison's plan and records. Errors are fractions, by the protocol's metric."""
 
     plan: Plan
     protocol: Protocol
@@ -32,21 +32,21 @@ class Comparison:
     """`TUNING_COLUMNS` and the tuned values, a row a tuning run at its end: `error` of the validation part;
     `chosen` marks the arm's chosen trial at its last epoch, once all are tuned."""
     unfinished: list[str]
-    """Directories of planned runs that are not at their end."""
+    """Directories of planned runs that have not ended."""
 
     @property
     def rules(self) -> Rules:
-        """The declarations that decide the claims: labels, and fractions instead of points."""
+        """The rules for claims, with labels, and fractions instead of points."""
         declared = self.protocol.declared
         return Rules(self.protocol.baseline, declared.smallest_difference / 100, declared.family)
 
     @property
     def axes(self) -> list[str]:
-        """The tuned values, as columns are called."""
+        """Column names of the tuned values."""
         return list(self.protocol.declared.space)
 
     def require_complete(self) -> None:
-        """Raise UsageError unless all runs are at their end: a verdict on some would be another one."""
+        """Raise UsageError unless all runs have ended: a verdict on some of them could differ."""
         command = f"senet-lab train {self.protocol.command}"
         total = len(self.plan.runs)
         if self.unfinished:
@@ -57,7 +57,7 @@ class Comparison:
 
 
 def read_comparison(sweep: SweepDirectory) -> Comparison:
-    """The comparison that a sweep's folder holds.
+    """The comparison in a sweep's folder.
 
     Raises:
         UsageError: no plan of a comparison, or a record that cannot be read.
@@ -71,7 +71,7 @@ def read_comparison(sweep: SweepDirectory) -> Comparison:
 
 
 def comparison(plan: Plan, protocol: Protocol) -> Comparison:
-    """The comparison of a plan, with the runs that are at their end."""
+    """The comparison of a plan, with its ended runs."""
     found = outcomes(plan, protocol)
     unfinished = [run.directory for run in plan.runs if run.directory not in found]
     is_tuned = not (plan.is_open and unfinished)
@@ -114,7 +114,7 @@ def _row(
 
 
 def rates(found: Comparison) -> pd.DataFrame:
-    """Each trial of each arm at the last rung that it reached: how the error depends on the learning rate.
+    """Error by tuned values: each trial of each arm at its last rung.
 
     Returns:
         `RATES_COLUMNS` and the tuned values, the lowest first: `error` is the mean validation error over `n`
@@ -152,9 +152,9 @@ def rates(found: Comparison) -> pd.DataFrame:
 
 
 def at_common_rate(found: Comparison) -> tuple[dict[str, Trial], pd.DataFrame]:
-    """The tuning runs in which every arm of a block has the trial that the baseline chose.
+    """The tuning runs of every arm of a block at the baseline's chosen trial.
 
-    The comparison that one learning rate for all would have made, for want of tuning.
+    That is the comparison at a common learning rate, without tuning per arm.
 
     Returns:
         The trial of each block, and the runs as `effects.effects` takes them; blocks are missing where an arm
@@ -176,7 +176,7 @@ def at_common_rate(found: Comparison) -> tuple[dict[str, Trial], pd.DataFrame]:
 
 
 def power_sentences(plan: Plan, protocol: Protocol) -> list[str]:
-    """The differences that the confirmation can find, in words, from the spread of the tuning runs."""
+    """The power of the confirmation in words, from the spread of the tuning runs."""
     found = comparison(plan, protocol)
     chosen_runs = found.tuning[found.tuning["chosen"]]
     table = power(chosen_runs, len(protocol.declared.confirmation_seeds), found.rules)

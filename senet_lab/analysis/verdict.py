@@ -1,6 +1,6 @@
-"""The verdict of a comparison: which arm is better, in words that its runs support.
+"""The verdict of a comparison: differences between arms as supported claims.
 
-Differences are told in points: hundredths of the error rate.
+Sentences give differences in points: hundredths of the error rate.
 """
 
 import math
@@ -33,7 +33,7 @@ class Verdict:
         return list(self.arms["block"].unique())
 
     def lead(self) -> list[str]:
-        """The answer in words: for each block the best arm and the claims, then the arms over all blocks."""
+        """The verdict in words: for each block the best arm and the claims, then the arms over all blocks."""
         several = len(self.blocks) > 1
         sentences = []
         for block in self.blocks:
@@ -43,7 +43,7 @@ class Verdict:
         return sentences + across_sentences(self.across)
 
     def _claims(self, block: str, against_baseline_alone: bool) -> list[str]:
-        """The sentences about the baseline, those about other pairs with a claim, and how many have none."""
+        """Sentences on pairs with the baseline, on other pairs with a claim, and the number without one."""
         pairs = self.pairs[self.pairs["block"] == block]
         against = pairs["baseline"] == self.rules.baseline
         sentences = list(pairs.loc[against, "sentence"])
@@ -88,7 +88,7 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
     found = f"95 % interval {points(pair.low, digits)} to {points(pair.high, digits)}"
     margin = f"{100 * rules.smallest_difference:g} points"
     if pair.claim in (Claim.better, Claim.worse):
-        # Told as a positive number: by how much the one is better, or worse.
+        # A positive number: the amount by which one arm is better, or worse.
         low, by, high = (points(value, digits) for value in sorted(map(abs, span)))
         words = (
             f"{pair.arm} is {pair.claim} than {pair.baseline} by {by} points "
@@ -109,7 +109,7 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
 
 
 def _why(pair: Any, comparisons: int) -> str:
-    """The reason for no claim where the interval alone would suggest one."""
+    """The reason for no claim although the interval alone would suggest one."""
     if (pair.low <= 0 <= pair.high) or comparisons == 1:
         return ""
     after = f"p = {pair.p_holm:.2f} after Holm's correction"
@@ -117,7 +117,7 @@ def _why(pair: Any, comparisons: int) -> str:
 
 
 def _best(table: pd.DataFrame) -> str:
-    """The arm with the lowest mean error, and who is not told apart from it."""
+    """A sentence on the arm with the lowest mean error and those not significantly worse."""
     best = table[table["best"]].iloc[0]
     tied = list(table.loc[table["tied"], "arm"])
     digits = 2 if math.isnan(best["low"]) else decimals(best["low"], best["high"])
@@ -132,7 +132,7 @@ def _best(table: pd.DataFrame) -> str:
 
 
 def _diverged(table: pd.DataFrame) -> list[str]:
-    """The runs that diverged, which count with the error of the declared rule."""
+    """Sentences on diverged runs, which count with the error of the declared rule."""
     return [
         f"{row.diverged} of {_counted(row.n, 'run')} with {row.arm} diverged: counted as errors of chance."
         for row in table.itertuples()
@@ -141,7 +141,7 @@ def _diverged(table: pd.DataFrame) -> list[str]:
 
 
 def across_sentences(across: Across) -> list[str]:
-    """The arms over all blocks in words; none where there is a single block."""
+    """Sentences on the arms over all blocks; none for a single block."""
     if across.refusal:
         blocks = 0 if across.ranks.empty else across.ranks["blocks"].iloc[0]
         return [f"Over all blocks nothing can be said: {across.refusal}."] if blocks > 1 else []
@@ -156,7 +156,7 @@ def across_sentences(across: Across) -> list[str]:
 
 
 def decimals(low: float, high: float) -> int:
-    """Decimals of points that show an interval to its first digit, and no bound as 0 that is none."""
+    """Decimals of points that show an interval's first digit, and no non-zero bound as 0."""
     half = 100 * (high - low) / 2
     digits = max(1, math.ceil(-math.log10(half))) if half > 0 else 1
     while digits < MOST_DECIMALS and any(bound and round(100 * bound, digits) == 0 for bound in (low, high)):

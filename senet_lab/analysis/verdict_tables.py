@@ -1,4 +1,4 @@
-"""A verdict as tables: arm × block for people, LaTeX with booktabs, and JSON."""
+"""A verdict as tables: arm × block, LaTeX with booktabs, and JSON."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from senet_lab.analysis.trials import Comparison, at_common_rate, rates
 from senet_lab.analysis.verdict import Verdict, decimals, judge, points
 
 TIED = "†"
-"""Marks arms that no claim tells apart from the best."""
+"""Mark of arms that no claim distinguishes from the best."""
 PAIR_HEADINGS = {
     "arm": "arm",
     "baseline": "against",
@@ -24,7 +24,7 @@ PAIR_HEADINGS = {
     "correlation": "correlation",
     "claim": "claim",
 }
-"""The columns of `Verdict.pairs` that a reader wants first, and their headings."""
+"""The main columns of `Verdict.pairs`, and their headings."""
 
 
 def summary(verdict: Verdict) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def summary_latex(verdict: Verdict) -> str:
 
 
 def pairs_latex(verdict: Verdict) -> str:
-    """Every two arms as a LaTeX table of booktabs: differences in points, corrected p, P(better), claim."""
+    """All pairs of arms as a booktabs LaTeX table: differences in points, corrected p, P(better), claim."""
     pairs = verdict.pairs
     columns = {
         "Block": pairs["block"],
@@ -94,7 +94,7 @@ def _latex(table: pd.DataFrame, escape: bool = False) -> str:
 
 
 def as_json(found: Comparison, verdict: Verdict) -> dict[str, Any]:
-    """A verdict for programs; errors and differences are fractions, None stands for what is not known."""
+    """A machine-readable verdict; errors and differences are fractions, unknown values None."""
     declared = found.protocol.declared
     trials, common = at_common_rate(found)
     early = judge(common, found.rules) if trials else None
@@ -127,7 +127,7 @@ def as_json(found: Comparison, verdict: Verdict) -> dict[str, Any]:
 
 
 def _arms(found: Comparison, verdict: Verdict) -> list[dict[str, Any]]:
-    """Each arm of each block, with the trials that it tried and the one that was chosen."""
+    """Each arm of each block, with its trials and the chosen one."""
     tried = rates(found)
     rows = []
     for row in records(verdict.arms):
