@@ -1,1 +1,1 @@
-"""From run directories to curves, charts and files."""
+"""Charts, pages and files from the frames of a sweep."""

@@ -1,4 +1,4 @@
-"""Axes of a panel's chart: which metric over what, as `figures.metric`, `x`, `y_scale` and `y_range` say."""
+"""Axes of a panel's charts, from `figures.metric`, `x`, `y_scale` and `y_range`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ X_LABELS = {XAxis.epoch: "Epoch", XAxis.seconds: "Seconds", XAxis.images: "Train
 
 @dataclass(frozen=True)
 class Axes:
-    """One chart of each panel."""
+    """The axes of one chart of each panel."""
 
     metric: Metric
     x: XAxis = XAxis.epoch
@@ -21,16 +21,16 @@ class Axes:
     y_range: tuple[float, float] | None = None
 
     def title(self, panel: Panel) -> str:
-        """The title of a panel's chart: that of the default metric is the panel's own."""
+        """The title of a panel's chart; for the default metric, the panel's own."""
         return ": ".join([panel.title, *([self.metric.label.lower()] if self._suffix else [])])
 
     def stem(self, panel: str) -> str:
-        """The name of a panel's chart: files of the default metric over epochs have the panel's own."""
+        """The file name of a panel's chart; for the default metric over epochs, the panel's own."""
         parts = [panel, *self._suffix, *([] if self.x is XAxis.epoch else [str(self.x)])]
         return "_".join(parts)
 
     def table(self, name: str) -> str:
-        """The name of a table about the metric: the default metric's is `name`."""
+        """The file name of a table of the metric; for the default metric, `name`."""
         return "_".join([name, *self._suffix])
 
     @property

@@ -1,4 +1,4 @@
-"""A headless Chromium that renders one drawing after another to PNG, SVG and PDF."""
+"""Rendering of drawings to PNG, SVG and PDF by a headless Chromium."""
 
 import base64
 import ctypes
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 SCALE = 2
-"""PNG pixels for each CSS pixel: sharp in print."""
+"""PNG pixels per CSS pixel: sharp in print."""
 PIXELS_PER_INCH = 96
-"""Of CSS."""
+"""CSS pixels per inch."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRIVERS = ("chromedriver",)
 FLAGS = (
@@ -45,7 +45,7 @@ FLAGS = (
     "--remote-debugging-pipe",  # a pipe closes when chromedriver dies, and Chromium ends with it
 )
 LONGEST_FOLDER = 30
-"""Bytes of a temporary folder's name, so that what Chromium adds to its socket's stays within 108."""
+"""Maximal length, bytes, of a temporary folder's name: Chromium's socket path below it is limited to 108."""
 
 RENDER = """
 const [item, done] = arguments
@@ -70,30 +70,30 @@ Bokeh.embed.embed_item(JSON.parse(item), document.body.firstChild).then(async (v
 
 
 class BrowserError(Exception):
-    """The browser did not do its work: one line that says what happened."""
+    """The browser failed; the message is one line with the cause."""
 
 
 Render = Callable[["Drawing", Collection[str]], dict[str, bytes]]
-"""From a drawing and formats (`png`, `svg`, `pdf`) to a file's content by format."""
+"""Maps a drawing and formats (`png`, `svg`, `pdf`) to the files' contents by format."""
 
 
 def find_chromium() -> tuple[str, str] | None:
-    """The paths of Chromium and of its driver; None where either is not installed."""
+    """The paths of Chromium and its driver; None if either is not installed."""
     browser, driver = find_program(BROWSERS), find_program(DRIVERS)
     return (browser, driver) if browser and driver else None
 
 
 def find_program(names: Sequence[str]) -> str | None:
-    """The path of the first of these programs that is installed."""
+    """The path of the first installed one of these programs."""
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @contextmanager
 def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterator[Render]:
-    """A browser that renders drawings: SVG and PDF with vectors and real text, PNG at `SCALE`.
+    """Within, a browser that renders drawings: SVG and PDF with vectors and real text, PNG at `SCALE`.
 
-    Whatever happens, its processes are gone afterwards: they are one process group, which is killed,
-    and the kernel ends them with this process should that be killed.
+    Its processes always end with the context: they form one process group, which is killed, and the kernel
+    kills them if this process dies.
 
     Args:
         browser: path of Chromium, as `find_chromium` gives it.
@@ -151,7 +151,7 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
 
 
 def _sheet(drawing: "Drawing") -> dict[str, Any]:
-    """How to print a drawing on one sheet of its own size."""
+    """Print settings for a drawing on one sheet of its own size."""
     margins = dict.fromkeys(("marginTop", "marginBottom", "marginLeft", "marginRight"), 0)
     return {
         "paperWidth": drawing.width / PIXELS_PER_INCH,
@@ -163,14 +163,14 @@ def _sheet(drawing: "Drawing") -> dict[str, Any]:
 
 
 def _short_folder() -> str:
-    """The folder for temporary files, unless its name is so long that Chromium could not open its socket."""
+    """A folder for temporary files with a name short enough for Chromium's socket."""
     folder = tempfile.gettempdir()
     return folder if len(os.fsencode(folder)) <= LONGEST_FOLDER else "/tmp"
 
 
 @contextmanager
 def _limited(service: ChromeService, limit: float) -> Iterator[None]:
-    """Kill the browser when the body takes longer than `limit` seconds; its errors become `BrowserError`."""
+    """Kill the browser if the body takes longer than `limit` seconds; its errors become `BrowserError`."""
     deadline = time.monotonic() + limit
     watchdog = threading.Timer(limit, _kill, [service])
     watchdog.start()
@@ -193,7 +193,7 @@ def _kill(service: ChromeService) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux: have the kernel kill this child when its parent dies, however it dies."""
+    """Linux: have the kernel kill this child when its parent dies."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

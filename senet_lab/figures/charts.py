@@ -1,6 +1,6 @@
-"""The one chart builder: tidy frames to Chartify charts of lines, bands, points, cells and pictures.
+"""The chart builder: Chartify charts of lines, bands, points, cells and pictures from tidy frames.
 
-A chart is made as it is printed; `make_interactive` turns it into the one for a browser.
+Charts are built for print; `make_interactive` converts one for the browser.
 """
 
 import os
@@ -21,7 +21,7 @@ from senet_lab.figures.style import FILL, FONT, GRID, INK, MARKERS, SMALL_INK, L
 # such files. Chartify glues file names to the string, hence the slash.
 os.environ["CHARTIFY_CONFIG_DIR"] = f"{Path(__file__).with_name('no-chartify-config')}/"
 if curstate().notebook_type is None:
-    curstate().notebook_type = "jupyter"  # else it would put 8 MB of JavaScript into a notebook
+    curstate().notebook_type = "jupyter"  # else bokeh puts 8 MB of JavaScript into a notebook
 import chartify
 
 HEIGHT = 500
@@ -30,16 +30,16 @@ DECIMALS = """
 const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 0.01
 return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6)))
 """
-"""Ticks with as many decimals as tell neighbours apart, zoomed in too; bokeh's own cut trailing zeros."""
+"""Ticks with enough decimals to differ, even zoomed in; bokeh's own cut trailing zeros."""
 NOTE_WIDTH = 130
-"""Characters that fit on a line under the title."""
+"""Characters per line under the title."""
 NOTE_HEIGHT = 16
-"""Pixels that such a line takes."""
+"""Pixels per line under the title."""
 VALUES = "mean"
-"""Name of the renderers that hovering tells about."""
+"""Name of the renderers with tooltips."""
 
 Tooltips = Sequence[tuple[str, str]]
-"""What hovering shows: label and bokeh's text with `@column`."""
+"""Tooltips: label, and bokeh's text with `@column`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Words:
     x: str
     y: str
     caption: str = "Values at the last epoch"
-    """Of the table below it."""
+    """Caption of the table below the chart."""
     notes: Sequence[str] = ()
     """Sentences of small print."""
 
@@ -89,7 +89,7 @@ def add_line(
     width: float = 2,
     alpha: float = 1.0,
 ) -> None:
-    """A line in the colour of `label`; a single row is a point. Hovering may show all columns of `table`."""
+    """Draw a line in the colour of `label`; a single row is a point. Tooltips may use all columns."""
     drawn = table[[x, y]].assign(legend=label)
     if len(table) == 1:  # a line through one point has no length
         chart.plot.scatter(drawn, x, y, color_column="legend", color_order=[label], alpha=alpha)
@@ -109,7 +109,7 @@ def add_band(
     outline: str | None = None,
     name: str = "band",
 ) -> None:
-    """The range from `low` to `high` in the colour of `label`; a single row is a bar.
+    """Draw the range from `low` to `high` in the colour of `label`; a single row is a bar.
 
     Args:
         chart: to draw on.
@@ -144,7 +144,7 @@ def add_points(
     look: Look,
     size: float | None = None,
 ) -> None:
-    """A point for each row, in the look of `label`."""
+    """Draw a point for each row, in the look of `label`."""
     drawn = table[[x, y]].assign(legend=label)
     chart.plot.scatter(drawn, x, y, None, "legend", [label], marker=MARKERS[look.dash])
     if size is not None:
@@ -153,7 +153,7 @@ def add_points(
 
 
 def _add_columns(chart: chartify.Chart, table: pd.DataFrame, name: str) -> None:
-    """Name the newest renderer, and give its hover the columns that Chartify left out."""
+    """Name the newest renderer, and add the columns that Chartify left out, for its tooltips."""
     renderer = chart.figure.renderers[-1]
     renderer.name = name
     for column in table.columns.difference(renderer.data_source.data):
@@ -167,7 +167,7 @@ def finish(
     order: Sequence[str] = (),
     decimals: bool = True,
 ) -> None:
-    """Axes, legend and hover of a chart that is drawn.
+    """Finish a chart: axes, legend and tooltips.
 
     Args:
         chart: with everything in it.
@@ -192,9 +192,9 @@ def finish(
 
 
 def make_interactive(chart: chartify.Chart) -> None:
-    """Turn the printed chart into the one for a browser: zoom tools and the page's width.
+    """Convert a chart from print to the browser: zoom tools and the page's width.
 
-    Its title, subtitle and notes go: the page writes them as text that wraps and can be read aloud.
+    Title, subtitle and notes are removed: the page has them as text that wraps and is accessible.
     """
     plot = chart.figure
     plot.add_tools(BoxZoomTool(), ResetTool())
@@ -208,7 +208,7 @@ def make_interactive(chart: chartify.Chart) -> None:
 
 
 def style_axes(chart: chartify.Chart, x_label: str, y_label: str) -> None:
-    """Labels, and greys that can be read in print."""
+    """Set labels, and greys that are legible in print."""
     chart.axes.set_xaxis_label(x_label)
     chart.axes.set_yaxis_label(y_label)
     plot = chart.figure
@@ -220,7 +220,7 @@ def style_axes(chart: chartify.Chart, x_label: str, y_label: str) -> None:
 
 
 def _write_notes(chart: chartify.Chart, notes: Sequence[str]) -> None:
-    """Small print under the subtitle, on a figure that grows by its height."""
+    """Add small print under the subtitle, and enlarge the figure by its height."""
     plot = chart.figure
     lines = [line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH)]
     small = Title(text="\n".join(lines), name="notes", text_font=FONT, text_color=SMALL_INK)
@@ -261,7 +261,7 @@ def draw_points(
 
 
 def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) -> chartify.Chart:
-    """A coloured cell for each row of `table`, the darker the more; pairs that have no row stay white."""
+    """A coloured cell for each row of `table`, darker for larger values; pairs without a row stay white."""
     chart = start(words, x_type="categorical", y_type="categorical")
     chart.plot.heatmap(table, x, y, value, color_palette="Blues")
     cells = chart.figure.renderers[-1]

@@ -9,7 +9,7 @@ from senet_lab.figures.charts import Words, add_band, add_line, chartify, finish
 from senet_lab.figures.style import DASHES, Look
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
-"""How a coefficient is written; others by their own names."""
+"""Symbols of coefficients; others are shown by name."""
 TOOLTIPS = (
     ("coefficient", "@legend"),
     ("epoch", "@epoch"),

@@ -1,4 +1,4 @@
-"""Drawings of a sweep's panels: charts ready to be written to files, or shown in a notebook."""
+"""Drawings of a sweep's panels: charts for files and notebooks."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def draw_panels(
     band: Band,
     reference: bool,
 ) -> dict[str, Drawing]:
-    """The panels that have a value of the metric, by the names of their files.
+    """Drawings of the panels with a value of the metric, by file name.
 
     Args:
         panels: of the sweep.
@@ -51,16 +51,16 @@ def draw_panels(
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing that shows itself in Jupyter and saves itself: as a picture where there is Chromium."""
+    """A drawing with Jupyter display and `save`; pictures need Chromium."""
 
     name: str
     drawing: Drawing
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure; the ending of `path` says as what: .html, .png, .svg or .pdf.
+        """Write the figure in the format of `path`'s extension: .html, .png, .svg or .pdf.
 
         Raises:
-            UsageError: another ending, no Chromium for a format that needs one, no place to write.
+            UsageError: another extension, no Chromium although the format needs it, an unwritable path.
         """
         path = Path(path)
         form = path.suffix.removeprefix(".")
@@ -78,7 +78,7 @@ class Figure:
         return content.encode() if isinstance(content, str) else content
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A picture, which every viewer of notebooks shows; the page where there is no Chromium."""
+        """A picture, which every notebook viewer shows; without Chromium, the page."""
         if find_chromium() is None:
             frame = f'<iframe width="100%" height="700" srcdoc="{escape(self.drawing.html)}"></iframe>'
             return {"text/html": frame, "text/plain": repr(self)}, {}

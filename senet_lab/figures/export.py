@@ -1,4 +1,4 @@
-"""A chart in the forms that are written: a page of its own, and what the browser renders for print."""
+"""A chart in its two output forms: an interactive page, and JSON for the printed picture."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from senet_lab.figures.page import Section, render, table
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart in the two forms that are written."""
+    """A chart in its two output forms."""
 
     html: str
     item: str
-    """The printed form as JSON text: bokeh needs the keys in their order, which chromedriver would sort."""
+    """The printed form as JSON text, because chromedriver would sort the keys of an object."""
     width: int
     height: int
-    """CSS pixels."""
+    """Height in CSS pixels."""
 
 
 def compile_chart(
@@ -29,7 +29,7 @@ def compile_chart(
     values: pd.DataFrame,
     caption: str = "Values at the last epoch",
 ) -> Drawing:
-    """Freeze a chart into its printed and its interactive form.
+    """Export a chart in its printed and its interactive form.
 
     Args:
         chart: as printed; interactive afterwards.

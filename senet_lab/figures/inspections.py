@@ -1,4 +1,4 @@
-"""The figures of `senet-lab inspect`: what networks and activations look like inside."""
+"""The figures of `senet-lab inspect`."""
 
 import json
 import textwrap
@@ -29,11 +29,11 @@ from senet_lab.figures.style import PALETTE, looks
 
 Drawings = dict[str, Drawing]
 KNOWN = ("sigmoid", "SiLU", "ReLU")
-"""Curves that shapes are seen against."""
+"""Reference curves for shapes."""
 CHANNELS = 50
-"""Channels of a block that are drawn: as many as in the paper. The table has all."""
+"""Maximal number of drawn channels of a block, as in the paper; the table has all."""
 MOST_SHAPES = 8
-"""Curves of a figure of shapes, beside those it is seen against."""
+"""Maximal number of learned curves in a figure of shapes."""
 PANEL_WIDTH, PANEL_HEIGHT = 300, 240
 """Pixels of a portrait in print."""
 PANEL_COLUMNS = 5
@@ -49,7 +49,7 @@ class Portrait:
     """An activation to be drawn."""
 
     name: str
-    """As in `activation=<name>`."""
+    """The name in `activation=<name>`."""
     label: str
     formula: str
     source: str
@@ -60,7 +60,7 @@ class Portrait:
 
 
 def draw_excitations(name: str, table: pd.DataFrame, classes: Sequence[int]) -> Drawings:
-    """For each stage, the mean gates of its last SE block over some channels, for all classes and some.
+    """Mean gates of each stage's last SE block, over some channels, for all classes and for chosen ones.
 
     Args:
         name: of the network.
@@ -85,7 +85,7 @@ def draw_excitations(name: str, table: pd.DataFrame, classes: Sequence[int]) -> 
 
 
 def draw_feature_reuse(name: str, table: pd.DataFrame) -> Drawings:
-    """A heat map for each dense block: which earlier layers a layer uses."""
+    """A heat map per dense block of the weights between its layers."""
     drawings = {}
     for number, part in table.groupby("block"):
         words = Words(
@@ -121,7 +121,7 @@ def draw_shapes(name: str, title: str, known: pd.DataFrame, learned: pd.DataFram
 
 
 def draw_maps(name: str, rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Drawing:
-    """Images, each beside itself under the map of its predicted class.
+    """Images, each without and with the map of its predicted class.
 
     Args:
         name: of the network.
@@ -210,7 +210,7 @@ def draw_landscape(table: pd.DataFrame) -> Drawings:
 
 
 def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
-    """Small multiples of f and f′, each with its formula: a page of them, and one sheet for print."""
+    """Small multiples of f and f′ with formulas: an interactive page, and one sheet for print."""
     charts = {portrait.name: _portrait(portrait) for portrait in portraits}
     plots = [chart.figure for chart in charts.values()]
     plots[0].legend[0].visible = True  # one stands for all
@@ -280,14 +280,14 @@ def _even_channels(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _around(values: pd.Series) -> tuple[float, float]:
-    """The range of `values` and a twentieth on either side."""
+    """The range of `values` with a margin of a twentieth on either side."""
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low)
     return low - margin, high + margin
 
 
 def _shade(place: int, count: int) -> str:
-    """From light to dark purple."""
+    """A shade of purple, from light to dark."""
     share = place / max(1, count - 1)
     light, dark = (206, 147, 216), (74, 20, 140)
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(light, dark, strict=True))

@@ -1,4 +1,4 @@
-"""A sweep as it runs: one reader of its records, whose sections are drawn once for all viewers."""
+"""Live view of a running sweep: one reader of its records, sections drawn once for all viewers."""
 
 import json
 import time
@@ -26,16 +26,16 @@ from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import clock
 
 POLL_SECONDS = 1.0
-"""Between two looks at the records."""
+"""Polling interval, seconds."""
 POLL_SHARE = 0.2
-"""Of the time, at most, that is spent on them: the sweep needs the machine."""
+"""Upper bound of the share of time spent polling, to leave the machine to the sweep."""
 IDLE_SECONDS = 10.0
-"""After the last viewer's question, until nobody is taken to watch."""
+"""Seconds after the last request until polling pauses."""
 TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE)
 MOST_TROUBLES = 20
-"""As many are told one by one."""
+"""Maximal number of listed problems."""
 MOST_ROWS = 500
-"""Of the table of runs, which viewers get anew with each change."""
+"""Maximal rows of the table of runs, which is sent again at each change."""
 RUN_HEADINGS = {
     "run": "run",
     "state": "state",
@@ -59,7 +59,7 @@ VALUE_HEADINGS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A section as viewers get it."""
+    """A section as sent to viewers."""
 
     version: int
     content: bytes
@@ -68,17 +68,17 @@ class Part:
 
 @dataclass(frozen=True)
 class View:
-    """All that there is to see at one version."""
+    """The complete view at one version."""
 
     version: int
     keys: Sequence[str]
-    """Of the sections, in reading order; those that are still to be drawn included."""
+    """Keys of the sections, in reading order, including those still to be drawn."""
     parts: Mapping[str, Part]
 
     def changes(self, since: int) -> bytes:
-        """JSON: the `version`, the `keys`, and the `parts` that are newer than the version `since`.
+        """JSON: `version`, `keys`, and the `parts` newer than the version `since`.
 
-        All parts where `since` is later than this version: then it is another server's.
+        All parts if `since` is later than this version: it is then from another server.
         """
         newer = [
             part.content
@@ -91,7 +91,7 @@ class View:
 
 @dataclass
 class LiveSweep:
-    """The state of a sweep, read again on `poll` and drawn by one thread; `view` is for any.
+    """The state of a sweep. `poll` and drawing belong to one thread; `view` is for any thread.
 
     Raises:
         UsageError: no plan, runs that cannot be grouped, an unknown metric.
@@ -102,10 +102,10 @@ class LiveSweep:
     band: Band
     view: View = field(init=False)
     trouble: str | None = field(init=False, default=None)
-    """The reason why the view cannot follow the sweep."""
+    """The reason why the view is not up to date."""
 
     def __post_init__(self) -> None:
-        # Later than any version of a server that had this address before.
+        # Later than any version of an earlier server at this address.
         self.view = View(time.time_ns() // 10**6, [], {})
         self._records: dict[str, Run] = {}
         plan = read_plan(self.sweep)
@@ -115,20 +115,20 @@ class LiveSweep:
         self._show_runs()
 
     def poll(self) -> None:
-        """Read what has changed since the last time; finished runs are left alone.
+        """Read changed records; finished runs are not read again.
 
-        What cannot be read is told in the view, which goes on with the rest.
+        Records that cannot be read are reported in the view.
         """
         before, self.trouble = self.trouble, None
         try:
             changed = self._read_changes()
-        except Exception as error:  # whatever it is, the viewers are told, and the next look may succeed
+        except Exception as error:  # any error is shown to viewers, and the next poll may succeed
             self.trouble, changed = _reason(error), False
         if changed or self.trouble != before:
             self._show_runs()
 
     def draw_next(self) -> bool:
-        """Draw one of the charts that have changed; False where none has."""
+        """Draw one of the changed charts; False if there is none."""
         if not self._stale:
             return False
         stem = self._stale.pop()
@@ -146,13 +146,13 @@ class LiveSweep:
         return True
 
     def _read_changes(self) -> bool:
-        """Whether there were any."""
+        """Read changed records; True if there were any."""
         if self.sweep.plan_file.stat().st_mtime_ns != self._planned_at:
             plan = read_plan(self.sweep)
             assert plan is not None
             self._plan(plan)
             return True
-        changed = [run.directory for run in self.survey.runs if self._read(run)]
+        changed = [run.directory for run in self.survey.runs if self._reload(run)]
         grown = {self._panel_of[directory] for directory in changed}
         for name in grown:
             self.panels[name] = with_runs(self.panels[name], self._records)
@@ -160,7 +160,7 @@ class LiveSweep:
         return bool(changed)
 
     def _plan(self, plan: Plan) -> None:
-        """Take over the runs of a plan; without charts where they cannot be grouped."""
+        """Adopt the runs of a plan; without charts if they cannot be grouped."""
         self.panels: dict[str, Panel] = {}
         self._charts: dict[str, tuple[str, Axes]] = {}
         self._looks: dict[str, Look] = {}
@@ -169,7 +169,7 @@ class LiveSweep:
         planned_at = self.sweep.plan_file.stat().st_mtime_ns
         self.survey = Survey(self.sweep, plan.runs)
         for run in plan.runs:
-            self._read(run)
+            self._reload(run)
         panels = group([self._records[run.directory] for run in plan.runs], self.figures)
         charts = axes_of(self.figures, panels)
         self.metric = charts[0].metric
@@ -180,8 +180,8 @@ class LiveSweep:
         self._stale = set(self._charts)
         self._planned_at = planned_at
 
-    def _read(self, run: PlannedRun) -> bool:
-        """Whether the run's record is another than before."""
+    def _reload(self, run: PlannedRun) -> bool:
+        """Read a run's record again; True if anything changed."""
         before = self.survey.statuses.get(run.directory)
         if before is not None and before.state in FINAL:
             return False
@@ -213,7 +213,7 @@ class LiveSweep:
         self.view = View(version, keys, parts | {key: Part(version, content)})
 
     def _summary(self) -> Section:
-        """Counts, epochs, time left, and every trouble."""
+        """Counts, epochs, time left, and problems."""
         survey = self.survey
         counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
         done, epochs = survey.epochs()
@@ -230,7 +230,7 @@ class LiveSweep:
         return Section("State", [f"{counts}; epochs {round(done, 1):g} of {epochs}{ending}."], alerts=alerts)
 
     def _runs(self) -> Section:
-        """The table of runs, those first that are under way or in trouble."""
+        """The table of runs, with running and failed ones first."""
         runs = sorted(self.survey.runs, key=lambda run: self.survey.state(run) in FINAL)
         frame = pd.DataFrame([self._row(run) for run in runs[:MOST_ROWS]], columns=list(RUN_HEADINGS))
         more = len(runs) - MOST_ROWS
@@ -249,7 +249,7 @@ class LiveSweep:
 
 
 class Reader(Background):
-    """Polls a sweep for as long as somebody watches."""
+    """Polls a sweep while there are viewers."""
 
     def __init__(self, live: LiveSweep) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class Reader(Background):
         self._asked = time.monotonic()
 
     def ask(self, since: int) -> bytes:
-        """The changes since a version; to ask is to watch."""
+        """The changes since a version; counts as watching."""
         self._asked = time.monotonic()
         return self.live.view.changes(since)
 

@@ -1,4 +1,4 @@
-"""Pages of figures and tables: one HTML file that needs nothing else, for every width, light and dark."""
+"""Self-contained HTML pages of figures and tables, for every width, light and dark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from senet_lab.text import MISSING, clock, number, plain
 
 
 def _shown(value: Any) -> Any:
-    """What a template writes for a value, unless it is markup already."""
+    """A value as escaped plain text, unless it is markup already."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -33,16 +33,16 @@ TEMPLATES.filters["lines"] = lambda text: Markup.escape(plain(text, keep_lines=T
 
 
 LONG = 40
-"""Characters beyond which a cell's text wraps."""
+"""Maximal characters of a cell without wrapping."""
 LAST = 1e300
-"""Key of a missing number."""
+"""Sort key of a missing number."""
 SHORT = 25
-"""Rows of a table up to which it is not parted in print."""
+"""Maximal rows of a table that is kept on one sheet in print."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads somewhere."""
+    """A table cell with a link."""
 
     text: str
     href: str
@@ -50,7 +50,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: what is read, and what it is sorted by."""
+    """A table cell: its text and its sort key."""
 
     text: str
     key: float | str
@@ -58,7 +58,7 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """`number` is sorted as one and set flush right; `long` text may wrap."""
+        """CSS class of the cell: `number` is sorted numerically and right-aligned; `long` text may wrap."""
         if isinstance(self.key, float):
             return "number"
         return "long" if len(self.text) > LONG else "text"
@@ -66,13 +66,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that a reader can sort by any column."""
+    """A table that is sortable by any column."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     is_folded: bool = False
-    """Shown on request."""
+    """Collapsed at first."""
 
     @property
     def is_short(self) -> bool:
@@ -82,7 +82,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text as it is: a command, a traceback."""
+    """Preformatted text: a command, a traceback."""
 
     caption: str
     text: str
@@ -91,7 +91,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under one heading."""
+    """A section of a page."""
 
     heading: str
     notes: Sequence[str] = ()
@@ -99,9 +99,9 @@ class Section:
     tables: Sequence[Table] = ()
     listings: Sequence[Listing] = ()
     alternative: str = field(default="its values are in the tables below")
-    """Where those who cannot see the plot find what it shows."""
+    """Text alternative of the plot: the place of its values."""
     alerts: Sequence[str] = ()
-    """Troubles, told before the notes."""
+    """Problems, shown before the notes."""
 
 
 def table(caption: str, frame: pd.DataFrame, headings: Mapping[str, str], is_folded: bool = False) -> Table:
@@ -132,18 +132,18 @@ def _cell(value: Any) -> Cell:
 
 
 def render(title: str, lead: Sequence[str], sections: Sequence[Section], is_grid: bool = False) -> str:
-    """The page as HTML.
+    """A page as HTML.
 
     Args:
         title: of the page.
         lead: sentences under the title.
-        sections: in reading order; their plots are made for a browser (`charts.make_interactive`). A lone
-            section shows no heading of its own: the page's title is enough.
-        is_grid: small sections stand side by side where there is room.
+        sections: in reading order; their plots are interactive (`charts.make_interactive`). A single section
+            has no heading besides the page's title.
+        is_grid: place small sections side by side if there is room.
     """
     plots = [section.plot for section in sections if section.plot is not None]
     for place, plot in enumerate(plots):
-        plot.name = f"plot {place}"  # by which the template finds its place
+        plot.name = f"plot {place}"  # the template refers to it
         plot.toolbar.stylesheets = [InlineStyleSheet(css="@media print { :host { visibility: hidden; } }")]
     template = TEMPLATES.get_template("page.html.jinja")
     text: dict[str, Any] = {"lead": lead, "sections": sections, "is_grid": is_grid, "live": None}
@@ -156,7 +156,7 @@ def render_section(section: Section, key: str) -> str:
     """A section alone, as HTML; its plot's place is empty.
 
     Args:
-        section: what to show.
+        section: the section.
         key: its id on the page.
     """
     parts: Any = TEMPLATES.get_template("section.html.jinja").module
@@ -164,13 +164,13 @@ def render_section(section: Section, key: str) -> str:
 
 
 def render_live(title: str, lead: Sequence[str], bokeh: str, nonce: str) -> str:
-    """A page as HTML whose sections come later, by its own script.
+    """A page as HTML whose script loads the sections.
 
     Args:
         title: of the page.
         lead: sentences under the title.
-        bokeh: where it finds BokehJS, seen from its own address.
-        nonce: what marks its scripts, so that no other runs.
+        bokeh: relative URL of BokehJS.
+        nonce: CSP nonce of its scripts.
     """
     return TEMPLATES.get_template("page.html.jinja").render(
         title=title,

@@ -1,4 +1,4 @@
-"""Charts of panels: a band and a line for each of their lines, over the epochs that it has."""
+"""Charts of panels: mean curve and band of each line over its epochs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from senet_lab.figures.style import FADED, FILL, Look, colored, distinct
 
 BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
 PUBLISHED = "published"
-"""Name of the renderers of published curves; of their bands with `band` behind."""
+"""Name of the renderers of published curves; with the suffix `band`, of their bands."""
 
 
 def draw(
@@ -27,7 +27,7 @@ def draw(
     others: Others | None = None,
     notes: Sequence[str] = (),
 ) -> chartify.Chart:
-    """The chart of a panel, as it is printed.
+    """The chart of a panel, for print.
 
     Args:
         panel: with at least one value of the metric.
@@ -51,7 +51,7 @@ def draw(
     for label in faded:
         _add_curve(chart, parts[label], axes, rest, width=1)
     for label in bright if band is not Band.none else ():
-        # Where lines crowd, edges tell bands apart, and only the first is filled.
+        # With many lines, bands have edges, and only the first is filled.
         crowded = {"fill": FILL if label == bright[0] else 0.0, "outline": looks[label].dash}
         _add_spread(chart, parts[label], axes, band, label, **(crowded if faded else {}))
     for label in bright:
@@ -64,7 +64,7 @@ def draw(
 
 
 def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]:
-    """Sentences that belong under a panel's chart: `curves.notes`, and on what is drawn or cannot be."""
+    """Notes of a panel's chart: `curves.notes`, and remarks on what is drawn."""
     table = curves(values([panel], axes.metric))
     sentences = notes(panel, table)
     if others is not None and panel.name in others.notes:
@@ -75,7 +75,7 @@ def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]
 
 
 def _drawable(table: pd.DataFrame, axes: Axes) -> pd.DataFrame:
-    """The rows of `curves` that the axes have a place for."""
+    """The rows of `curves` that can be drawn on the axes."""
     table = table.dropna(subset=str(axes.x))
     return table[table["mean"] > 0] if axes.y_scale is Scale.log else table
 
@@ -88,10 +88,10 @@ def _add_curve(chart: chartify.Chart, table: pd.DataFrame, axes: Axes, legend: s
 def _add_spread(
     chart: chartify.Chart, table: pd.DataFrame, axes: Axes, band: Band, legend: str, **look: Any
 ) -> None:
-    """The spread around the mean wherever two or more runs have an epoch."""
+    """Draw the band at epochs with two or more runs."""
     half = table[str(band)]
     low = table["mean"] - half
-    if axes.y_scale is Scale.log:  # a band that reaches 0 ends below everything that is drawn
+    if axes.y_scale is Scale.log:  # clip a band that reaches 0 below the visible range
         low = low.clip(lower=table["mean"].min() / 2)
     edges = table.assign(low=low, high=table["mean"] + half)
     for stretch in _stretches(edges[edges["n"] >= 2]):
@@ -101,7 +101,7 @@ def _add_spread(
 def _add_published(
     chart: chartify.Chart, panel: Panel, others: Others, axes: Axes, band: Band, labels: Sequence[str]
 ) -> None:
-    """The published curves, over epochs, as far as our runs are to go: more would squash a short sweep."""
+    """Draw published curves, up to the planned epochs of our runs: more would squash a short sweep."""
     if axes.x is not XAxis.epoch:
         return
     for line in panel.lines:
@@ -117,7 +117,7 @@ def _add_published(
 
 
 def _stretches(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The parts of a series without a missing epoch inside, so that nothing is drawn across a gap."""
+    """Split a series at missing epochs, so that no line bridges a gap."""
     for _, stretch in table.groupby((table["epoch"].diff() != 1).cumsum()):
         yield stretch.reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""The report of a sweep: one page with all that it has to show, for reading offline and in print."""
+"""The report of a sweep: one page with all results, for reading offline and in print."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,14 +26,14 @@ def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> P
 
     Args:
         sweep: with at least one run.
-        config: says how runs are sorted into figures and lines, and which metrics are shown.
-        made_by: the command that asks for it, which the page quotes.
+        config: defines the grouping into figures and lines, and the metrics.
+        made_by: the command, which the page quotes.
 
     Returns:
         The page's path.
 
     Raises:
-        UsageError: no runs, runs that cannot be grouped, an unknown metric, no place to write.
+        UsageError: no runs, runs that cannot be grouped, an unknown metric, a folder that cannot be written.
     """
     unreadable: dict[str, str] = {}
     runs = read_runs(sweep, unreadable)
@@ -62,7 +62,7 @@ def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> P
 def _panels(
     panels: Sequence[Panel], looks: Mapping[str, Look], found: Mapping[Axes, Results], config: ReportConfig
 ) -> list[Section]:
-    """A part a panel and metric: the plot, the statistics of its lines, every two against one another."""
+    """One section per panel and metric: plot, statistics of the lines, pairwise tests."""
     parts = []
     for axes, result in found.items():
         target = config.target_error if axes.metric.is_complement else None
@@ -83,7 +83,7 @@ def _panels(
 
 
 def _published(found: Mapping[Axes, Results]) -> list[Section]:
-    """The comparison with the published runs, where there is one; `senet-lab compare` has it in full."""
+    """A short comparison with published runs, if there are any; the full one is by `senet-lab compare`."""
     parts = []
     for result in found.values():
         values = compare_finals(result.runs, result.others)

@@ -1,4 +1,4 @@
-"""The parts that pages of a sweep are made of."""
+"""The sections of a sweep's pages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -138,7 +138,7 @@ def figure_section(
     others: Others | None,
     tables: Sequence[Table],
 ) -> Section:
-    """A panel's chart with what a reader must know about it, and its tables; no chart before any epoch."""
+    """A panel's chart with notes and tables; no chart before the first epoch."""
     title, metric = axes.title(panel), axes.metric
     if values([panel], metric).empty:
         return Section(title, ["No run has finished an epoch yet."], tables=tables)
@@ -157,16 +157,15 @@ def comparison_sections(
     others: Others,
     tables: Mapping[str, pd.DataFrame],
 ) -> list[Section]:
-    """The findings of `senet-lab compare` on one metric: how to read them, rankings, and a part a panel.
+    """The sections of `senet-lab compare` for one metric: explanation, rankings, and one per panel.
 
     Args:
-        panels: ours.
-        theirs: the panels that they are compared with, by name; none where those are the published values,
-            which are drawn into ours.
-        looks: of all lines.
-        axes: of the charts.
-        others: the values that ours are compared with.
-        tables: `final`, `epochs` and `ranking`, as `analysis.comparison` makes them.
+        panels: our panels.
+        theirs: the other sweep's panels, by name; empty for published values, which are drawn into ours.
+        looks: looks of all lines.
+        axes: axes of the charts.
+        others: the other values.
+        tables: `final`, `epochs` and `ranking` of `analysis.comparison`.
     """
     read = [*HOW_TO_READ, what_it_can_show(int(tables["final"]["n"].max()))]
     ranking = table(f"Rankings by mean {axes.metric.noun}", tables["ranking"], RANKING_HEADINGS)
@@ -191,13 +190,13 @@ def comparison_sections(
 
 
 def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
-    """The columns of `with_statistics` that a reader sees, and those of published values."""
+    """Headings of the shown columns of `with_statistics`, and of published values."""
     headings = STATISTICS_HEADINGS | {"mean": f"mean {metric.noun}", "best_mean": f"its {metric.noun}"}
     return headings | dict(published_headings(table))
 
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
-    """All figures against the published runs, in short."""
+    """A short comparison of all figures with published runs."""
     near = f"{epochs['inside'].sum()} of {len(epochs)} epochs compared are near the published ones."
     tables = [
         table(
@@ -211,7 +210,7 @@ def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.Da
 
 
 def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDirectory) -> Section | None:
-    """The coefficients that the activations of a panel learned; None where they learn nothing."""
+    """The learned coefficients of a panel's activations; None if there are none."""
     found = coefficients(panel, sweep)
     if found.empty:
         return None
@@ -230,7 +229,7 @@ def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDir
 def runs_section(
     panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, unreadable: Mapping[str, str]
 ) -> Section:
-    """Every run with its state and a link to its record, those first that are not finished."""
+    """Every run with its state and a link to its record, unfinished ones first."""
     rows = [
         _run_row(run, metric, sweep, line.label)
         for panel in panels
@@ -268,14 +267,14 @@ def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict
 
 
 def _record(directory: str) -> Link:
-    """A run's folder, seen from the sweep's."""
+    """A link to a run's folder, relative to the sweep's."""
     return Link(directory, f"{quote(directory)}/")
 
 
 def failures_section(
     sweep: SweepDirectory, runs: Sequence[Run], unreadable: Mapping[str, str]
 ) -> Section | None:
-    """Tracebacks of failed runs, and why some records cannot be read; None where all is well."""
+    """Tracebacks of failed runs, and errors of unreadable records; None if there are none."""
     listings = [Listing(directory, reason) for directory, reason in unreadable.items()]
     for run in runs:
         trace = sweep.run(run.directory).error_file
@@ -285,7 +284,7 @@ def failures_section(
 
 
 def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[str]) -> Section:
-    """What was planned, by which commands, and the one that made this page."""
+    """The plan, its commands, and the command of this page."""
     if plan is None:
         return Section("Plan", ["There is no plan: these are single records."], listings=_commands(commands))
     trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
@@ -301,7 +300,7 @@ def _commands(commands: Sequence[str]) -> list[Listing]:
 
 
 def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
-    """Versions, hardware and source that the runs report, with how many runs report each."""
+    """Versions, hardware and source of the runs, with the number of runs for each."""
     rows = []
     for run in runs:
         try:

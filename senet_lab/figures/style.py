@@ -11,23 +11,23 @@ from senet_lab.analysis.grouping import Panel
 # which is too faint for a line on white.
 PALETTE = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 DASHES = ("solid", "dashed", "dotdash", "dashdot")
-"""Told apart by dash once the palette is used up; dotted is kept for published curves."""
+"""Dashes of further lines once the palette is used up; dotted is reserved for published curves."""
 MARKERS = dict(zip(DASHES, ("circle", "square", "triangle", "diamond"), strict=True))
-"""Points of one colour are told apart by these, as lines are by dashes."""
+"""Markers of points, by the dash of their line."""
 MOST_COLORED = 7
-"""Lines of a chart that have a colour; in a chart of more, the others are grey."""
+"""Maximal number of coloured lines in a chart; further ones are grey."""
 
 INK = "#333333"
 SMALL_INK = "#595959"
-"""Of small print; chartify's own grey is too pale."""
+"""Colour of small print; chartify's own grey is too pale."""
 FADED = "#B8B8B8"
-"""Of lines without a colour."""
+"""Colour of grey lines."""
 GRID = "#E6E6E6"
 FILL = 0.2
 """Opacity of bands."""
 FONT = "helvetica"
 GOLDEN_ANGLE = 0.381966
-"""Share of the colour circle between two hues, so that none comes near an earlier one soon."""
+"""Share of the colour circle between successive hues, which keeps them apart."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def looks_of(panels: Iterable[Panel]) -> dict[str, Look]:
 
 
 def looks(given: Mapping[str, str | None]) -> dict[str, Look]:
-    """A look for each label, no two alike.
+    """A unique look for each label.
 
     Args:
         given: each label's own colour as `#rrggbb`, or None for the next free one of the palette. Labels that
@@ -61,12 +61,12 @@ def looks(given: Mapping[str, str | None]) -> dict[str, Look]:
 
 
 def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection[str]) -> dict[str, Look]:
-    """The looks of the labels of one chart, so that no two share a colour while the palette lasts.
+    """The looks of the labels of one chart, with distinct colours as long as the palette allows.
 
     Args:
         labels: in the order of the legend.
         looks: of all labels of the sweep.
-        fixed: labels that keep theirs.
+        fixed: labels that keep their looks.
     """
     found = {label: looks[label] for label in labels if label in fixed}
     for label in labels:
@@ -78,7 +78,7 @@ def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection
 
 
 def _palette() -> Iterator[Look]:
-    """The palette with one dash after the other, then any hue."""
+    """The palette, dash by dash, then arbitrary hues."""
     yield from (Look(color, dash) for dash in DASHES for color in PALETTE)
     for number in count():
         red, green, blue = colorsys.hls_to_rgb(number * GOLDEN_ANGLE % 1, 0.4, 0.7)
@@ -86,7 +86,7 @@ def _palette() -> Iterator[Look]:
 
 
 def colored(values: Mapping[str, float]) -> list[str]:
-    """The labels of a chart that get a colour: all of a few; of many, the first and the best of the others.
+    """The coloured labels of a chart: all of a few; of many, the first and the best others.
 
     Args:
         values: each label's last value, the lower the better, in the order of the legend, whose first is the

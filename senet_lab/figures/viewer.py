@@ -1,4 +1,4 @@
-"""The live view's server: one page, and answers that are worked out once for all who look."""
+"""The live view's server: one page, and responses shared by all viewers."""
 
 import asyncio
 import ipaddress
@@ -24,17 +24,17 @@ from senet_lab.figures.page import render_live
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MOST_CONNECTIONS = 256
-"""Open at a time; a browser has up to six."""
+"""Maximal number of open connections; a browser opens up to six."""
 MOST_HEADER_BYTES = 16 * 1024
-"""Of a request, which has no body."""
+"""Maximal size of a request, which has no body."""
 CONNECTION_SECONDS = 60
-"""After which a connection without a request is closed."""
+"""Seconds after which an idle connection is closed."""
 LIBRARY = f"bokeh-{bokeh.__version__}.js"
 
 
 @dataclass(frozen=True)
 class Door:
-    """Where a view is reached, and who may look.
+    """Address and access control of a view.
 
     A page of another origin cannot read the view: no answer has `Access-Control-Allow-Origin`, and a request
     from another origin is refused. So is one to another host name, which a page may have pointed at this
@@ -44,19 +44,19 @@ class Door:
     origins: tuple[str, ...]
     """`http://host:port` of each address."""
     token: str
-    """First component of every path; empty where this machine alone can reach the view."""
+    """First component of every path; empty if only this machine can reach the view."""
 
     @classmethod
     def at(cls, address: str, port: int, allowed: Sequence[str]) -> Self:
         """The door of a server.
 
         Args:
-            address: where it listens.
-            port: on which it does.
-            allowed: more origins, as `https://host[:port]`: a proxy's.
+            address: address of the server.
+            port: port of the server.
+            allowed: further origins, such as a proxy's, as `https://host[:port]`.
 
         Raises:
-            UsageError: an allowed origin that is none.
+            UsageError: an invalid origin.
         """
         for origin in allowed:
             parts = urlsplit(origin)
@@ -83,12 +83,12 @@ class Door:
             if urlsplit(f"//{host}").hostname not in LOOPBACK_NAMES and host.lower() not in hosts:
                 return False
             return origin is None or urlsplit(origin).netloc.lower() in {host.lower(), *hosts}
-        except ValueError:  # no address at all
+        except ValueError:  # not an address
             return False
 
 
 def _is(address: str, kind: str) -> bool:
-    """Whether an address is an IP address of a kind that `ipaddress` knows."""
+    """Whether an address is an IP address with this property of `ipaddress`."""
     try:
         return bool(getattr(ipaddress.ip_address(address), kind))
     except ValueError:
@@ -96,15 +96,15 @@ def _is(address: str, kind: str) -> bool:
 
 
 def _own_addresses() -> list[str]:
-    """This machine's address on its network, asked of the routing table; none without a network."""
+    """This machine's network addresses, by the routing table; none without a network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # of the block for documentation; nothing is sent
+        probe.connect(("192.0.2.1", 9))  # a documentation address; nothing is sent
         return [probe.getsockname()[0]]
     return []
 
 
 class _Handler(RequestHandler):
-    """Answers whom the door admits, under the door's token."""
+    """Responds to requests that the door admits, under its token."""
 
     def initialize(self, door: Door, reader: Reader, page: bytes) -> None:
         """See `RequestHandler`."""
@@ -123,7 +123,7 @@ class _Handler(RequestHandler):
             raise HTTPError(403)
 
     def get(self, path: str) -> None:
-        """Send the page, the library that draws on it, or what has changed since a version."""
+        """Send the page, BokehJS, or the changes since a version."""
         token, _, name = path.rpartition("/")
         if not secrets.compare_digest(token.encode(), self.door.token.encode()):
             raise HTTPError(404)
@@ -150,11 +150,11 @@ class _Handler(RequestHandler):
         self._send("text/plain", f"{status_code}: use the address that senet-lab watch printed\n".encode())
 
     def compute_etag(self) -> None:
-        """None: answers are as good as never the same twice."""
+        """None: responses rarely repeat."""
 
 
 class _Server(HTTPServer):
-    """An HTTP server that takes no more than `MOST_CONNECTIONS` at a time."""
+    """An HTTP server with at most `MOST_CONNECTIONS` connections."""
 
     count = 0
 
@@ -173,8 +173,8 @@ class _Server(HTTPServer):
 
 
 async def serve(live: LiveSweep, sockets: Sequence[socket.socket], door: Door) -> None:
-    """Show a sweep to whoever comes through `door`, until cancelled."""
-    logging.getLogger("tornado").setLevel(logging.ERROR)  # strangers' requests are no news
+    """Serve a sweep's view to viewers that `door` admits, until cancelled."""
+    logging.getLogger("tornado").setLevel(logging.ERROR)  # do not log invalid requests
     nonce = secrets.token_urlsafe(16)
     lead = (
         "Live view: it follows the sweep and changes nothing. As text in a terminal: "
@@ -201,7 +201,7 @@ async def serve(live: LiveSweep, sockets: Sequence[socket.socket], door: Door) -
 
 
 def _headers(nonce: str) -> dict[str, str]:
-    """Of every answer: scripts are ours alone, nothing is loaded from elsewhere, and no page may frame it."""
+    """Security headers of every response: only own scripts, no external resources, no framing."""
     policy = {
         "default-src": "'none'",
         "script-src": f"'nonce-{nonce}' 'unsafe-eval'",  # bokeh compiles the code that formats ticks
@@ -223,5 +223,5 @@ def _headers(nonce: str) -> dict[str, str]:
 
 @cache
 def _library() -> bytes:
-    """BokehJS, as far as plots need it."""
+    """BokehJS, without the bundles that plots do not need."""
     return "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw).encode()

@@ -1,4 +1,4 @@
-"""Figures and tables to their folder, each file whole and told by name."""
+"""Writing of figures and tables, atomically, with a message per file."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ def check_formats(formats: Sequence[str]) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, in which no text is a formula."""
+    """Write a table as CSV, with formulas neutralised."""
     _write(path, csv_table(table))
 
 
 def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
-    """Write each drawing as `folder/<name>.<format>`; False where a browser is there and fails."""
+    """Write each drawing as `folder/<name>.<format>`; False if the browser fails."""
     if "html" in formats:
         for name, drawing in drawings.items():
             _write(folder / f"{name}.html", drawing.html)
@@ -38,7 +38,7 @@ def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Seq
 
 
 def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
-    # Here, because bokeh and selenium take a second to import, and errors should not wait for it.
+    # Imported late, because bokeh and selenium take a second, which errors need not wait for.
     from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
 
     if not formats:

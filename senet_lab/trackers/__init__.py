@@ -1,1 +1,1 @@
-"""Runs in the trackers that people already use: a mirror of the run directories, and a class a library."""
+"""Mirrors of run directories into experiment trackers, one class per library."""

@@ -1,8 +1,8 @@
-"""A tracker as a mirror of the run directories: what they hold and the tracker lacks is sent to it.
+"""Mirroring of run directories into a tracker: epochs that it lacks are sent to it.
 
-The launching process does it, in a thread beside the training: it sees the runs of all workers, whatever
-the launcher; the library is needed on one host alone; and what a crash or a tracker out of reach kept back,
-the next command sends. Training knows nothing of it, and the run directories stay the only state.
+A thread of the launching process does it: it covers all workers of any launcher, needs the library on one
+host alone, and after a crash or an outage the next command sends the rest. Training does not depend on it,
+and the run directories stay the only state.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from senet_lab.trackers.pictures import Pictures
 from senet_lab.trackers.tracker import Curve, TrackedRun, Tracker
 
 ROUND_SECONDS = 0.5
-"""How soon an epoch that has landed is sent."""
+"""Polling interval, seconds."""
 
 
 def mirror(tracker: Tracker | None, survey: Survey, command: Command) -> AbstractContextManager[object]:
-    """While the context lasts, keep `tracker` up with the runs of `survey`; when it ends, complete it."""
+    """Within, mirror the runs of `survey` into `tracker`; complete it at the end."""
     return Mirror(tracker, survey, Pictures(survey.sweep, command)) if tracker else nullcontext()
 
 
 @dataclass
 class _Open:
-    """A curve that is being sent; the lock keeps a second command from sending it, too."""
+    """A curve being sent; the lock keeps other commands from sending it, too."""
 
     curve: Curve
     epochs: int
@@ -43,15 +43,15 @@ class _Open:
 
 
 class Mirror(Background):
-    """Sends epochs as they land, and ends the curve of a run that has ended.
+    """Sends new epochs, and closes the curves of ended runs.
 
-    Live, it looks at runs that run or are at their end; when the context ends, at all that have begun. A
-    tracker that fails costs itself alone: one line says so, and the runs go on.
+    Live, it covers running and ended runs; at the end of the context, all that have begun. A tracker's
+    failure is reported in one line and does not affect the runs.
 
     Args:
-        tracker: where to.
-        survey: the runs; somebody else refreshes it while the context lasts.
-        pictures: what is drawn of a run at its end.
+        tracker: the tracker.
+        survey: the runs, refreshed by another thread.
+        pictures: draws the figures of ended runs.
     """
 
     def __init__(self, tracker: Tracker, survey: Survey, pictures: Pictures) -> None:
@@ -70,7 +70,7 @@ class Mirror(Background):
                     self._round(State.RUNNING, *FINAL)
                 self.survey.refresh()
                 self._round(*set(State) - {State.PLANNED})
-        except Exception as error:  # whatever it is, it must not cost the runs
+        except Exception as error:  # no error of a tracker may affect the runs
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             print(
                 f"tracker={self.tracker.folder.name} failed, and nothing more is sent to it: {reason}; "
@@ -103,7 +103,7 @@ class Mirror(Background):
             self._end(run, status)
 
     def _begin(self, run: PlannedRun, status: Status) -> bool:
-        """Open the curve, unless all of it was sent earlier, or another command is sending it."""
+        """Open the curve, unless it was sent completely, or another command is sending it."""
         folder = self.tracker.folder / run.directory
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -145,7 +145,7 @@ class Mirror(Background):
 
 
 def _receipt(status: Status) -> dict[str, Any]:
-    """What tells one end of a run from another."""
+    """Identification of a run's end, to detect a later one."""
     return {"state": status.state, "epochs_done": status.epochs_done, "finished": status.finished}
 
 

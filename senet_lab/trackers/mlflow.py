@@ -1,4 +1,4 @@
-"""MLflow: an experiment a sweep, in SQLite below `outputs/<name>/tracking`, or at `MLFLOW_TRACKING_URI`."""
+"""MLflow: one experiment per sweep, in SQLite in `outputs/<name>/tracking` or at `MLFLOW_TRACKING_URI`."""
 
 import logging
 import os
@@ -13,9 +13,9 @@ from senet_lab.records.run import State
 from senet_lab.trackers.tracker import TrackedRun
 
 TAG = "senet_lab.run"
-"""Holds the id of the run, by which it is found again."""
+"""The tag with the run's id, to find it again."""
 STATUS = {State.FINISHED: "FINISHED", State.INTERRUPTED: "KILLED"}
-"""How MLflow calls a state; all others are FAILED to it. The tag `senet_lab.state` has ours."""
+"""MLflow's names of states; all others are FAILED. The tag `senet_lab.state` has our name."""
 
 
 class MLflow:
@@ -46,7 +46,7 @@ class MLflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells of each table that it makes
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it logs each table that it creates
         self.folder.mkdir(parents=True, exist_ok=True)
         self.is_local = "MLFLOW_TRACKING_URI" not in os.environ
         local = f"sqlite:///{self.folder / 'mlflow.db'}"

@@ -1,4 +1,4 @@
-"""What a tracker is given to look at when a run is at its end: the figure that `plot` makes of it alone."""
+"""Pictures of ended runs for trackers: the figures that `plot` draws, of a single run."""
 
 import sys
 from contextlib import ExitStack
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Pictures:
-    """Draws figures through one headless Chromium, which starts with the first and ends with the context.
+    """Draws figures through one headless Chromium, started with the first and closed with the context.
 
-    Without a browser, or once one has failed, there are none; one line says so.
+    Without a browser, or after its failure, there are none, with a message in one line.
     """
 
     def __init__(self, sweep: SweepDirectory, command: Command) -> None:
@@ -40,10 +40,10 @@ class Pictures:
         self._browser.close()
 
     def of(self, run: PlannedRun, state: State) -> dict[str, bytes]:
-        """PNG images by name: the metrics that `plot` draws, over the epochs of a run that has any."""
+        """PNG images by name: the metrics that `plot` draws, over the run's epochs."""
         if self._missing:
             return {}
-        # Here, because they take a second to import.
+        # Imported late, because they take a second.
         from senet_lab.analysis.curves import values
         from senet_lab.analysis.grouping import group
         from senet_lab.analysis.runs import read_run

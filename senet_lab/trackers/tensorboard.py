@@ -1,4 +1,4 @@
-"""TensorBoard: an event file a run, below `outputs/<name>/tracking/tensorboard`."""
+"""TensorBoard: one event file per run, in `outputs/<name>/tracking/tensorboard`."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -19,7 +19,7 @@ class TensorBoard:
         self.folder = folder
 
     def open(self, run: TrackedRun) -> "_Events":
-        """See `Tracker`. The file is written anew, since the record holds all that it would continue."""
+        """See `Tracker`. The file is always rewritten, from the complete record."""
         for file in run.folder.glob("events.out.tfevents.*"):
             file.unlink()
         return _Events(run)
@@ -35,9 +35,9 @@ class _Events:
         from torch.utils.tensorboard.summary import hparams
 
         self.writer = SummaryWriter(run.folder)
-        events = cast(Any, self.writer.file_writer)  # its types do not say that it opens one
+        events = cast(Any, self.writer.file_writer)  # missing in its type hints
         self.last = 0
-        # Not `add_hparams`, which makes a run of its own of them.
+        # Not `add_hparams`, which creates a separate run.
         for summary in hparams(run.flat_config(), dict.fromkeys(columns(Metrics)[1:])):
             events.add_summary(summary)
         self.writer.flush()

@@ -1,4 +1,4 @@
-"""What a tracker is asked for: one curve a run, opened, continued, ended."""
+"""The interface of trackers: one curve per run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ PLAIN = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of a run when its curve is opened."""
+    """A run's identity and config, for opening its curve."""
 
     sweep: str
     """Name of the sweep."""
     name: str
-    """The run's directory below the sweep's folder."""
+    """The run's directory relative to the sweep's folder."""
     folder: Path
-    """Where the tracker may keep files of this run alone."""
+    """A folder for the tracker's files of this run."""
     config: dict[str, Any]
-    """Resolved, nested; without what the numbers do not depend on."""
+    """The resolved, nested config, without fields that do not affect results."""
     id: str
-    """The same whenever this run is opened: of sweep, directory and config hash."""
+    """A stable id, from sweep, directory and config hash."""
 
     def flat_config(self) -> dict[str, Any]:
-        """The config with dotted keys; values that are no numbers, truth values or text are written out."""
-        import pandas as pd  # half a second that a run without a tracker need not pay
+        """The config with dotted keys; values other than numbers, booleans and strings as text."""
+        import pandas as pd  # half a second, which runs without a tracker need not pay
 
         flat = pd.json_normalize(self.config).to_dict("records")[0]
         return {str(key): value if isinstance(value, PLAIN) else str(value) for key, value in flat.items()}
@@ -40,30 +40,30 @@ class Curve(Protocol):
     """One run in a tracker."""
 
     epochs: int
-    """How many it held when it was opened: the first epoch that it lacks."""
+    """Number of epochs when it was opened: the first missing epoch."""
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add an epoch, which is later than all before."""
+        """Add an epoch, later than all before."""
 
     def end(self, state: State, pictures: Mapping[str, bytes]) -> None:
-        """Close it: in which state the run is, and PNG images by name."""
+        """Close the curve with the run's state and PNG images by name."""
 
 
 class Tracker(Protocol):
-    """One library. Its constructor imports nothing of it, but raises UsageError where it is not installed."""
+    """A library. The constructor does not import it, but raises UsageError if it is not installed."""
 
     folder: Path
-    """Its local store, `outputs/<name>/tracking/<library>`."""
+    """The local store, `outputs/<name>/tracking/<library>`."""
 
     def open(self, run: TrackedRun) -> Curve:
-        """The run's one curve, made where there is none yet."""
+        """The run's curve, created if there is none."""
 
 
 def build_tracker(node: Mapping[str, Any], sweep: SweepDirectory) -> Tracker | None:
     """The tracker that `tracker=…` names, for the sweep in folder `sweep`; None for `tracker=none`.
 
     Raises:
-        UsageError: one that is neither ours nor in a person's own package, or whose library is not installed.
+        UsageError: neither a tracker of this package nor the user's own, or a library that is not installed.
     """
     if not node:
         return None

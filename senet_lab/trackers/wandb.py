@@ -20,7 +20,7 @@ class WandB:
         self.folder = folder
 
     def open(self, run: TrackedRun) -> "_Run":
-        """See `Tracker`. Offline, wandb cannot continue a curve, so it is written anew from the record."""
+        """See `Tracker`. Offline, wandb cannot resume a curve, so it is rewritten from the record."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
@@ -38,7 +38,7 @@ class WandB:
                 mode=mode,
                 dir=self.folder.parent,  # wandb adds its own name
                 reinit="create_new",  # several runs at a time
-                # This process only launches: what it prints and how busy it is says nothing of the run.
+                # This process only launches: its output and load say nothing about the run.
                 settings=wandb.Settings(
                     console="off", silent=True, disable_git=True, save_code=False,
                     x_disable_stats=True, x_disable_meta=True,
