@@ -18,7 +18,7 @@ from senet_lab.training import cpu
 
 FILE = Path(__file__).parent.parent / "docs" / "activations.md"
 SHAPE = (32, 64, 32, 32)
-"""The map that is timed."""
+"""Shape of the timed feature map."""
 ROUNDS = 15
 FORMATS = (torch.float32, torch.bfloat16)
 
@@ -52,7 +52,7 @@ Measured on {machine}.
 
 
 def row(portrait: Portrait, costs: Sequence[str]) -> str:
-    """A row of the table."""
+    """One row of the table."""
     learned = ", ".join(f"`{name}`" for name in portrait.learned)
     learned += ", per channel" if portrait.per_channel else ""
     cells = [f"`{portrait.name}`", portrait.formula, learned, *costs, portrait.source]
@@ -72,7 +72,7 @@ def document(costs: Mapping[str, Sequence[str]], machine: str) -> str:
 
 
 def costs_of(page: str) -> tuple[dict[str, list[str]], str]:
-    """The measured part of a page: what `document` takes."""
+    """The measured costs and the machine of an existing page, as arguments of `document`."""
     lines = [
         re.split(r"(?<!\\) \| ", line.strip("| ")) for line in page.splitlines() if line.startswith("| `")
     ]
@@ -81,7 +81,7 @@ def costs_of(page: str) -> tuple[dict[str, list[str]], str]:
 
 
 def kept(act: nn.Module, x: Tensor) -> float:
-    """Bytes of feature maps that autograd keeps for the backward pass, an element."""
+    """Bytes per element of feature maps that autograd saves for the backward pass."""
     maps: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def seconds(act: nn.Module, x: Tensor, grad: Tensor) -> float:
 
 
 def measure() -> dict[str, list[str]]:
-    """The costs of all activations, each timed once a round."""
+    """Measure the costs of all activations, each timed once per round."""
     torch.set_num_threads(1)
     cpu.keep_memory()
     acts = {}

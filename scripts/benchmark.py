@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Images/s of this project's training against those of a plain loop, case by case, one after the other.
+"""Benchmark of this project's training against a plain loop, in images/s, case by case.
 
     .venv/bin/python scripts/benchmark.py                       nine cases, CPU, and GPU where there is one
     .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
     .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
     .venv/bin/python scripts/benchmark.py --pack 2 4 8          several runs in one process, too
 
-The rival is written for the purpose in the style that people use: float32, NCHW, eager, a DataLoader with two
-workers and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights,
-batch size, data, augmentation and optimizer are the same. Each side has a process of its own; in each round
-one trains and tests while the other waits, then they change over.
+The rival is written for the purpose in the usual style: float32, NCHW, eager, a DataLoader with two workers
+and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights, batch
+size, data, augmentation and optimizer are the same. Each side has its own process; in each round they train
+and test in turn, one waiting for the other.
 
 Results go to `docs/results/benchmark_<device>.{json,md}`.
 """
@@ -55,11 +55,11 @@ ACTIVATIONS = ("relu", "mish", "tact")
 BATCH = 128
 SIZE = 32
 EPOCH = (50_000, 10_000)
-"""Training and test images of the epoch that the floor is computed for: CIFAR-10's."""
+"""Training and test images of an epoch for the floor: CIFAR-10's."""
 
 
 class ComposedMish(nn.Module):
-    """Mish as people write it."""
+    """Mish composed from primitives."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to every element."""
@@ -67,7 +67,7 @@ class ComposedMish(nn.Module):
 
 
 class ComposedTAct(nn.Module):
-    """TAct as its formula is printed."""
+    """TAct composed from primitives."""
 
     def __init__(self, alpha: Tensor, beta: Tensor) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class ComposedTAct(nn.Module):
 
 
 def compose(network: nn.Module) -> nn.Module:
-    """Put composed activations in the place of one-pass ones; a shared one stays shared."""
+    """Replace one-pass activations by composed ones; a shared instance stays shared."""
     composed: dict[nn.Module, nn.Module] = {}
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if type(module) is nn.Mish:
@@ -127,7 +127,7 @@ class Rival:
         return DataLoader(dataset, config.batch_size, shuffle, num_workers=2, persistent_workers=True)
 
     def train(self, on_step: Callable[[], object]) -> int:
-        """One epoch; calls `on_step` before each step, when its images are there. How many it trained on."""
+        """Train one epoch; calls `on_step` before each step. Returns the number of images."""
         self.network.train()
         correct, total_loss, seen = 0, 0.0, 0
         for batch in self.train_loader:
@@ -145,7 +145,7 @@ class Rival:
 
     @torch.no_grad()
     def test(self) -> int:
-        """One pass over the test images. How many there are."""
+        """Evaluate the test images once. Returns their number."""
         self.network.eval()
         correct, seen = 0, 0
         for batch in self.test_loader:
@@ -229,12 +229,12 @@ class Contestant:
         theirs.close()
 
     def sample(self) -> dict[str, float]:
-        """Let it train and test an epoch: what that gave."""
+        """Train and test one epoch; returns the measurements."""
         self.pipe.send(True)
         return self.pipe.recv()
 
     def end(self) -> None:
-        """Let it go."""
+        """End the process."""
         self.pipe.send(False)
         self.process.join()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Runs an hour of one sweep on one core and on two, and what of that time is not training and testing.
+"""Throughput of one sweep, in runs an hour, on one core and on two, and its overhead beside the epochs.
 
     .venv/bin/python scripts/cores.py                          needs a quiet machine; about 20 minutes
     .venv/bin/python scripts/cores.py figure=senet18_lr0.001   five minutes: one plot in the place of three

@@ -52,7 +52,7 @@ def find_plan(folder: Path) -> Path | None:
 
 
 def curves(folder: Path, launcher: str) -> bytes:
-    """What `plot` makes of a sweep."""
+    """The content of a sweep's `curves.csv`, after `plot`."""
     subprocess.run([*command(folder, launcher, "plot"), "formats=[html]"], check=True, capture_output=True)
     return next((folder / launcher).rglob("curves.csv")).read_bytes()
 

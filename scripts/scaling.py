@@ -1,4 +1,4 @@
-"""How `status` and `plot` do over a sweep of many finished runs, on records that are made up.
+"""Time and memory of `status` and `plot` over a sweep of many finished runs, on synthetic records.
 
     python scripts/scaling.py runs=10000 epochs=100
 

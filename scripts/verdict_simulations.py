@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def share(self) -> float:
-        """How often it happened."""
+        """Share of comparisons in which it happened."""
         return float(np.mean(self.happened))
 
     def row(self) -> str:
@@ -109,7 +109,7 @@ def simulate(
 
 
 def false_claims(draw: Draw, seeds: int, comparisons: int, family: Family = Family.pairs) -> Outcome:
-    """How often any of four arms is claimed better or worse where none is."""
+    """Rate of claims between four equal arms."""
 
     def happens(table: pd.DataFrame) -> bool:
         return table["claim"].isin([Claim.better, Claim.worse]).any()
@@ -119,7 +119,7 @@ def false_claims(draw: Draw, seeds: int, comparisons: int, family: Family = Fami
 
 
 def false_equivalences(seeds: int, comparisons: int) -> Outcome:
-    """How often arms are called equivalent whose true difference is the smallest one that matters."""
+    """Rate of equivalence claims at a true difference equal to the smallest one that matters."""
 
     def happens(table: pd.DataFrame) -> bool:
         return table["equivalent"].any()
@@ -129,7 +129,7 @@ def false_equivalences(seeds: int, comparisons: int) -> Outcome:
 
 
 def power(seeds: int, comparisons: int) -> Outcome:
-    """How often the difference that `detectable` announces is found between two arms."""
+    """Rate at which the difference of `detectable` is found between two arms."""
 
     def happens(table: pd.DataFrame) -> bool:
         return (table["claim"] == Claim.worse).all()
@@ -139,7 +139,7 @@ def power(seeds: int, comparisons: int) -> Outcome:
 
 
 def coverage(draw: Draw, seeds: int, comparisons: int) -> Outcome:
-    """How often the interval of a difference holds the true one, 0; equal pairs have none that could fail."""
+    """Coverage of the interval of a difference whose true value is 0; equal pairs count as covered."""
 
     def happens(table: pd.DataFrame) -> bool:
         return not ((table["low"] > 0) | (table["high"] < 0)).any()
@@ -149,7 +149,7 @@ def coverage(draw: Draw, seeds: int, comparisons: int) -> Outcome:
 
 
 def coverage_of_p_better(seeds: int, comparisons: int) -> Outcome:
-    """How often the interval of P(better) holds the true one, Φ(1/√2)."""
+    """Coverage of the interval of P(better), whose true value is Φ(1/√2)."""
     truth = stats.norm.cdf(2**-0.5)
 
     def happens(table: pd.DataFrame) -> bool:

@@ -1,4 +1,4 @@
-"""Run directories as training leaves them, written as plain files."""
+"""Run directories as written by training, made from plain files."""
 
 import json
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ TEMPLATES = FiguresConfig(
     style="${activation.style}",
 )
 NOTE = "Missing: nothing but <b>a note</b>."
-"""Stands under the tests' drawing."""
+"""A note under the tests' drawing."""
 HEADER = "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds"
 
 
@@ -95,20 +95,20 @@ def write_run(
 
 
 def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
-    """A plan of these runs; what else a plan holds is left blank, because figures do not look at it."""
+    """Write a plan of these runs, without the fields that figures do not read."""
     runs = [PlannedRun(directory_of(config), config_hash(config), "", [], 1, 0, config) for config in configs]
     Plan(SweepDirectory(sweep), "", runs).write()
 
 
 def panels_of(sweep: Path, **templates: Any) -> list[Panel]:
-    """The panels of the runs below `sweep`, by the usual templates but for those given."""
+    """The panels of the runs in `sweep`, by the default templates, except the given ones."""
     return group(read_runs(SweepDirectory(sweep)), replace(TEMPLATES, **templates))
 
 
 def chart_of(
     sweep: Path, band: Band = Band.std, published: str | None = None, notes: Sequence[str] = (), **axes: Any
 ) -> Any:
-    """The chart of the one panel below `sweep`, by the default axes but for those given."""
+    """The chart of the only panel in `sweep`, by the default axes, except the given ones."""
     from senet_lab.analysis.results import results
     from senet_lab.figures.axes import axes_of
     from senet_lab.figures.panels import draw

@@ -1,4 +1,4 @@
-"""What tests share: a data set and a network so small that an epoch takes a tenth of a second, exact TAct."""
+"""Shared test helpers: a data set and a network with epochs of a tenth of a second, exact TAct."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ TINY_MODEL = ("model=resnet18", "model.depths=[1,1]", "model.widths=[8,16]")
 
 
 def tiny_arrays(folder: Path) -> Path:
-    """96 training and 48 test images of the digits, as the file that `dataset=arrays` takes."""
+    """A file for `dataset=arrays` with 96 training and 48 test images of the digits."""
     file = folder / "tiny.npz"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def tiny(folder: Path) -> list[str]:
 
 
 def rows_without_seconds(metrics: Path) -> list[Sequence[str]]:
-    """The rows of a `metrics.csv` as text, without the one column that differs from run to run."""
+    """The rows of a `metrics.csv` as text, without the column `seconds`."""
     with metrics.open(newline="") as file:
         rows = list(csv.reader(file))
     place = rows[0].index("seconds")
@@ -53,7 +53,7 @@ def rows_without_seconds(metrics: Path) -> list[Sequence[str]]:
 
 
 def distances_of_tact(act: TAct, x: Tensor, grad: Tensor, once: float) -> list[float]:
-    """How far output and gradients of x, α and β lie from float64's, over what rounding may take.
+    """Errors of output and gradients of x, α and β against float64, relative to the rounding bounds.
 
     Args:
         act: TAct or mTAct with scalar coefficients up to 1.

@@ -1,4 +1,4 @@
-"""What tests of sweeps share: starting `senet-lab` in no time, and comparing records."""
+"""Helpers for tests of sweeps: fast starts of `senet-lab`, and comparison of records."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ from senet_lab.training.loop import StepHook, Training, step_hooks
 Stop = Callable[[], bool]
 
 SERVER = multiprocessing.get_context("forkserver")
-# A process forked from one that has imported torch, and used nothing of it, starts in no time.
+# A process forked from one that has imported torch, but not used it, starts at once.
 SERVER.set_forkserver_preload(["senet_lab.runs.execute", "senet_lab.commands.train", "sklearn.datasets"])
 
 
@@ -35,7 +35,7 @@ def sweep(folder: Path, *overrides: str) -> list[str]:
 def start(
     arguments: Sequence[str], log: Path, before: Callable[[], object] | None = None
 ) -> ForkServerProcess:
-    """`senet-lab` in a process of its own, which tells `log` what it would a terminal.
+    """`senet-lab` in its own process, with its output in `log`.
 
     `before` is called there first.
     """
@@ -50,7 +50,7 @@ def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) 
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["LOKY_MAX_CPU_COUNT"] = "1"
-    # Where the tests run in the background, a shell has told them to ignore Ctrl-C.
+    # A shell makes background processes ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if before is not None:
         before()
@@ -58,12 +58,12 @@ def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) 
 
 
 def at_step(epoch: int, step: int, act: Callable[[Stop], object]) -> None:
-    """Have every run of this process call `act` at one step, where the run asks whether to stop.
+    """Have every run of this process call `act` before one step.
 
     Args:
-        epoch: in which epoch.
-        step: of that epoch; the tiny sweep has 3 training steps and 1 test step.
-        act: gets the question.
+        epoch: index of the epoch.
+        step: index within the epoch; the tiny sweep has 3 training steps and 1 test step.
+        act: called with the stop function.
     """
 
     def hook(training: Training, number: int, stop: Stop) -> None:
@@ -74,7 +74,7 @@ def at_step(epoch: int, step: int, act: Callable[[Stop], object]) -> None:
 
 
 def stop_after(steps: int) -> StepHook:
-    """A hook that stops all runs of this process when they have taken that many steps together."""
+    """A hook that stops all runs of this process after a total number of steps."""
     left = iter(range(steps))
 
     def hook(training: Training, step: int, stop: Stop) -> bool:
@@ -84,7 +84,7 @@ def stop_after(steps: int) -> StepHook:
 
 
 def in_workers(hook: Callable[[], object]) -> None:
-    """Have worker processes of this one call `hook`, whatever engine starts them: runs carry it there."""
+    """Have this process's workers, of any engine, call `hook`: pickled runs carry it there."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     PlannedRun.__reduce__ = lambda run: (_arrive, (hook, vars(run)))  # type: ignore[assignment, method-assign]
 
@@ -95,17 +95,17 @@ def _arrive(hook: Callable[[], object], fields: dict[str, Any]) -> PlannedRun:
 
 
 def hold(gate: Path, stop: Stop) -> None:
-    """Go no further while the file `gate` is there, unless asked to stop."""
+    """Block while the file `gate` exists, unless asked to stop."""
     wait_until(lambda: stop() or not gate.exists())
 
 
 def held_in(folder: Path, epoch: int, *runs: str) -> Callable[[], bool]:
-    """Whether each of `runs` has got to an epoch where `hold` keeps it."""
+    """A condition: each of `runs` has reached the epoch at which `hold` blocks it."""
     return lambda: all(statuses(folder).get(run, {}).get("epochs_done") == epoch for run in runs)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 900) -> None:
-    """Look again and again. The limit only ends what hangs: for what a test waits stays so once it is.
+    """Poll until a condition holds. The limit is only against hanging.
 
     It is long because torch and Ray can take minutes to start where many processes share two cores.
     """
@@ -121,7 +121,7 @@ def statuses(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def records(folder: Path) -> dict[str, Any]:
-    """What must be the same after any disturbance: rows but for seconds, coefficients, final weights."""
+    """Records that must not depend on interruptions: rows without seconds, coefficients, final weights."""
     found = {}
     for metrics in folder.rglob("metrics.csv"):
         run = metrics.parent
@@ -136,19 +136,19 @@ def records(folder: Path) -> dict[str, Any]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files that nobody removed."""
+    """Temporary files that were not removed."""
     return [*folder.rglob(".*.tmp")]
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run has as many threads alone as in a sweep, so that one can stand for the other."""
+    """Give single runs as many threads as runs of a sweep, so that their results are equal."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
 
 @pytest.fixture(autouse=True)
 def no_process_stays() -> Iterator[None]:
-    """A test that fails leaves no sweep behind, which would hold the session up."""
+    """Kill the sweep processes of a failed test, which would block the session."""
     yield
     for process in multiprocessing.active_children():
         process.kill()
@@ -157,7 +157,7 @@ def no_process_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The records of the tiny sweep, four epochs, that nothing happened to."""
+    """The records of an uninterrupted tiny sweep of four epochs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOKY_MAX_CPU_COUNT", "1")
@@ -167,5 +167,5 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
-    """Where the tiny sweep writes."""
+    """Output folder of the tiny sweep."""
     return tmp_path / "outputs" / "default"
