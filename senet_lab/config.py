@@ -47,7 +47,7 @@ class WhenTested(StrEnum):
     end = "end"
     """Once, after the last epoch."""
     never = "never"
-    """As in a comparison's tuning, which goes by validation images."""
+    """For a comparison's tuning, which uses validation images."""
 
 
 class PlanMode(StrEnum):
@@ -555,7 +555,7 @@ class SchemaConfig:
     """`senet-lab schema`."""
 
     folder: str | None = None
-    """Where to write, instead of the folder `.schema` of `--config-dir`, or of `conf/` without one."""
+    """Output folder, instead of `.schema` in `--config-dir`, or in `conf/` without one."""
 
 
 def check_name(key: str, name: str) -> None:

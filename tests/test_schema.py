@@ -24,7 +24,7 @@ FILES = sorted(file.relative_to(CONF).as_posix() for file in CONF.rglob("*.yaml"
 
 
 def messages(group: str, content: Any, written: dict[str, Any] = WRITTEN) -> list[str]:
-    """What the schema of a group finds wrong."""
+    """Errors that the schema of a group finds."""
     registry: Registry[Any] = Registry().with_resources(
         (f"{name}.json", Resource.from_contents(schema)) for name, schema in written.items()
     )

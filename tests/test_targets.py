@@ -1,4 +1,4 @@
-"""What a `_target_` may name, and what becomes of the node that holds it."""
+"""Resolution of `_target_`, and construction of its node."""
 
 import csv
 from pathlib import Path

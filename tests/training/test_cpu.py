@@ -1,4 +1,4 @@
-"""The CPU's fast ways compute what the plain layers compute."""
+"""The CPU's fast paths have the values of the plain layers."""
 
 import copy
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from senet_lab.networks.pieces import PIECE
 from senet_lab.training import cpu
 from senet_lab.training.engine import Engine
 
-# In float64 both ways round at 1e-16; sums here have at most 2,000 terms of size 1.
+# In float64 both paths round at 1e-16; sums here have at most 2,000 terms of size 1.
 CLOSE = {"rtol": 0, "atol": 1e-12}
 
 
@@ -81,7 +81,7 @@ def test_the_fast_average_is_the_plain_one() -> None:
 
 
 def test_a_tiny_map_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ways around are taken: no convolution runs on these shapes."""
+    """The fast paths are taken: no convolution runs on these shapes."""
     fast = nn.Conv2d(6, 4, 3, padding=1)
     cpu.use_fast_layers(fast)
     monkeypatch.setattr(torch.nn.functional, "conv2d", None)
