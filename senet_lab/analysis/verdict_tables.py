@@ -8,23 +8,10 @@ import pandas as pd
 from senet_lab.analysis.effects import CONFIDENCE
 from senet_lab.analysis.trials import Comparison, at_common_rate, rates
 from senet_lab.analysis.verdict import Verdict, decimals, judge, points
+from senet_lab.text import MISSING
 
 TIED = "†"
 """Mark of arms that no claim distinguishes from the best."""
-PAIR_HEADINGS = {
-    "arm": "arm",
-    "baseline": "against",
-    "n": "pairs",
-    "difference": "difference",
-    "low": "95 % from",
-    "high": "to",
-    "p_holm": "p (Holm)",
-    "p_better": "P(better)",
-    "p_equivalent_holm": "p equivalent",
-    "correlation": "correlation",
-    "claim": "claim",
-}
-"""The main columns of `Verdict.pairs`, and their headings."""
 
 
 def summary(verdict: Verdict) -> pd.DataFrame:
@@ -58,20 +45,34 @@ def summary_latex(verdict: Verdict) -> str:
     return _latex(table.replace(TIED, r"\\textsuperscript{\\dag}", regex=True))
 
 
+def pair_table(verdict: Verdict, block: str) -> pd.DataFrame:
+    """Every two arms of a block as text: differences of error in points, negative ones for the arm.
+
+    Returns:
+        Columns `arm`, `against`, `pairs`, `difference` with its interval, `p (Holm)`, `P(better)` with its
+        interval, `p (equivalent)` and `claim`.
+    """
+    pairs = verdict.pairs[verdict.pairs["block"] == block]
+    rows = [
+        {
+            "arm": row.arm,
+            "against": row.baseline,
+            "pairs": str(row.n),
+            "difference": _difference(row),
+            "p (Holm)": _probability(row.p_holm),
+            "P(better)": f"{row.p_better:.2f} ({row.p_better_low:.2f} to {row.p_better_high:.2f})",
+            "p (equivalent)": _probability(row.p_equivalent_holm),
+            "claim": row.claim,
+        }
+        for row in pairs.itertuples()
+    ]
+    return pd.DataFrame(rows)
+
+
 def pairs_latex(verdict: Verdict) -> str:
-    """All pairs of arms as a booktabs LaTeX table: differences in points, corrected p, P(better), claim."""
-    pairs = verdict.pairs
-    columns = {
-        "Block": pairs["block"],
-        "Arm": pairs["arm"],
-        "Against": pairs["baseline"],
-        "Pairs": pairs["n"].astype(str),
-        "Difference": [_difference(row) for row in pairs.itertuples()],
-        "p (Holm)": [_probability(value) for value in pairs["p_holm"]],
-        "P(better)": [_probability(value) for value in pairs["p_better"]],
-        "Claim": pairs["claim"],
-    }
-    return _latex(pd.DataFrame(columns).set_index("Block"), escape=True)
+    """`pair_table` of all blocks as a LaTeX table of booktabs."""
+    parts = [pair_table(verdict, block).assign(block=block) for block in verdict.blocks]
+    return _latex(pd.concat(parts).set_index("block"), escape=True)
 
 
 def _difference(row: Any) -> str:
@@ -83,7 +84,7 @@ def _difference(row: Any) -> str:
 
 
 def _probability(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.2g}"
+    return MISSING if pd.isna(value) else f"{value:.2g}"
 
 
 def _latex(table: pd.DataFrame, escape: bool = False) -> str:

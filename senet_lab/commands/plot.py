@@ -18,7 +18,7 @@ from senet_lab.analysis.statistics import with_statistics
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
-from senet_lab.figures.axes import Axes, axes_of
+from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, check_formats, write_csv, write_drawings
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
@@ -43,7 +43,9 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     sweep = sweep_directory(config.outputs, config.name)
     panels = group(read_runs(sweep), config.figures)
     looks = looks_of(panels)
-    found = {axes: results(panels, axes.metric, config.published) for axes in axes_of(config.figures, panels)}
+    charts = axes_of(config.figures, panels)
+    require_curves(charts, panels)
+    found = {axes: results(panels, axes.metric, config.published) for axes in charts}
     _check(sweep, panels, found)
     make_writable(sweep.figures)
     # Imported late, because bokeh and chartify take a second, which errors above need not wait for.

@@ -1,26 +1,19 @@
 """`senet-lab verdict`: judge a comparison by differences between its arms, in words and tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
 from senet_lab.analysis.verdict import Verdict, judge
-from senet_lab.analysis.verdict_tables import PAIR_HEADINGS, as_json, pairs_latex, summary, summary_latex
+from senet_lab.analysis.verdict_tables import as_json, pair_table, pairs_latex, summary, summary_latex
+from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.config import Format
 from senet_lab.files import write_atomic
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
-from senet_lab.text import number
-
-RATE_HEADINGS = {"block": "block", "arm": "arm", "error": "validation error", "at_border": "at the border"}
 
 
 def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
@@ -55,31 +48,22 @@ def conclude(sweep: SweepDirectory) -> None:
 
 
 def show(found: Comparison, answer: Verdict) -> None:
-    """Print the verdict: sentences, arm × block, chosen rates, pairs."""
+    """Print the verdict: words, arm × block, chosen values, pairs."""
     print("\n".join(answer.lead()))
-    console = Console()
     overview = summary(answer)
-    title = "mean test error in % with its 95 % interval; †: not told apart from the best"
-    console.print(_grid(title, overview, {name: name for name in overview}))
+    title = "mean test error in % and its 95 % interval; †: not told apart from the best"
+    print_table(list(overview), overview.itertuples(index=False), title)
     tried = rates(found)
-    headings = {**RATE_HEADINGS, **{axis: axis for axis in found.axes}}
-    console.print(_grid("chosen by the tuning", tried[tried["chosen"]], headings))
-    for block, pairs in answer.pairs.groupby("block", sort=False):
-        title = f"{block}: differences of error; negative ones speak for the arm"
-        console.print(_grid(title, pairs, PAIR_HEADINGS))
-
-
-def _grid(title: str, frame: pd.DataFrame, headings: Mapping[str, str]) -> Table:
-    grid = Table(title=Text(title), title_justify="left")
-    for heading in headings.values():
-        grid.add_column(heading)
-    for row in frame[list(headings)].itertuples(index=False):
-        grid.add_row(*(Text(value if isinstance(value, str) else _text(value)) for value in row))
-    return grid
-
-
-def _text(value: object) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else number(value)
+    headings = ["block", "arm", *found.axes, "validation error", "at the border"]
+    rows = [
+        (*row[:-1], "yes" if row[-1] else "no")
+        for row in tried.loc[tried["chosen"], ["block", "arm", *found.axes, "error", "at_border"]].to_numpy()
+    ]
+    print_table(headings, rows, "chosen by the tuning")
+    for block in answer.blocks:
+        pairs = pair_table(answer, block)
+        title = f"{block}: differences in points of error; negative ones speak for the arm"
+        print_table(list(pairs), pairs.itertuples(index=False), title)
 
 
 def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:

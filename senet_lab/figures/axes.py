@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.metrics import DEFAULT, Metric, find_metric
-from senet_lab.config import FiguresConfig, Scale, XAxis
+from senet_lab.config import FiguresConfig, Scale, WhenTested, XAxis
+from senet_lab.errors import UsageError
 
 X_LABELS = {XAxis.epoch: "Epoch", XAxis.seconds: "Seconds", XAxis.images: "Training images seen"}
 
@@ -53,3 +54,18 @@ def axes_of(config: FiguresConfig, panels: Sequence[Panel] = ()) -> list[Axes]:
     }
     y_range = None if config.y_range is None else (config.y_range[0], config.y_range[1])
     return [Axes(find_metric(name, extra), config.x, config.y_scale, y_range) for name in config.metrics]
+
+
+def require_curves(charts: Sequence[Axes], panels: Sequence[Panel]) -> None:
+    """Refuse curves of test metrics where no run is tested each epoch.
+
+    Raises:
+        UsageError: such a metric.
+    """
+    when = {line.config.test for panel in panels for line in panel.lines}
+    for axes in charts:
+        if axes.metric.column.startswith("test_") and when and WhenTested.each_epoch not in when:
+            raise UsageError(
+                f"figures.metric={axes.metric.name}: with test={min(when)} the test images are not read each "
+                "epoch, so there is no curve: use figures.metric=val_error or train_error"
+            )

@@ -15,7 +15,7 @@ from senet_lab.analysis.runs import Run, read_run
 from senet_lab.background import Background
 from senet_lab.config import Band, FiguresConfig
 from senet_lab.errors import UsageError
-from senet_lab.figures.axes import Axes, axes_of
+from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.page import Section, render_section, table, time_cell
 from senet_lab.figures.sections import figure_section
 from senet_lab.figures.style import Look, looks_of
@@ -172,6 +172,7 @@ class LiveSweep:
             self._reload(run)
         panels = group([self._records[run.directory] for run in plan.runs], self.figures)
         charts = axes_of(self.figures, panels)
+        require_curves(charts, panels)
         self.metric = charts[0].metric
         self._panel_of = {run.directory: p.name for p in panels for line in p.lines for run in line.runs}
         self._looks = looks_of(panels)

@@ -11,9 +11,10 @@ from senet_lab.analysis.runs import read_runs
 from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.config import ReportConfig
 from senet_lab.figures import sections
-from senet_lab.figures.axes import Axes, axes_of
+from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.page import Section, render, table
 from senet_lab.figures.style import Look, looks_of
+from senet_lab.figures.verdict import verdict_sections
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.sweep import SweepDirectory
@@ -40,9 +41,11 @@ def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> P
     panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
+    require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
     states = sections.runs_section(panels, charts[0].metric, sweep, unreadable)
     parts = [
+        *verdict_sections(sweep),
         *(_panels(panels, looks, found, config) if panels else []),
         *_published(found),
         *(sections.coefficient_section(panel, looks, sweep) for panel in panels),

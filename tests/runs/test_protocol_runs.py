@@ -63,6 +63,30 @@ def test_a_rung_goes_on_as_a_run_without_a_pause(folder: Path, tmp_path: Path) -
     assert not record.checkpoint_file.exists()
 
 
+def test_the_report_leads_with_the_answer(folder: Path) -> None:
+    asked = ["experiment=verdict", f"outputs={folder / 'outputs'}"]
+    assert main(["report", *asked]) == 0
+    page = sweep_of(folder).report_file.read_text()
+    verdict, methods, curves = (page.index(f"<h2>{name}") for name in ("Verdict", "Methods", "Three-layer"))
+    assert verdict < methods < curves
+    assert "has the lowest mean error" in page[verdict:methods]
+    assert "shared by all arms and no tuning run" in page[methods:curves]
+
+
+def test_curves_of_test_error_are_refused_where_it_is_read_once(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["experiment=verdict", f"outputs={folder / 'outputs'}", "figures.metric=test_error"]
+    for verb in ("plot", "report"):
+        assert main([verb, *asked]) == 2
+        assert "the test images are not read each epoch" in capfd.readouterr().err
+
+
+def test_status_tells_the_stages(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "experiment=verdict", f"outputs={folder / 'outputs'}"]) == 0
+    assert "tune: 12 of 12 runs at their end; confirm: 6 of 6 runs" in capfd.readouterr().out
+
+
 def ended(folder: Path, stage: str) -> int:
     """How many runs of a stage are at their end."""
     files = (sweep_of(folder).runs / stage).rglob("status.json")
