@@ -23,7 +23,7 @@ from senet_lab import cli, files
 from senet_lab.cli import main
 from senet_lab.records.run import RunDirectory
 from senet_lab.records.survey import living_status
-from senet_lab.runs import plan
+from senet_lab.runs import planning
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 SWEEP = ("epochs=4",)
@@ -136,7 +136,7 @@ def signal_in_plan(number: int) -> None:
     def freeze(*_: object) -> None:
         os.kill(os.getpid(), number)
 
-    plan._freeze = freeze  # type: ignore[assignment]
+    planning._freeze = freeze  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
