@@ -18,6 +18,7 @@ from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.protocol import stages
 from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.text import plain
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
 
@@ -84,7 +85,7 @@ def train_runs(
         while request is not None and not stop():
             survey = Survey(sweep, request.runs).refresh()
             for note in request.notes:
-                print(note)
+                print(plain(note))
             with mirror(tracker, survey, command):
                 _execute(launcher, request, survey, stop, command.config, console)
             request = None

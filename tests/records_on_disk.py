@@ -97,6 +97,7 @@ def write_run(
 def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
     """Write a plan of these runs, without the fields that figures do not read."""
     runs = [PlannedRun(directory_of(config), config_hash(config), "", [], 1, 0, config) for config in configs]
+    sweep.mkdir(parents=True, exist_ok=True)
     Plan(SweepDirectory(sweep), "", runs).write()
 
 

@@ -17,6 +17,7 @@ from senet_lab.compose import register_resolvers
 from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
+from senet_lab.text import label, literal
 
 TELLING = ("name", "label", "_target_")
 """Identifying keys of a node, in order of preference."""
@@ -72,7 +73,7 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
         for index in [index for line in lines.values() for index in line] if axes else ():
             values = _results_depend_on(runs[index])
             named = [_axis(key, values[key]) for key in dict.fromkeys(axes) if key in values]
-            filled[index] = replace(filled[index], line=", ".join([filled[index].line, *named]))
+            filled[index] = replace(filled[index], line=label(", ".join([filled[index].line, *named])))
     return filled
 
 
@@ -92,13 +93,13 @@ def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
 @cache
 def _filled(config: str, templates: str) -> Place:
     register_resolvers()
-    node = OmegaConf.create({**json.loads(config), "figures": json.loads(templates)})
+    node = OmegaConf.create({**literal(json.loads(config)), "figures": json.loads(templates)})
     values = OmegaConf.to_container(node.figures, resolve=True)
     assert isinstance(values, dict)
     check_name("figures.name", str(values["name"]))
     style = values["style"]
     given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
-    return Place(str(values["name"]), str(values["title"]), str(values["line"]), **given)
+    return Place(str(values["name"]), label(str(values["title"])), label(str(values["line"])), **given)
 
 
 def _checked_style(style: object) -> Mapping[str, Any]:

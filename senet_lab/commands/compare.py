@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, other_sweep, rankings
 from senet_lab.analysis.curves import values
@@ -14,6 +11,7 @@ from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, published
 from senet_lab.analysis.runs import read_runs
+from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
@@ -129,14 +127,8 @@ def _titled(panels: Sequence[Panel], sweep: str) -> list[Panel]:
 
 def _print(finals: pd.DataFrame, metric: Metric) -> None:
     for name, rows in finals.groupby("figure", sort=False):
-        grid = Table(
-            title=Text(f"{name}: {metric.label.lower()}, ours and the others'"), title_justify="left"
-        )
-        for heading in SHOWN.values():
-            grid.add_column(heading)
-        for row in rows[list(SHOWN)].itertuples(index=False):
-            grid.add_row(*(Text(_text(value)) for value in row))
-        Console().print(grid)
+        title = f"{name}: {metric.label.lower()}, ours and the others'"
+        print_table(list(SHOWN.values()), rows[list(SHOWN)].itertuples(index=False), title)
 
 
 def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
@@ -153,9 +145,3 @@ def _spans(epochs: pd.Series) -> str:
     """Abbreviate increasing numbers: 0, 3–5."""
     spans = epochs.groupby((epochs.diff() != 1).cumsum()).agg(["min", "max"])
     return ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in spans.to_numpy())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:.4f}"
-    return str(value)

@@ -15,6 +15,7 @@ from senet_lab.analysis.published import published_headings
 from senet_lab.analysis.results import Results, results
 from senet_lab.analysis.runs import read_runs
 from senet_lab.analysis.statistics import with_statistics
+from senet_lab.commands.terminal import cell
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
@@ -23,6 +24,7 @@ from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, check_formats, write_csv, write_drawings
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
+from senet_lab.text import MISSING, plain
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
@@ -123,7 +125,7 @@ def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
     current = {*every, *(f"{stem}_macs" for stem in every)}
     stale = [file for form in FORMATS for file in folder.glob(f"*.{form}") if file.stem not in current]
     if stale:
-        names = ", ".join(sorted(file.name for file in stale))
+        names = plain(", ".join(sorted(file.name for file in stale)))
         print(f"{folder} also holds figures of other templates, which nothing here has drawn: {names}")
 
 
@@ -131,27 +133,25 @@ def _print_finals(result: Results) -> None:
     """Print mean ± std of the last epoch, one row per figure and line."""
     metric, table = result.metric, result.finals
     title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=cell(title), title_justify="left")
     grid.add_column("figure", no_wrap=True)
     grid.add_column("line")
     beside = {column: text for column, text in published_headings(table) if column != "source"}
     for heading in (metric.axis.lower(), "n", "epoch", *beside.values()):
-        grid.add_column(heading, justify="right")
+        grid.add_column(cell(heading), justify="right")
     previous = None
     for row in table.to_dict("records"):
         if previous not in (None, row["figure"]):
             grid.add_section()
         first = row["figure"] if row["figure"] != previous else ""
         previous = row["figure"]
-        epoch = "–" if pd.isna(row["epoch"]) else str(row["epoch"])
         others = [_value(metric, row[column]) for column in beside]
-        grid.add_row(
-            first, row["line"], _value(metric, row["mean"], row["std"]), str(row["n"]), epoch, *others
-        )
+        values = (_value(metric, row["mean"], row["std"]), row["n"], row["epoch"], *others)
+        grid.add_row(*map(cell, (first, row["line"], *values)))
     Console().print(grid)
 
 
 def _value(metric: Metric, mean: float, std: float = float("nan")) -> str:
     if pd.isna(mean):
-        return "–"
+        return MISSING
     return metric.text(mean) if pd.isna(std) else f"{metric.text(mean)} ± {metric.text(std)}"

@@ -9,6 +9,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import require_plan
 from senet_lab.records.selection import select
 from senet_lab.records.sweep import sweep_directory
+from senet_lab.text import plain
 
 
 def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
@@ -31,7 +32,7 @@ def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         if held:
             raise UsageError(f"{sweep.path / held[0]} is being executed: nothing was removed")
         for run in chosen:
-            print(sweep.path / run.directory)
+            print(plain(str(sweep.path / run.directory)))
         if not config.confirm:
             count = f"{len(chosen)} of {len(plan.runs)} runs"
             print(f"{count} would be removed with their records: confirm=true does it")

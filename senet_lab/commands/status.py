@@ -16,6 +16,7 @@ from senet_lab.records.plan import PlannedRun, require_plan
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
+from senet_lab.text import plain
 
 WATCH_SECONDS = 1.0
 
@@ -110,7 +111,8 @@ def _stages(survey: Survey) -> list[str]:
     return ["; ".join(parts)] if parts else []
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def _columns(cells: Sequence[Sequence[str]]) -> str:
+    rows = [[plain(cell) for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

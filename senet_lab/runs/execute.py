@@ -25,6 +25,7 @@ from senet_lab.records.tables import MissingRowsError
 from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, save_checkpoint
 from senet_lab.runs.environment import environment
 from senet_lab.seeding import OwnGenerators, seed_global
+from senet_lab.text import plain
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.turns import Turns, in_turns, interleave
@@ -244,7 +245,7 @@ def _number(value: float) -> float | None:
 
 
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    print(plain(sentence), file=sys.stderr, flush=True)
 
 
 def _now() -> str:

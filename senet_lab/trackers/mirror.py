@@ -21,6 +21,7 @@ from senet_lab.files import write_atomic
 from senet_lab.records.plan import NOT_RESULTS, PlannedRun
 from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.survey import Survey
+from senet_lab.text import plain
 from senet_lab.trackers.pictures import Pictures
 from senet_lab.trackers.tracker import Curve, TrackedRun, Tracker
 
@@ -70,8 +71,8 @@ class Mirror(Background):
                     self._round(State.RUNNING, *FINAL)
                 self.survey.refresh()
                 self._round(*set(State) - {State.PLANNED})
-        except Exception as error:  # no error of a tracker may affect the runs
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+        except Exception as error:  # whatever it is, it must not cost the runs
+            reason = plain(" ".join(f"{type(error).__name__}: {error}".split()))
             print(
                 f"tracker={self.tracker.folder.name} failed, and nothing more is sent to it: {reason}; "
                 "the runs are not touched by this, and the same command sends what is missing",

@@ -11,6 +11,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import plain
 
 if TYPE_CHECKING:
     from senet_lab.analysis.grouping import Panel
@@ -81,5 +82,5 @@ class Pictures:
 
     def _none(self, reason: str) -> dict[str, bytes]:
         self._missing = True
-        print(f"the tracker gets no figures: {reason}", file=sys.stderr, flush=True)
+        print(f"the tracker gets no figures: {plain(reason)}", file=sys.stderr, flush=True)
         return {}
