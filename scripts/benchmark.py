@@ -42,7 +42,7 @@ from senet_lab.build import build_dataset, build_network
 from senet_lab.compose import compose_command
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
-from senet_lab.runs.execute import device_name, git_state
+from senet_lab.runs.environment import device_name, git_state
 from senet_lab.seeding import seed_global
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from time import monotonic, sleep
@@ -86,12 +87,16 @@ def stop_after(steps: int) -> StepHook:
 def in_workers(hook: Callable[[], object]) -> None:
     """Have this process's workers, of any engine, call `hook`: pickled runs carry it there."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    PlannedRun.__reduce__ = lambda run: (_arrive, (hook, vars(run)))  # type: ignore[assignment, method-assign]
+    PlannedRun.__reduce__ = lambda run: (_arrive, (hook, _planned(run)))  # type: ignore[assignment, method-assign]
 
 
-def _arrive(hook: Callable[[], object], fields: dict[str, Any]) -> PlannedRun:
+def _planned(run: PlannedRun) -> dict[str, Any]:
+    return {field.name: getattr(run, field.name) for field in fields(PlannedRun)}
+
+
+def _arrive(hook: Callable[[], object], planned: dict[str, Any]) -> PlannedRun:
     hook()
-    return PlannedRun(**fields)
+    return PlannedRun(**planned)
 
 
 def hold(gate: Path, stop: Stop) -> None:

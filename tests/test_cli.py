@@ -65,7 +65,7 @@ BAD_INPUT = {
     "train se=standard model=published/senet18": "has no place for it",
     "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",
     "train trainer.precision=int8": "trainer.precision=int8",
-    "train trainer.compile=maybe": "trainer.compile must be auto, true or false",
+    "train trainer.compile=maybe": "trainer.compile must be true or false",
     "train pack=0": "pack must be an integer of 1 or more",
     "train checkpoint.every=0": "checkpoint.every must be an integer of 1 or more",
     "train hydra.launcher.n_jobs=0": "must be an integer of 1 or more",

@@ -104,7 +104,10 @@ def _datasets() -> list[dict[str, str]]:
 
     rows = []
     for name in options("dataset"):
-        dataset = build_dataset(_option("dataset", name))
+        node = _option("dataset", name)
+        if "_target_" not in node:
+            continue  # an option on top of another one, such as imagenet on image_folder
+        dataset = build_dataset(node)
         if isinstance(dataset, Downloaded):
             here = dataset.folder.exists()
             fix = "" if here else f"senet-lab train dataset={name} downloads it at its first use"

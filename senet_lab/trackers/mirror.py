@@ -95,7 +95,7 @@ class Mirror(Background):
         opened = self._open[run.directory]
         record = self.survey.sweep.run(run.directory)
         if status.epochs_done > opened.epochs or status.state is not State.RUNNING:
-            for row in record.metrics().to_dict("records"):
+            for row in record.metrics().dropna(axis="columns", how="all").to_dict("records"):
                 epoch = int(row.pop("epoch"))
                 if epoch >= opened.epochs:
                     opened.curve.log(epoch, {str(key): value for key, value in row.items()})

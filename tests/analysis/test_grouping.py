@@ -115,7 +115,7 @@ def test_a_record_that_lacks_a_later_field_has_its_default(tmp_path):
     assert len(panel.lines[0].runs) == 2
     newer["trainer"]["compile"] = True
     (panel,) = panels_of(sweep_of(tmp_path / "other", older, newer))
-    assert labels(panel) == ["ReLU, trainer.compile=auto", "ReLU, trainer.compile=True"]
+    assert labels(panel) == ["ReLU, trainer.compile=False", "ReLU, trainer.compile=True"]
 
 
 def test_the_same_run_twice_is_refused(tmp_path):

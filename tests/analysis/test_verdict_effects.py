@@ -56,7 +56,8 @@ def test_a_pair_is_what_the_libraries_say(n: int) -> None:
         expected = stats.bootstrap(
             (mish - relu,), np.mean, method="BCa", random_state=np.random.default_rng(0)
         ).confidence_interval
-    assert (row.low, row.high) == pytest.approx(tuple(expected))
+    # Resamples that tie but for rounding may change places between processors.
+    assert (row.low, row.high) == pytest.approx(tuple(expected), rel=5e-3)
     assert row.interval == ("t" if n < 10 else "BCa")
     assert row.effect == pytest.approx((mish - relu).mean() / (mish - relu).std(ddof=1))
     assert row.p_equivalent == pytest.approx(ttost_paired(mish, relu, -0.005, 0.005)[0])

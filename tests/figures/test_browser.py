@@ -34,7 +34,7 @@ def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
     texts = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
     assert texts >= {
         "SENet-18 with learning rate 0.001",
-        "mean of 3 runs, band: ±1 sample standard deviation",
+        "Digits, standard network; mean of 3 runs, band: ±1 sample standard deviation",
         NOTE,
         "Epoch",
         "Error",

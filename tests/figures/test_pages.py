@@ -33,6 +33,11 @@ pytestmark = pytest.mark.browser
 
 EVIL = "<img src=x onerror=alert(1)>"
 SCRIPT = "<script>alert(1)</script>"
+ENVIRONMENT = {
+    "senet_lab": "0.1.0", "git": {"commit": SCRIPT, "dirty": False}, "python": "3.11", "torch": "2.15",
+    "device": "x86_64", "device_type": "cpu", "precision": "float32", "threads": 1, "host": "here",
+    "platform": "Linux",
+}  # fmt: skip
 WIDTHS = (1280, 390)
 DARK = [{"name": "prefers-color-scheme", "value": "dark"}]
 
@@ -53,7 +58,7 @@ def outputs(tmp_path_factory):
     write_plan(sweep, configs)
     for config, top1 in zip(configs[:3], (0.5, 0.52, 0.54), strict=True):
         path = write_run(sweep, config, [top1, top1 + 0.125, top1 + 0.25])
-        (path / "environment.json").write_text(json.dumps({"git": {"commit": SCRIPT}, "torch": "2.15"}))
+        (path / "environment.json").write_text(json.dumps(ENVIRONMENT))
     failed = write_run(sweep, configs[3], [0.75, 0.5], state="failed")
     set_status(failed, error=f"ValueError: {SCRIPT}")
     (failed / "error.txt").write_text(f"Traceback: {SCRIPT}\n")

@@ -18,7 +18,8 @@ from sweeps import start, statuses, sweep
 
 from senet_lab.cli import main
 from senet_lab.figures.browser import find_chromium
-from senet_lab.records.run import RunDirectory, find_runs
+from senet_lab.records.run import RunDirectory
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.training import loop
 from senet_lab.training.loop import Stop, Training
 
@@ -27,7 +28,7 @@ CURVES = {"tensorboard": "_Events", "mlflow": "_Run", "wandb": "_Run"}
 
 def check_holds_each_epoch_once(tracked: Tracked, record: RunDirectory) -> None:
     """Steps are the epochs, and values those of `metrics.csv`; TensorBoard keeps them in single precision."""
-    expected = record.metrics().to_dict("records")
+    expected = record.metrics().dropna(axis="columns", how="all").to_dict("records")
     assert [step for step, _ in tracked.rows] == [row["epoch"] for row in expected]
     for (_, values), row in zip(tracked.rows, expected, strict=True):
         assert values == pytest.approx({key: row[key] for key in row if key != "epoch"}, rel=1e-6)
@@ -36,11 +37,11 @@ def check_holds_each_epoch_once(tracked: Tracked, record: RunDirectory) -> None:
 def check_mirrors(library: str, folder: Path) -> dict[str, Tracked]:
     """One run in the tracker for each run directory, with its config, rows, figure and state."""
     tracked = read(library, folder)
-    records = find_runs(folder)
+    records = list(SweepDirectory(folder).find_runs().values())
     assert [name for name, _ in tracked] == [str(run.path.relative_to(folder)) for run in records]
     for (_, run), record in zip(tracked, records, strict=True):
         check_holds_each_epoch_once(run, record)
-        config = record.config()
+        config = record.plain_config()
         for key in ("seed", "lr", "model.name", "optimizer._target_", "trainer.deterministic"):
             head, _, tail = key.partition(".")
             assert run.config[key] == (config[head][tail] if tail else config[head])
@@ -62,7 +63,7 @@ def test_runs_of_worker_processes_are_one_tracker_run_each(
     assert len(check_mirrors(library, outputs)) == 2
     # What was sent is not sent again; and the sweep is the same with a tracker as without.
     plan = (outputs / "plan.json").read_bytes()
-    assert all("tracker" not in run["config"] for run in json.loads(plan)["runs"])
+    assert all("tracker" not in run["plain"] for run in json.loads(plan)["runs"])
     monkeypatch.setattr(import_module(f"senet_lab.trackers.{library}"), CURVES[library], None)
     capfd.readouterr()
     assert main(sweep(tmp_path, f"tracker={library}")) == 0
@@ -117,7 +118,7 @@ def test_a_run_that_fails_and_goes_on_continues_its_curve(
 def test_a_sweep_that_ran_without_is_caught_up_unless_another_sends_it(tmp_path: Path, outputs: Path) -> None:
     pytest.importorskip("tensorboard")
     assert main(sweep(tmp_path)) == 0
-    held, free = find_runs(outputs)
+    held, free = SweepDirectory(outputs).find_runs().values()
     folder = outputs / "tracking/tensorboard" / held.path.relative_to(outputs)
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"):
