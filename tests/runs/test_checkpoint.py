@@ -89,11 +89,12 @@ def test_want_of_memory_is_not_taken_for_damage(file: Path, free: int) -> None:
 WITH_LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
+from senet_lab.records.run import RunDirectory
 from senet_lab.runs.checkpoint import load_checkpoint
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[2]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-load_checkpoint(Path(sys.argv[1]), "hash")
+load_checkpoint(RunDirectory(Path(sys.argv[1]).parent), {"hash"})
 """
 
 
