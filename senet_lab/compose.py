@@ -20,7 +20,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.config import SCHEMAS, FiguresConfig, RunConfig, TrainConfig, check_name, run_config
+from senet_lab.config import (
+    PLANNING_VERBS,
+    SCHEMAS,
+    FiguresConfig,
+    RunConfig,
+    TrainConfig,
+    check_name,
+    run_config,
+)
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 from senet_lab.groups import config_folder, is_group, option_file, options
@@ -31,9 +39,6 @@ RUN_KEYS = [field.name for field in fields(RunConfig)]
 
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
 """Sweep axes that the run directory names in any case."""
-
-PLANNING_VERBS = ("train", "summary")
-"""Verbs that compose runs; the others read a plan and select from it."""
 
 EMPTY = "senet_lab_empty"
 """An option without content, for groups that are filled in afterwards."""

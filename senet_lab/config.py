@@ -591,3 +591,6 @@ SCHEMAS: dict[str, type] = {
     "schema": SchemaConfig,
 }
 """The schema of each verb's primary config."""
+
+PLANNING_VERBS = ("train", "summary")
+"""Verbs that compose runs; the others read a sweep's records, and select from them."""

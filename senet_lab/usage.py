@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
+from senet_lab.config import PLANNING_VERBS, SCHEMAS, RunConfig, TrainConfig
 from senet_lab.documentation import allowed, field_lines, verb_line
 from senet_lab.groups import is_group, options
 
@@ -20,9 +20,6 @@ GROUP_LINES = {
     "hydra/launcher": "Who executes the runs.",
 }
 """Config groups without a field in a schema."""
-
-RUNS = ("train", "summary")
-"""Verbs that compose runs; the others read a sweep's records."""
 
 KEY_WIDTH = 26
 """Width, in characters, of a key with its value."""
@@ -83,7 +80,7 @@ class _Page:
             parts.append(
                 _section("Launcher", [self._group("hydra/launcher"), *self._leaves("hydra.launcher")])
             )
-        if verb in RUNS:
+        if verb in PLANNING_VERBS:
             groups = [self._group("experiment"), self._group("figure")]
             parts.append(_section("The run", [*groups, *self._rows(RunConfig, object)]))
         elif trains:

@@ -3,15 +3,13 @@
 Names and labels follow from `records.rows.Metrics` and its docstrings: a new column needs nothing here.
 """
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 import pandas as pd
 
+from senet_lab.documentation import field_lines
 from senet_lab.errors import UsageError
 from senet_lab.records.rows import Metrics, columns
 
@@ -112,13 +110,5 @@ def _error_name(column: str) -> str:
 @cache
 def _labels() -> dict[str, str]:
     """Numeric columns, labelled by the first phrase of their docstrings."""
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(Metrics))).body
-    assert isinstance(body, ast.ClassDef)
-    texts = {
-        field.target.id: text.value.value
-        for field, text in zip(body.body, body.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-        if isinstance(text.value.value, str)
-    }
+    texts = field_lines(Metrics)
     return {name: texts[name].split(",")[0].rstrip(".") for name in columns(Metrics) if name != "epoch"}

@@ -8,31 +8,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from senet_lab.compose import register_resolvers
-from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
+from senet_lab.config import FiguresConfig, as_plain, check_name, comparable
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
+from senet_lab.records.selection import Configured
 from senet_lab.text import label, literal
 
 TELLING = ("name", "label", "_target_")
 """Identifying keys of a node, in order of preference."""
-
-
-class Configured(Protocol):
-    """A run, planned or recorded."""
-
-    @property
-    def directory(self) -> str:
-        """Directory relative to the sweep's folder."""
-
-    @property
-    def config(self) -> RunConfig:
-        """The run's config."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ class Configured(Protocol):
     """A run, planned or recorded."""
 
     @property
+    def directory(self) -> str:
+        """Directory relative to the sweep's folder."""
+
+    @property
     def config(self) -> RunConfig:
         """The run's config."""
 
