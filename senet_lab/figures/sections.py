@@ -24,7 +24,7 @@ from senet_lab.figures.page import Link, Listing, Section, Table, table, time_ce
 from senet_lab.figures.panels import draw, remarks
 from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
-from senet_lab.records.run import State
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 
@@ -278,10 +278,17 @@ def failures_section(
     """Tracebacks of failed runs, and why some records cannot be read; None where all is well."""
     listings = [Listing(directory, reason) for directory, reason in unreadable.items()]
     for run in runs:
-        trace = sweep.run(run.directory).error_file
-        if run.state == State.FAILED and trace.exists():
-            listings.append(Listing(run.directory, trace.read_text("utf-8", "replace"), is_open=False))
+        trace = _trace(sweep.run(run.directory)) if run.state == State.FAILED else None
+        if trace is not None:
+            listings.append(Listing(run.directory, trace, is_open=False))
     return Section("Failures", listings=listings) if listings else None
+
+
+def _trace(record: RunDirectory) -> str | None:
+    try:
+        return record.error_trace()
+    except UsageError as error:
+        return str(error)
 
 
 def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[str]) -> Section:
