@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from senet_lab.config import RunConfig, run_config
@@ -71,6 +71,8 @@ class Plan:
     """Digest of the YAML from which each command line was planned."""
     protocol: Protocol | None = None
     """The comparison's protocol; None for a plain sweep."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of each data set that runs have started with, by the digest of its config node."""
 
     @property
     def is_open(self) -> bool:
@@ -86,7 +88,13 @@ class Plan:
     def write(self) -> None:
         """Freeze the plan."""
         runs = [_plain(run) for run in self.runs]
-        content = {"format": PLAN_FORMAT, "source": self.source, "runs": runs, "commands": self.commands}
+        content = {
+            "format": PLAN_FORMAT,
+            "source": self.source,
+            "runs": runs,
+            "commands": self.commands,
+            "data": self.data,
+        }
         if self.protocol is not None:
             content["protocol"] = asdict(self.protocol)
         write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n", self.sweep.path)
@@ -101,6 +109,7 @@ class _Content:
     runs: list[PlannedRun]
     commands: dict[str, str] = field(default_factory=dict)
     protocol: Protocol | None = None
+    data: dict[str, str] = field(default_factory=dict)
 
 
 def read_plan(sweep: SweepDirectory) -> Plan | None:
@@ -126,7 +135,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
                 f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
                 "put it back, or plan it under another name="
             )
-    return Plan(sweep, plan.source, plan.runs, plan.commands, plan.protocol)
+    return Plan(sweep, plan.source, plan.runs, plan.commands, plan.protocol, plan.data)
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:
@@ -143,8 +152,8 @@ def require_plan(sweep: SweepDirectory) -> Plan:
     return plan
 
 
-def require_planned(sweep: SweepDirectory, run: PlannedRun) -> None:
-    """Check, before a run starts, that it is still part of the plan on disk.
+def require_planned(sweep: SweepDirectory, run: PlannedRun) -> Plan:
+    """The plan on disk, after checking that it still contains `run`, which is about to start.
 
     Raises:
         UsageError: another command has replaced the plan, or it cannot be read.
@@ -152,6 +161,29 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> None:
     plan = read_plan(sweep)
     if plan is None or (run.directory, run.hash) not in {(one.directory, one.hash) for one in plan.runs}:
         raise UsageError(f"{sweep.plan_file} was replaced: this run is not in it any more")
+    return plan
+
+
+def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> None:
+    """Check that the data are those with which the sweep's first run on this data set started.
+
+    The caller holds the plan's lock.
+
+    Raises:
+        UsageError: the data have changed since.
+    """
+    plan = require_planned(sweep, run)
+    node = run.plain["dataset"]
+    key = hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:16]
+    known = plan.data.get(key)
+    if known is None:
+        replace(plan, data={**plan.data, key: fingerprint}).write()
+    elif known != fingerprint:
+        raise UsageError(
+            f"dataset={node.get('name', '')}: the data have changed since this sweep began "
+            f"(SHA-256 {fingerprint[:12]}, was {known[:12]}): put them back, use another name=, or delete "
+            f'{key} under "data" in {sweep.plan_file} to go on with the new ones'
+        )
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:
@@ -160,14 +192,19 @@ def config_hash(plain: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-@lru_cache(maxsize=1)
-def source_hash() -> str:
-    """SHA-256 of this package's code, computed at the first call, to detect edits."""
-    package = PACKAGE
+def _source_hash() -> str:
     digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+_SOURCE = _source_hash()  # on import: later edits do not change the code that runs
+
+
+def source_hash() -> str:
+    """SHA-256 of this package's code as this process loaded it, to detect edits."""
+    return _SOURCE
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any]:

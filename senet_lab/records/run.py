@@ -125,6 +125,8 @@ class Environment:
     source: str | None = None
     """SHA-256 of the package's code."""
     numpy: str | None = None
+    data: str | None = None
+    """SHA-256 of the data set, as its `fingerprint` has it."""
 
 
 @dataclass(frozen=True)

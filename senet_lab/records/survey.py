@@ -48,10 +48,6 @@ class Survey:
         done = sum((status.epochs_begun for status in self.statuses.values()), 0.0)
         return done, sum(run.config.epochs for run in self.runs)
 
-    def images(self) -> int:
-        """Images trained on and evaluated so far."""
-        return sum(status.images_done for status in self.statuses.values())
-
     def seconds_left(self, workers: int) -> float | None:
         """Estimated seconds for the remaining epochs on `workers` workers, from each model's epochs so far.
 

@@ -15,8 +15,14 @@ from senet_lab.training.engine import Engine
 from senet_lab.version import PACKAGE, __version__
 
 
-def environment(engine: Engine, threads: int) -> Environment:
-    """This process's software and hardware, for `environment.json`."""
+def environment(engine: Engine, threads: int, data: str) -> Environment:
+    """This process's software and hardware, for `environment.json`.
+
+    Args:
+        engine: device and precision.
+        threads: CPU threads.
+        data: fingerprint of the data set.
+    """
     return Environment(
         senet_lab=__version__,
         git=git_state(),
@@ -30,7 +36,22 @@ def environment(engine: Engine, threads: int) -> Environment:
         platform=platform.platform(),
         source=source_hash(),
         numpy=numpy.__version__,
+        data=data,
     )
+
+
+def changes(before: Environment, now: Environment) -> str:
+    """Differences between two attempts that can change a run's numbers; empty if there are none."""
+    told = [
+        f"{name} {new} instead of {old}"
+        for name, old, new in (
+            ("torch", before.torch, now.torch),
+            ("device", before.device_type, now.device_type),
+            ("precision", before.precision, now.precision),
+        )
+        if old != new
+    ]
+    return ", ".join(told)
 
 
 def device_name(device: torch.device) -> str:
@@ -42,20 +63,15 @@ def device_name(device: torch.device) -> str:
 
 @lru_cache(maxsize=1)
 def git_state() -> Git | None:
-    """Commit of the checkout that contains this package; None outside one."""
-    folder = PACKAGE
-    if shutil.which("git") is None:
+    """Commit of the checkout that contains this package; None outside one or before its first commit."""
+    if shutil.which("git") is None or _git("ls-files", "--error-unmatch", "__init__.py") is None:
         return None
-    ours = subprocess.run(
-        ["git", "ls-files", "--error-unmatch", "__init__.py"], cwd=folder, capture_output=True, check=False
-    )
-    if ours.returncode != 0:
-        return None
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    changes = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return Git(commit.stdout.strip(), bool(changes.stdout.strip()))
+    commit = _git("rev-parse", "--verify", "HEAD")
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return None if commit is None else Git(commit, dirty=changes != "")
+
+
+def _git(*words: str) -> str | None:
+    """Output of a git command in the package's folder; None if it fails."""
+    done = subprocess.run(["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -14,16 +14,17 @@ from typing import Any
 
 from filelock import Timeout
 
+from senet_lab.build import build_dataset
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, remove_temporaries
-from senet_lab.records.plan import PlannedRun, require_planned, source_hash
+from senet_lab.records.plan import PlannedRun, agree_on_data, require_planned, source_hash
 from senet_lab.records.rows import Metrics
-from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.survey import as_planned
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import MissingRowsError
 from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, save_checkpoint
-from senet_lab.runs.environment import environment
+from senet_lab.runs.environment import changes, environment
 from senet_lab.seeding import OwnGenerators, seed_global
 from senet_lab.text import plain
 from senet_lab.training.engine import Engine, choose_engine
@@ -54,7 +55,7 @@ def _execute(
             state = as_planned(run, directory.status()).state
             if state in FINAL or (stop() and not is_first):
                 return state
-            attempt = _Attempt(directory, run)
+            attempt = _Attempt(sweep, run)
             with sweep.plan_lock():  # plan=new checks under it whether a run has begun
                 require_planned(sweep, run)
                 attempt.begin()
@@ -81,12 +82,13 @@ class LostRecordError(Exception):
 class _Attempt:
     """One attempt at a run by the process that holds its lock."""
 
-    def __init__(self, directory: RunDirectory, run: PlannedRun) -> None:
-        self.directory = directory
-        self.identity = directory.identity()
+    def __init__(self, sweep: SweepDirectory, run: PlannedRun) -> None:
+        self.sweep = sweep
         self.run = run
+        self.directory = sweep.run(run.directory)
+        self.identity = self.directory.identity()
         self.epochs = run.config.epochs
-        self.before = directory.status()
+        self.before = self.directory.status()
         self.status = Status(
             state=State.RUNNING,
             epochs=self.epochs,
@@ -121,7 +123,10 @@ class _Attempt:
 
     def _train(self, stop: Callable[[], bool]) -> Turns[tuple[State, str | None]]:
         engine = choose_engine(self.run.config.trainer)
-        self.directory.add_environment(environment(engine, self.run.threads))
+        data = build_dataset(self.run.config.dataset).fingerprint()
+        with self.sweep.plan_lock():
+            agree_on_data(self.sweep, self.run, data)
+        self.directory.add_environment(environment(engine, self.run.threads, data))
         generators = OwnGenerators(engine.device)
 
         @contextmanager
@@ -185,6 +190,10 @@ class _Attempt:
         )
         if state["source"] != source_hash():
             self._note(f"{self.directory.path} goes on with other code than it began with")
+        attempts = self.directory.environments()
+        change = changes(*attempts[-2:]) if len(attempts) > 1 else ""
+        if change:
+            self._note(f"{self.directory.path} goes on with {change}")
 
     def _note(self, sentence: str) -> None:
         self.status = replace(self.status, notes=(*self.status.notes, sentence))

@@ -36,7 +36,7 @@ class SweepProgress(Background):
         self.workers = workers
         self.console = console
         self.started = time.monotonic()
-        self.images_before = survey.images()
+        self.images_before = self._images()
         self._seconds = 0.0  # of the last refresh
 
     def line(self) -> str:
@@ -44,13 +44,24 @@ class SweepProgress(Background):
         counts = self.survey.counts()
         done, epochs = self.survey.epochs()
         seconds = time.monotonic() - self.started
-        rate = (self.survey.images() - self.images_before) / seconds if seconds else 0.0
+        rate = self._images_since() / seconds if seconds else 0.0
         left = self.survey.seconds_left(self.workers)
         parts = [f"runs {counts[State.FINISHED]}/{len(self.survey.runs)}"]
         parts += [f"{counts[state]} {state}" for state in SHOWN if counts[state]]
         parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{clock(seconds)} gone"]
         parts.append("time left unknown" if left is None else f"about {clock(left)} left")
         return " · ".join(parts)
+
+    def _images(self) -> dict[str, int]:
+        return {directory: status.images_done for directory, status in self.survey.statuses.items()}
+
+    def _images_since(self) -> int:
+        """Images trained by this command; a run that resumes counts from its checkpoint."""
+        now = self._images()
+        self.images_before = {
+            directory: min(self.images_before[directory], now[directory]) for directory in now
+        }
+        return sum(now.values()) - sum(self.images_before.values())
 
     def work(self) -> None:
         """See `Background`."""
