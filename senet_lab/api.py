@@ -36,8 +36,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
     Raises:
         UsageError: an unknown key or option, a value of the wrong type or out of range.
     """
-    folder = None if config_dir is None else Path(config_dir)
-    return compose_command("train", overrides, multirun=is_swept(overrides), config_dir=folder)
+    return compose_command("train", overrides, multirun=is_swept(overrides), config_dir=config_dir)
 
 
 def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
@@ -63,7 +62,7 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     session = train_command(command, overrides, Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
-    return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=command.config_dir))
+    return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=config_dir))
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":

@@ -73,7 +73,10 @@ def _run(arguments: list[str]) -> int:
 
     command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
-    return run(command, rest)
+    try:
+        return run(command, rest)
+    except UsageError as error:
+        raise UsageError(command.located(str(error))) from error
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -102,14 +105,14 @@ def _answer(verb: str, options: argparse.Namespace) -> str:
     """The text of `--help`, or of `--cfg`."""
     from omegaconf import OmegaConf, open_dict
 
-    from senet_lab.compose import compose_node, folders_of
+    from senet_lab.compose import compose_node
     from senet_lab.usage import verb_usage
 
     everything = options.help and "all" in options.overrides
     overrides = [word for word in options.overrides if not (everything and word == "all")]
-    node = compose_node(verb, overrides, options.config_dir)
+    node, folders = compose_node(verb, overrides, options.config_dir)
     if options.help:
-        return verb_usage(verb, node, folders_of(options.config_dir), everything)
+        return verb_usage(verb, node, folders, everything)
     if options.cfg == "job":
         with open_dict(node):
             del node["hydra"]

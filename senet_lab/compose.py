@@ -3,18 +3,18 @@
 Nothing here builds an object or writes a file.
 """
 
-import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -30,9 +30,11 @@ from senet_lab.config import (
     run_config,
 )
 from senet_lab.errors import UsageError
-from senet_lab.files import read_yaml
-from senet_lab.groups import config_folder, is_group, option_file, options
+from senet_lab.explain import did_you_mean, explain, located, one_line, place_of, unknown_key, unknown_option
+from senet_lab.groups import config_folder, option_file
+from senet_lab.groups import options as options
 from senet_lab.overrides import MOST, Axis, axes_of, parse
+from senet_lab.sources import load, search_path
 from senet_lab.variants import Axes, Variants
 
 RUN_KEYS = [field.name for field in fields(RunConfig)]
@@ -65,8 +67,10 @@ class Command:
     """The same config before interpolations were resolved."""
     is_sweep: bool
     compose_points: Callable[[], list[Point]]
-    config_dir: Path | None
-    """The user's own folder of YAML, besides `conf/`."""
+    folders: Sequence[Path]
+    """The folders of config groups: `conf/`, and the user's own."""
+    choices: Mapping[str, str]
+    """The option of each config group that is not swept over."""
     selection: Mapping[str, Sequence[str]]
     """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
     under: Callable[[Sequence[str]], "Command"]
@@ -80,6 +84,10 @@ class Command:
             UsageError: see `compose_command`.
         """
         return self.compose_points()
+
+    def located(self, message: str) -> str:
+        """The message, preceded by the place in the user's YAML that sets the key it begins with."""
+        return located(message, self.choices, self.folders)
 
 
 def register_schemas() -> None:
@@ -95,7 +103,7 @@ def register_resolvers() -> None:
 
 
 def compose_command(
-    verb: str, overrides: Sequence[str], multirun: bool = False, config_dir: Path | None = None
+    verb: str, overrides: Sequence[str], multirun: bool = False, config_dir: str | Path | None = None
 ) -> Command:
     """Compose the command `senet-lab <verb> <overrides>`.
 
@@ -109,8 +117,8 @@ def compose_command(
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
             type or out of range, a sweep without `-m`.
     """
-    folders = folders_of(config_dir)
-    asked = axes_of(parse(overrides), folders)
+    folders, parsed = _folders(parse(overrides), config_dir)
+    asked = axes_of(parsed, folders)
     base = _compose_first(verb, asked, folders)
     is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
     swept = next((axis for axis in asked.values() if axis.is_swept), None)
@@ -124,6 +132,8 @@ def compose_command(
     node = base.copy()
     OmegaConf.set_struct(node, False)
     del node["hydra"]
+    swept_keys = {key for key, axis in axes.items() if axis.is_swept}
+    choices = {key: name for key, name in base.hydra.runtime.choices.items() if key not in swept_keys}
     points = partial(_points, verb, axes, named, folders)
     chosen = {
         key: [str(value) for value in axis.values]
@@ -134,44 +144,121 @@ def compose_command(
     def under(more: Sequence[str]) -> Command:
         return compose_command(verb, [*overrides, *more], multirun, config_dir)
 
-    launcher = _plain(base.hydra.launcher)
-    return Command(_checked(node), launcher, node, is_sweep, points, config_dir, chosen, under)
+    config, launcher = _checked(node, choices, folders), _plain(base.hydra.launcher)
+    return Command(config, launcher, node, is_sweep, points, folders, choices, chosen, under)
 
 
-def compose_node(verb: str, overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """The config of a command line, with Hydra's own; for swept keys, the first value.
+def compose_node(
+    verb: str, overrides: Sequence[str], config_dir: str | Path | None = None
+) -> tuple[DictConfig, Sequence[Path]]:
+    """The config of a command line, and the folders of its groups.
+
+    Returns:
+        The config with Hydra's own, ranges unchecked (for swept keys, the first value); the folders.
 
     Raises:
-        UsageError: see `compose_command`; ranges are not checked.
+        UsageError: see `compose_command`.
     """
-    folders = folders_of(config_dir)
-    return _compose_first(verb, axes_of(parse(overrides), folders), folders)
+    folders, parsed = _folders(parse(overrides), config_dir)
+    return _compose_first(verb, axes_of(parsed, folders), folders), folders
 
 
-def folders_of(config_dir: Path | None) -> list[Path]:
-    """The folders of config groups: `conf/`, and the user's own."""
-    return [config_folder(), *([config_dir] if config_dir else [])]
+def _folders(
+    overrides: Sequence[Override], config_dir: str | Path | None
+) -> tuple[list[Path], list[Override]]:
+    """The folders of config groups, `conf/` first, and the overrides other than `hydra.searchpath`."""
+    folders = [config_folder(), *([] if config_dir is None else [Path(config_dir)])]
+    others = []
+    for override in overrides:
+        if override.get_key_element() != "hydra.searchpath":
+            others.append(override)
+            continue
+        named: Any = override.value()
+        if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+            raise UsageError(f"{override.input_line}: must be a list of folders")
+        folders += [Path(one.removeprefix("file://")) for one in named]
+    return folders, others
 
 
 def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -> DictConfig:
     """The config with the first value of each requested axis."""
-    first = [axis.overrides[0] for axis in asked.values()]
+    _check_added(verb, asked.values())
     with _hydra(folders) as search:
         try:
-            return _compose(verb, [*search, *first], folders)
-        except UsageError:
-            # A key may belong to an option that an experiment chooses, by an axis of its own.
-            groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
-            planned = _axes_in(_compose(verb, [*search, *groups], folders), folders)
-            if not planned:
-                raise
+            return _compose(verb, [*search, *(axis.overrides[0] for axis in asked.values())], folders)
+        except UsageError as error:
+            told = error
+        groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
+        try:
+            outline = _compose(verb, [*search, *groups], folders)
+        except UsageError as error:
+            told, outline = error, _compose(verb, [], folders)
+        planned = _axes_in(outline, folders)
+        if planned:
+            # The key may belong to an option that an experiment chooses, by an axis of its own.
             first = [axis.overrides[0] for axis in (planned | asked).values()]
-            return _compose(verb, [*search, *first], folders)
+            try:
+                return _compose(verb, [*search, *first], folders)
+            except UsageError as error:
+                told = error
+    if isinstance(told, UnknownKeyError):
+        raise UsageError(f"{told.place}{_unknown(verb, told.key, outline, folders)}") from told
+    raise told
+
+
+class UnknownKeyError(UsageError):
+    """A key that the config lacks; `place` is the file that sets it, or empty for the command line."""
+
+    def __init__(self, key: str, place: str) -> None:
+        super().__init__(f"{place}unknown key {key}")
+        self.key, self.place = key, place
+
+
+def _unknown(verb: str, key: str, node: DictConfig, folders: Sequence[Path]) -> str:
+    """The message for a key that `node` lacks, with a suggestion."""
+    above, _, name = key.rpartition(".")
+    parent = OmegaConf.select(node, above) if above else node
+    known = [str(one) for one in parent] if isinstance(parent, DictConfig) else []
+    if not above:
+        known += [
+            "hydra/launcher",
+            *(file.name for folder in folders for file in folder.iterdir() if file.is_dir()),
+        ]
+    if name in known:
+        return f"{key}: holds a key that it does not take"
+    return f"unknown key {key}: {did_you_mean(name, known)}senet-lab {verb} --help all lists the keys"
+
+
+def _check_added(verb: str, axes: Iterable[Axis]) -> None:
+    """Refuse an added key that nothing reads; constructors report their own unknown arguments."""
+    for axis in axes:
+        path = axis.key.lstrip("+")
+        if axis.key[0] != "+" or axis.is_group:
+            continue
+        schema: Any = SCHEMAS[verb]
+        for name in [] if path.startswith("hydra.launcher.") else path.split("."):
+            kinds = get_type_hints(schema) if is_dataclass(schema) else {}
+            if name not in kinds:
+                hint = did_you_mean(name, kinds)
+                raise UsageError(
+                    f"{axis.line}: unknown key {path}: {hint}senet-lab {verb} --help all lists the keys"
+                )
+            schema = next(
+                (kind for kind in (kinds[name], *get_args(kinds[name])) if is_dataclass(kind)), None
+            )
+            if schema is None:
+                break
 
 
 def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
     """The axes of an experiment: Hydra's `sweeper.params`."""
     params = node.hydra.sweeper.params or {}
+    for key, value in params.items():
+        if get_type_hints(RunConfig).get(key) in (int, float) and not isinstance(value, str | int | float):
+            several = ",".join(map(str, value))
+            raise UsageError(
+                f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
+            )
     return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
 
@@ -181,14 +268,9 @@ def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
     register_schemas()
     register_resolvers()
     conf, *persons = folders
-    for folder in persons:
-        if not folder.is_dir():
-            raise UsageError(f"--config-dir {folder}: there is no such folder")
-        for file in sorted(folder.rglob("*.yaml")):
-            read_yaml(file)  # refuses tags, from which Hydra would build objects
-    search = [f"hydra.searchpath=[{','.join(repr(f'file://{folder.resolve()}') for folder in persons)}]"]
+    search = search_path(persons)
     with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
-        yield search if persons else []
+        yield search
 
 
 def _check_axes(axes: Iterable[Axis]) -> None:
@@ -217,7 +299,9 @@ def _points(
         try:
             config = variants[tuple(by_key[key] for key in outer)].config(by_key)
         except OmegaConfBaseException as error:
-            raise UsageError(f"{' '.join(overrides)}: {_explain(error)}") from error
+            key = unknown_key(error)
+            message = f"unknown key {key}" if key else explain(error, folders)
+            raise UsageError(f"{' '.join(overrides)}: {message}") from error
         run = run_config(config, " ".join(overrides))
         points.append(Point(overrides, run, _directory(run, [by_key[key] for key in extra])))
     return points
@@ -257,10 +341,9 @@ def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
         file = option_file(axis.key, name, folders) if axis.key in RUN_KEYS and axis.is_group else None
         if file is None or "@package" in file.read_text("utf-8"):
             return {}
-        content = OmegaConf.load(file)
-        if not isinstance(content, DictConfig) or "defaults" in content:
+        contents[override] = load(file)
+        if "defaults" in contents[override]:
             return {}
-        contents[override] = content
     return contents
 
 
@@ -280,7 +363,11 @@ def _compose_run(
         if not empty:
             raise
         return None
-    return None if any(node[group] for group in empty) else OmegaConf.masked_copy(node, RUN_KEYS)
+    if any(node[group] for group in empty):
+        return None
+    run = OmegaConf.masked_copy(node, RUN_KEYS)
+    OmegaConf.set_struct(run, True)
+    return run
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
@@ -289,26 +376,44 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def _directory(config: RunConfig, named: Sequence[str]) -> str:
-    model = config.model["name"].split("/")
-    activation = config.activation["name"]
-    for key, part in [*(("model.name", part) for part in model), ("activation.name", activation)]:
+    parts = [("model.name", part) for part in _name("model", config.model).split("/")]
+    for key, part in [*parts, ("activation.name", _name("activation", config.activation))]:
         check_name(key, part)
     extra = [re.sub(r"[^\w.=+,-]", "_", override.lstrip("+")) for override in named]
     for part in extra:
         check_name("a swept value", part)
-    return "/".join(["runs", *model, activation, f"lr={config.lr!r}", *extra, f"seed={config.seed}"])
+    names = [config.model["name"], config.activation["name"]]
+    return "/".join(["runs", *names, f"lr={config.lr!r}", *extra, f"seed={config.seed}"])
+
+
+def _name(group: str, node: Mapping[str, Any]) -> str:
+    name = node.get("name")
+    if not isinstance(name, str):
+        raise UsageError(f"{group}.name={name}: must be a text, which names the folders of its runs")
+    return name
 
 
 def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
     try:
-        return compose(config_name=verb, overrides=list(overrides), return_hydra_config=True)
+        node = compose(config_name=verb, overrides=list(overrides), return_hydra_config=True)
     except MissingConfigException as error:
-        raise _unknown_option(error, folders) from error
+        raise UsageError(unknown_option(error, folders)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(_explain(error)) from error
+        key = unknown_key(error)
+        if key in ("experiment", "figure"):
+            place = place_of(error, key, folders)
+            raise UsageError(f"{place}its first line must be “# @package _global_”") from error
+        if key:
+            raise UnknownKeyError(key, place_of(error, key, folders)) from error
+        raise UsageError(explain(error, folders)) from error
+    except (ValueError, AttributeError) as error:  # Hydra's, for input that it does not check
+        raise UsageError(one_line(error)) from error
+    if not isinstance(node.hydra.launcher, DictConfig):
+        raise UsageError("hydra.launcher=null: choose one with hydra/launcher=…")
+    return node
 
 
-def _checked(node: DictConfig) -> Any:
+def _checked(node: DictConfig, choices: Mapping[str, str], folders: Sequence[Path]) -> Any:
     """An instance of the schema's class, range-checked, with all interpolations resolved.
 
     Except those in `figures`: templates that each run fills in.
@@ -319,46 +424,9 @@ def _checked(node: DictConfig) -> Any:
         del plain[key]
     try:
         config: Any = OmegaConf.to_object(plain)
-    except OmegaConfBaseException as error:
-        raise UsageError(_explain(error)) from error
+    except (UsageError, OmegaConfBaseException) as error:
+        message = str(error) if isinstance(error, UsageError) else explain(error, folders)
+        raise UsageError(located(message, choices, folders)) from error
     if "figures" in node:
         config.figures = FiguresConfig(**cast(dict[str, Any], OmegaConf.to_container(node.figures)))
     return config
-
-
-def _unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> UsageError:
-    missing = error.missing_cfg_file or ""
-    group, _, name = missing.partition("/")
-    while is_group(f"{group}/{name.partition('/')[0]}", folders) and "/" in name and "hydra" in group:
-        head, _, name = name.partition("/")
-        group = f"{group}/{head}"
-    known = options(group, *folders)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return UsageError(f"{group}={name}: there is no such {group}; {hint}known: {', '.join(known)}")
-
-
-def _explain(error: Exception) -> str:
-    """Hydra's or OmegaConf's message as one line that names the key."""
-    text = str(error)
-    cause = error.__cause__
-    unknown = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in", text)
-    if unknown and "not in" in text + str(cause):
-        return f"unknown key {unknown[1]}: senet-lab train --cfg job lists the keys"
-    group = re.search(r"Could not override '([^']+)'\.\s*No match in the defaults list", text)
-    if group:
-        return f"unknown key {group[1]}: senet-lab train --cfg job lists the keys"
-    override = re.search(r"Error merging override (.*)", text)
-    if override and cause is not None:
-        return f"{override[1]}: {_one_line(cause)}"
-    return _one_line(cause if isinstance(cause, OmegaConfBaseException) else text)
-
-
-def _one_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    kept = [
-        line
-        for line in lines
-        if line and not line.startswith(("full_key:", "reference_type=", "object_type="))
-    ]
-    return " ".join(kept)

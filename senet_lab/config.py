@@ -108,6 +108,10 @@ class Format(StrEnum):
     json = "json"
 
 
+LARGEST = 10_000_000
+"""Epochs of a run, or images of a batch: more are a mistake."""
+
+
 def _require(holds: bool, key: str, value: object, right: str) -> None:
     if not holds:
         raise UsageError(f"{key}={value}: {key} must be {right}")
@@ -214,8 +218,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "an integer of 0 or more")
-        _require(self.epochs >= 1, "epochs", self.epochs, "an integer of 1 or more")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of 1 or more")
+        for key in ("epochs", "batch_size"):
+            value = getattr(self, key)
+            _require(value >= 1, key, value, "an integer of 1 or more")
+            _require(value <= LARGEST, key, value, f"an integer of {LARGEST:,} at most")
         _require(
             self.accumulate >= 1 and self.batch_size % self.accumulate == 0,
             "accumulate",

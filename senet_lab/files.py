@@ -265,8 +265,11 @@ def read_yaml(path: Path, root: Path | None = None) -> Any:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
             raise UsageError(f"{path}: YAML aliases are not allowed; write the value out, or ${{key}} for it")
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not plain YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UsageError(f"{path}{line} is not plain YAML: {problem}") from error
 
 
 def _replace(folder: int, name: str, data: memoryview) -> None:

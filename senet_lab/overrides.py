@@ -17,6 +17,9 @@ from senet_lab.groups import is_group, options
 MOST = 1_000_000
 """Maximal number of values of an axis."""
 
+NEEDED = ("hydra/launcher", "model", "activation", "se", "dataset", "augment", "optimizer", "schedule")
+"""Config groups of which an option must be chosen."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -105,6 +108,9 @@ def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
         else:
             texts, values = [override.input_line or key], [override.value()]
         if group:
+            if values == [None] and not override.is_delete() and override.key_or_group in NEEDED:
+                known = ", ".join(options(override.key_or_group, *folders[1:]))
+                raise UsageError(f"{override.input_line}: a run needs one of {known}")
             _check_names(override.key_or_group, values, folders)
         axes[key] = Axis(key, override.input_line or key, texts, values, group)
     return axes
@@ -114,9 +120,8 @@ def _check_names(group: str, names: Sequence[Any], folders: Sequence[Path]) -> N
     for name in names:
         parts = name.split("/") if isinstance(name, str) else []
         if ".." in parts or "" in parts or any("\0" in part for part in parts):
-            raise UsageError(
-                f"{group}={name}: an option's name, not a path; one of {', '.join(options(group, *folders))}"
-            )
+            known = ", ".join(options(group, *folders[1:]))
+            raise UsageError(f"{group}={name}: an option's name, not a path; one of {known}")
 
 
 def _swept(override: Override, folders: Sequence[Path]) -> list[Any]:
@@ -126,7 +131,7 @@ def _swept(override: Override, folders: Sequence[Path]) -> list[Any]:
     if isinstance(value, Glob):
         if not is_group(key, folders):
             raise UsageError(f"{line}: glob chooses among the options of a group, but {key} is a value")
-        known = [name for name in options(key, *folders) if "/" not in name]
+        known = [name for name in options(key, *folders[1:]) if "/" not in name]
         values = value.filter(known)
         if not values:
             raise UsageError(f"{line}: matches none of {', '.join(known)}")

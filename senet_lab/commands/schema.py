@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from senet_lab.compose import Command, folders_of
+from senet_lab.compose import Command
 from senet_lab.config import SchemaConfig
 from senet_lab.files import write_atomic
 from senet_lab.schema import PRIMARY, schemas
@@ -20,7 +20,7 @@ def schema(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         UsageError: see `schemas` and `write_atomic`.
     """
     config: SchemaConfig = command.config
-    folders = folders_of(command.config_dir)
+    folders = command.folders
     folder = Path(config.folder) if config.folder else folders[-1] / FOLDER
     files = {}
     for group, content in schemas(folders).items():

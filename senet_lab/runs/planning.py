@@ -13,7 +13,7 @@ from typing import Any
 
 from joblib import cpu_count
 
-from senet_lab.compose import Command, Point, config_folder
+from senet_lab.compose import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
 from senet_lab.files import make_folder, remove_temporaries
@@ -191,7 +191,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
 def _yaml_digest(command: Command) -> str:
     """SHA-256 of all YAML from which a command may have been composed."""
     digest = hashlib.sha256()
-    for folder in filter(None, (config_folder(), command.config_dir)):
+    for folder in command.folders:
         for file in sorted(folder.rglob("*.yaml")):
             digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()

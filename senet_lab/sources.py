@@ -1,0 +1,69 @@
+"""The user's own folders of YAML, as Hydra reads them: a file is checked when it is used."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import cast
+
+import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from senet_lab.errors import UsageError
+from senet_lab.files import read_yaml
+
+LARGEST = 1 << 20
+"""Bytes of a config file; the largest of `conf/` has five thousand."""
+
+
+class CheckedFiles(FileConfigSource):
+    """A folder of config files that are checked to be plain YAML before Hydra reads them."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The prefix of such a folder in Hydra's search path."""
+        return "checked"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file; see `load`."""
+        file = Path(self.path) / self._normalize_file_name(config_path)
+        if file.is_file():
+            load(file)
+        return super().load_config(config_path)
+
+
+def load(file: Path) -> DictConfig:
+    """The content of a config file, interpolations unresolved.
+
+    Raises:
+        UsageError: with the file and its line: no plain YAML, a key twice, no keys at all, or too large.
+    """
+    if file.stat().st_size > LARGEST:
+        raise UsageError(f"{file} has {file.stat().st_size:,} bytes: more than {LARGEST:,} are no config")
+    content = read_yaml(file)  # which lets nothing grow beyond the text's own size
+    if not isinstance(content, dict | NoneType):
+        raise UsageError(f"{file}: must hold keys with values, not a {type(content).__name__}")
+    try:
+        return cast(DictConfig, OmegaConf.load(file))
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{file}{line}: {error.problem}") from error
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{file}: {' '.join(str(error).split())}") from error
+
+
+def search_path(folders: Sequence[Path]) -> list[str]:
+    """The overrides with which Hydra searches `folders`, too.
+
+    Raises:
+        UsageError: one that does not exist.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"--config-dir {folder}: there is no such folder")
+    Plugins.instance().register(CheckedFiles)
+    paths = ",".join(repr(f"{CheckedFiles.scheme()}://{folder.resolve()}") for folder in folders)
+    return [f"hydra.searchpath=[{paths}]"] if folders else []
