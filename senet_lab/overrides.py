@@ -17,8 +17,10 @@ from senet_lab.groups import is_group, options
 MOST = 1_000_000
 """Maximal number of values of an axis."""
 
-NEEDED = ("hydra/launcher", "model", "activation", "se", "dataset", "augment", "optimizer", "schedule")
-"""Config groups of which an option must be chosen."""
+NEEDED = (
+    "hydra/launcher", "model", "activation", "se", "dataset", "augment", "optimizer", "schedule", "tracker",
+)  # fmt: skip
+"""Config groups that require an option."""
 
 
 @dataclass(frozen=True)

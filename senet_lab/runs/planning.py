@@ -64,8 +64,10 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
     """
     config: TrainConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    make_writable(sweep.path)
     line = shlex.join(without_execution_keys(arguments))
+    # Before the folder is created, so that a refused command leaves nothing behind.
+    first = None if sweep.plan_file.exists() else _first(sweep, command, line)
+    make_writable(sweep.path)
     with sweep.plan_lock():
         plan = read_plan(sweep)
         if plan is not None and config.plan is PlanMode.new:
@@ -76,9 +78,11 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
                 f"{sweep.plan_file} is of the comparison senet-lab train {plan.protocol.command}: another "
                 "name= keeps these runs apart"
             )
-        if plan is None:
-            return _plan_first(sweep, command, line)
-        return _join(plan, command, line)
+        if plan is not None:
+            return _join(plan, command, line)
+        first = first or _first(sweep, command, line)
+        first.plan.write()
+        return first
 
 
 def request_retry(command: Command) -> Request:
@@ -101,14 +105,12 @@ def request_retry(command: Command) -> Request:
     return Request(plan, runs, [])
 
 
-def _plan_first(sweep: SweepDirectory, command: Command, line: str) -> Request:
-    """Freeze all points of the command."""
+def _first(sweep: SweepDirectory, command: Command, line: str) -> Request:
+    """The sweep's first plan: all points of the command, not yet on disk."""
     notes: list[str] = []
     asked = _distinct(command.points, sweep, notes)
     runs = freeze(asked.values(), line, threads_per_run(len(asked)))
-    plan = Plan(sweep, source_hash(), runs, {line: _yaml_digest(command)})
-    plan.write()
-    return Request(plan, runs, notes)
+    return Request(Plan(sweep, source_hash(), runs, {line: _yaml_digest(command)}), runs, notes)
 
 
 def _join(plan: Plan, command: Command, line: str) -> Request:

@@ -19,9 +19,9 @@ from sweeps import (
     wait_until,
 )
 
-from senet_lab import cli, files
+from senet_lab import compose, files
 from senet_lab.cli import main
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import living_status
 from senet_lab.runs import planning
 
@@ -111,7 +111,7 @@ def test_workers_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
     wait_until(lambda: not any(is_alive(pid) for pid in workers))
     # On a busy machine a worker may be ended before it could write so: then its free lock tells.
     runs = [RunDirectory(file.parent) for file in tmp_path.rglob("status.json")]
-    assert {living_status(run)["state"] for run in runs} == {"interrupted"}
+    assert {living_status(run).state for run in runs} == {State.INTERRUPTED}
 
 
 def is_alive(pid: int) -> bool:
@@ -136,7 +136,7 @@ def signal_in_plan(number: int) -> None:
     def freeze(*_: object) -> None:
         os.kill(os.getpid(), number)
 
-    planning._freeze = freeze  # type: ignore[assignment]
+    planning.freeze = freeze  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
@@ -152,4 +152,4 @@ def signal_in_compose(number: int) -> None:
     def compose_command(*_: object, **__: object) -> None:
         signal.raise_signal(number)
 
-    cli.compose_command = compose_command  # type: ignore[assignment]
+    compose.compose_command = compose_command  # type: ignore[assignment]
