@@ -9,7 +9,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.protocol import Cell, Protocol, get_value
 from senet_lab.runs.space import ETA, rungs, trials
 
-PROBES = {"seed": 2**53 - 111, "epochs": 10**9 + 7}
+PROBES = {"seed": 2**53 - 111, "epochs": 9_999_991}
 """Improbable values, to find the keys that interpolate them."""
 PROBE_OF_SPACE = 1.2345678e-6
 
