@@ -25,7 +25,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from torchvision import transforms
 
 from senet_lab.build import build_dataset, build_network
 from senet_lab.compose import compose_command
+from senet_lab.config import RunConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.environment import device_name, git_state
@@ -108,7 +111,7 @@ class PlainDataset(Dataset):
 class Rival:
     """The plain loop."""
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.device = device
         data = np.load(config.dataset["path"])
         normalise = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
@@ -120,7 +123,7 @@ class Rival:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
 
     def _loader(
-        self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: dict[str, Any], shuffle: bool
+        self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: RunConfig, shuffle: bool
     ) -> DataLoader:
         dataset = PlainDataset(images, labels, transforms.Compose(steps))
         # Persistent workers: a short round should not pay for starting them.
@@ -160,12 +163,12 @@ class Rival:
 class Ours:
     """This project's loop, as a run executes it, or several runs that take turns."""
 
-    def __init__(self, config: dict[str, Any], pack: int) -> None:
+    def __init__(self, config: RunConfig, pack: int) -> None:
         self.engine = choose_engine(config.trainer)
         self.settings = self.engine.settings(torch.get_num_threads())
         self.settings.__enter__()  # for as long as this process lives
         seed_global(config.seed)
-        self.trainings = [Training({**config, "seed": seed}, self.engine) for seed in range(pack)]
+        self.trainings = [Training(replace(config, seed=seed), self.engine) for seed in range(pack)]
 
     def train(self, on_step: Callable[[], object]) -> int:
         """See `Rival`."""
@@ -185,7 +188,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def serve(
-    pipe: Connection, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int
+    pipe: Connection, side: str, config: RunConfig, device: str, threads: int, clock: str, pack: int
 ) -> None:
     """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
     torch.set_num_threads(threads)
@@ -195,7 +198,7 @@ def serve(
     built = now() - started
     while pipe.recv():
         steps: list[float] = []
-        trained = loop.train(lambda steps=steps: steps.append(now()))
+        trained = loop.train(partial(_note, steps, now))
         end = now()
         tested = loop.test()
         sample = {
@@ -205,6 +208,10 @@ def serve(
             "memory": peak_memory(device),
         }
         pipe.send(sample)
+
+
+def _note(times: list[float], now: Callable[[], float]) -> None:
+    times.append(now())
 
 
 def peak_memory(device: str) -> float:
@@ -218,7 +225,7 @@ class Contestant:
     """A process that trains when told to."""
 
     def __init__(
-        self, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int = 1
+        self, side: str, config: RunConfig, device: str, threads: int, clock: str, pack: int = 1
     ) -> None:
         # Spawned: what this process has imported and allocated is nobody's advantage.
         context = multiprocessing.get_context("spawn")
@@ -234,23 +241,26 @@ class Contestant:
         return self.pipe.recv()
 
     def end(self) -> None:
-        """End the process."""
-        self.pipe.send(False)
+        """End the process, if it has not failed."""
+        if self.process.is_alive():
+            self.pipe.send(False)
         self.process.join()
 
 
 def rounds(contestants: Sequence[Contestant], count: int) -> list[list[dict]]:
     """Samples, a list for each contestant, in turn, after one epoch that warms up."""
     samples: list[list[dict]] = [[] for _ in contestants]
-    for _ in range(1 + count):
-        for contestant, own in zip(contestants, samples, strict=True):
-            own.append(contestant.sample())
-    for contestant in contestants:
-        contestant.end()
+    try:
+        for _ in range(1 + count):
+            for contestant, own in zip(contestants, samples, strict=True):
+                own.append(contestant.sample())
+    finally:  # where one has failed, too: this process would wait for the others
+        for contestant in contestants:
+            contestant.end()
     return samples
 
 
-def case(config: dict[str, Any], device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
+def case(config: RunConfig, device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
     """One row of the table: medians of both sides, and the median of the ratios pair by pair."""
     names = ("ours", "rival")
     ours, rival = rounds([Contestant(side, config, device, threads, clock) for side in names], count)
@@ -265,7 +275,7 @@ def case(config: dict[str, Any], device: str, threads: int, count: int, clock: s
 
 
 def alone(
-    config: dict[str, Any], device: str, threads: int, count: int, clock: str, pack: int = 1
+    config: RunConfig, device: str, threads: int, count: int, clock: str, pack: int = 1
 ) -> dict[str, float]:
     """Medians of this project's side without the rival."""
     ((warm, *samples),) = rounds([Contestant("ours", config, device, threads, clock, pack)], count)
@@ -273,9 +283,9 @@ def alone(
     return medians | {"first_step": warm["first_step"], "memory": samples[-1]["memory"]}
 
 
-def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, bool], int]]:
+def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, Any], int]]:
     """Ways to run a case that are measured beside the default: trainer settings, and runs in a process."""
-    ways: dict[str, tuple[dict[str, bool], int]] = {f"pack={pack}": ({}, pack) for pack in packs}
+    ways: dict[str, tuple[dict[str, Any], int]] = {f"pack={pack}": ({}, pack) for pack in packs}
     ways["trainer.deterministic=true"] = ({"deterministic": True}, 1)
     if device != "cpu":
         ways["trainer.cuda_graph=false"] = ({"cuda_graph": False}, 1)
@@ -310,7 +320,7 @@ def fastest(work: Callable[[], object], device: str) -> float:
     return min(seconds[1:])
 
 
-def floor(config: dict[str, Any], rate: float, bandwidth: float) -> float:
+def floor(config: RunConfig, rate: float, bandwidth: float) -> float:
     """Seconds of an epoch of 50,000 and 10,000 images at the machine's own rates.
 
     Each layer takes as long as its operations or its bytes do, whichever is longer. A convolution or linear
@@ -330,7 +340,7 @@ def floor(config: dict[str, Any], rate: float, bandwidth: float) -> float:
 def write_data(source: Path | None, folder: Path, train: int, test: int) -> Path:
     """An .npz with so many images, of `source` or random; the same each time."""
     draw = np.random.default_rng(0)
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     given = np.load(source) if source else None
     for part, count in (("train", train), ("test", test)):
         if given is None:
@@ -343,7 +353,7 @@ def write_data(source: Path | None, folder: Path, train: int, test: int) -> Path
     return file
 
 
-def compose_case(model: str, activation: str, data: Path, device: str) -> dict[str, Any]:
+def compose_case(model: str, activation: str, data: Path, device: str) -> RunConfig:
     """The config of a run."""
     words = [f"model={model}", f"activation={activation}", "dataset=arrays", f"dataset.path={data}"]
     words += ["dataset.classes=10", f"batch_size={BATCH}", f"trainer.device={device}"]
@@ -352,7 +362,7 @@ def compose_case(model: str, activation: str, data: Path, device: str) -> dict[s
 
 def machine(device: str, threads: int) -> dict[str, Any]:
     """Hardware and versions."""
-    name = device_name(torch.device(device))
+    name, commit = device_name(torch.device(device)), git_state()
     if device == "cpu":
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -361,7 +371,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         "device": name,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": git_state(),
+        "commit": asdict(commit) if commit else None,
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -388,7 +398,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         row |= {"epoch": epoch, "floor": floor(config, rate, bandwidth)}
         row["ways"] = {}
         for name, (settings, pack) in other_ways(device, options.pack).items():
-            other = {**config, "trainer": {**config.trainer, **settings}}
+            other = replace(config, trainer=replace(config.trainer, **settings))
             row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)

@@ -8,6 +8,7 @@ from torch import nn
 
 from senet_lab.build import build_network
 from senet_lab.compose import Point, compose_command, options
+from senet_lab.config import RunConfig
 from senet_lab.networks.summary import Summary, summarise
 
 FILE = Path(__file__).parent.parent / "docs" / "networks.md"
@@ -86,7 +87,7 @@ def compose(*overrides: str) -> list[Point]:
     return compose_command("train", overrides, multirun=True).points
 
 
-def count(config: dict[str, Any], num_classes: int, image_size: int) -> Summary:
+def count(config: RunConfig, num_classes: int, image_size: int) -> Summary:
     """Parameters and MACs of a network with ReLU."""
     with torch.device("meta"):
         network = build_network(config, num_classes, act_layer=lambda _: nn.ReLU())
@@ -99,7 +100,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def network_row(config: dict[str, Any]) -> list[str]:
+def network_row(config: RunConfig) -> list[str]:
     """The counts of one network beside the published ones."""
     reference: dict[str, Any] = config.model.get("reference") or {}
     small = count(config, **CIFAR)
@@ -115,7 +116,7 @@ def network_row(config: dict[str, Any]) -> list[str]:
     return [*cells, reference.get("source", "")]
 
 
-def row(label: str, config: dict[str, Any], num_classes: int = 1000, image_size: int = 224) -> list[str]:
+def row(label: str, config: RunConfig, num_classes: int = 1000, image_size: int = 224) -> list[str]:
     """The counts of one network."""
     ours = count(config, num_classes, image_size)
     return [f"`{label}`", f"{ours.parameters:,}", f"{ours.macs:,}"]

@@ -11,15 +11,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from itertools import cycle, product
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from senet_lab.api import open_sweep
 from senet_lab.compose import compose_command
+from senet_lab.config import as_plain
 from senet_lab.records.plan import Plan, PlannedRun, config_hash
-from senet_lab.records.run import METRICS_COLUMNS, State
+from senet_lab.records.rows import Metrics, columns
+from senet_lab.records.run import State, Status
+from senet_lab.records.sweep import SweepDirectory
 
 ACTIVATIONS = ("relu", "swish", "mish", "tact", "mtact")
 SEEDS = 20
@@ -33,28 +38,28 @@ def write_sweep(outputs: Path, runs: int, epochs: int) -> None:
         ["dataset=cifar10", f"activation={','.join(ACTIVATIONS)}", f"epochs={epochs}", f"outputs={outputs}"],
         multirun=True,
     )
-    sweep = outputs / "default"
+    sweep = SweepDirectory(outputs / "default")
+    measured = [name for name in columns(Metrics) if name != "epoch"]
     draws = np.random.default_rng(0)
     planned = []
     for number, (point, seed) in zip(range(runs), cycle(product(command.points, range(SEEDS))), strict=False):
         lr = 1e-5 * (1 + number // (len(ACTIVATIONS) * SEEDS))
-        config = {**point.config, "lr": lr, "seed": seed}
+        config = as_plain(point.config) | {"lr": lr, "seed": seed}
         name = f"{Path(point.directory).parent.parent}/lr={lr!r}/seed={seed}"
         planned.append(
             PlannedRun(name, config_hash(config), "", list(point.overrides), 1, 135_000_000, config)
         )
-        folder = sweep / name
+        folder = sweep.path / name
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
-        status = {
-            "state": State.FINISHED, "epochs_done": epochs, "epochs": epochs, "test_top1": 0.9,
-            "images_done": 60_000 * epochs, "seconds": 20.0 * epochs, "error": None, "notes": [],
-        }  # fmt: skip
-        (folder / "status.json").write_text(json.dumps(status))
+        status = Status(
+            State.FINISHED, epochs, epochs, 0.9, images_done=60_000 * epochs, seconds=20.0 * epochs
+        )
+        (folder / "status.json").write_text(json.dumps(asdict(status)))
         (folder / "environment.json").write_text("{}")
-        values = draws.random((epochs, len(METRICS_COLUMNS) - 1)).tolist()
+        values = draws.random((epochs, len(measured))).tolist()
         rows = [",".join([str(epoch), *map(repr, row)]) for epoch, row in enumerate(values)]
-        (folder / "metrics.csv").write_text("\n".join([",".join(METRICS_COLUMNS), *rows]) + "\n")
+        (folder / "metrics.csv").write_text("\n".join([",".join(["epoch", *measured]), *rows]) + "\n")
     Plan(sweep, "", planned).write()
 
 
@@ -89,6 +94,10 @@ def main() -> None:
         print(measure("status", outputs), flush=True)
         print(measure("status", outputs, "format=json"), flush=True)
         print(measure("plot", outputs, "formats=[html]"), flush=True)
+        started = time.perf_counter()
+        sweep = open_sweep(Path(folder) / "default")
+        rows = len(sweep.metrics)
+        print(f"open_sweep: {rows:,} rows of metrics in {time.perf_counter() - started:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
