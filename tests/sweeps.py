@@ -109,10 +109,10 @@ def held_in(folder: Path, epoch: int, *runs: str) -> Callable[[], bool]:
     return lambda: all(statuses(folder).get(run, {}).get("epochs_done") == epoch for run in runs)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 900) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 300) -> None:
     """Poll until a condition holds. The limit is only against hanging.
 
-    It is long because torch and Ray can take minutes to start where many processes share two cores.
+    It is long because torch and Ray can take a minute to start where many processes share two cores.
     """
     end = monotonic() + seconds
     while not holds():

@@ -14,7 +14,7 @@ from support import tiny
 from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, Status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.launchers import LOKY_WARNING, _Pools
 
@@ -28,10 +28,10 @@ def hold_and_keep_history(gate: Path) -> None:
     at_step(1, 0, partial(hold, gate))
     original = RunDirectory.write_status
 
-    def write_status(self: RunDirectory, status: dict[str, Any]) -> None:
+    def write_status(self: RunDirectory, status: Status) -> None:
         original(self, status)
         with (self.path / "history.txt").open("a") as file:
-            file.write(f"{status['state']}: {status['error']}\n")
+            file.write(f"{status.state}: {status.error}\n")
 
     RunDirectory.write_status = write_status  # type: ignore[method-assign]
 
