@@ -7,7 +7,7 @@ the constructor's arguments, checked by `build.py`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -258,7 +258,14 @@ def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
     """A run's config as nested plain values for JSON and YAML; enums by name."""
-    return msgspec.to_builtins(asdict(config))  # msgspec alone would omit defaults
+    return msgspec.to_builtins(_fields(config))
+
+
+def _fields(value: Any) -> Any:
+    """A dataclass as a dict; `asdict` would copy what it holds, and msgspec would omit defaults."""
+    if not is_dataclass(value):
+        return value
+    return {field.name: _fields(getattr(value, field.name)) for field in fields(value)}
 
 
 def comparable(config: RunConfig) -> dict[str, Any]:

@@ -6,15 +6,15 @@ No other module decides which runs share a figure or a line. Imports no pandas, 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from senet_lab.compose import register_resolvers
-from senet_lab.config import FiguresConfig, as_plain, check_name, comparable
+from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
 from senet_lab.records.selection import Configured
@@ -51,7 +51,8 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
         UsageError: a template that a run's config cannot fill in, a figure with two titles, two lines of one
             colour.
     """
-    filled = [_fill_in(run, templates) for run in runs]
+    texts = {key: json.dumps(getattr(templates, key)) for key in ("name", "title", "line", "style")}
+    filled = [_fill_in(run, texts) for run in runs]
     _check_titles(filled)
     _check_colors(filled)
     members: dict[str, dict[str, list[int]]] = {}
@@ -66,29 +67,34 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
     return filled
 
 
-def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
-    """Fill in the templates with a run's values."""
-    text = json.dumps({key: getattr(templates, key) for key in ("name", "title", "line", "style")})
-    words = set(re.findall(r"\w+", text))
-    # Cached over the keys that templates mention, because OmegaConf is slow.
-    mentioned = {key: value for key, value in as_plain(run.config).items() if key in words}
+def _fill_in(run: Configured, templates: Mapping[str, str]) -> Place:
+    """Fill in the templates, each as JSON by its key, with a run's values."""
+    plain = as_plain(run.config)
     try:
-        return _filled(json.dumps(mentioned), text)
+        name, title, line, style = (
+            _filled(key, text, json.dumps({word: plain[word] for word in _mentioned(text)}))
+            for key, text in templates.items()
+        )
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"figures: {run.directory} cannot fill in a template: {reason}") from error
+    check_name("figures.name", str(name))
+    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
+    return Place(str(name), label(str(title)), label(str(line)), **given)
 
 
 @cache
-def _filled(config: str, templates: str) -> Place:
+def _mentioned(template: str) -> list[str]:
+    """The fields of a run's config that a template mentions."""
+    words = set(re.findall(r"\w+", template))
+    return [field.name for field in fields(RunConfig) if field.name in words]
+
+
+@cache  # because OmegaConf is slow, and a template mentions few fields
+def _filled(key: str, template: str, config: str) -> Any:
     register_resolvers()
-    node = OmegaConf.create({**literal(json.loads(config)), "figures": json.loads(templates)})
-    values = OmegaConf.to_container(node.figures, resolve=True)
-    assert isinstance(values, dict)
-    check_name("figures.name", str(values["name"]))
-    style = values["style"]
-    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
-    return Place(str(values["name"]), label(str(values["title"])), label(str(values["line"])), **given)
+    node = OmegaConf.create({**literal(json.loads(config)), "figures": {key: json.loads(template)}})
+    return cast(dict[str, Any], OmegaConf.to_container(node.figures, resolve=True))[key]
 
 
 def _checked_style(style: object) -> Mapping[str, Any]:
