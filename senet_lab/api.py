@@ -1,18 +1,18 @@
 """The Python API: the command line's verbs as functions that return frames and figures."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress
 
 from senet_lab.compose import Command, compose_command
 from senet_lab.errors import UsageError
 from senet_lab.overrides import is_swept
+from senet_lab.records.run import Status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.progress import transient_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,7 @@ class Sweep:
     def _frames(self) -> "Frames":
         from senet_lab.analysis.frames import read_frames
 
-        with _progress() as progress:
+        with transient_progress() as progress:
             task = progress.add_task(f"reading {self.directory.name}", total=None)
             return read_frames(
                 self.directory, lambda read, of: progress.update(task, completed=read, total=of)
@@ -114,7 +114,11 @@ class Sweep:
         from senet_lab.analysis.grouping import group
         from senet_lab.analysis.runs import read_runs
 
-        return group(read_runs(self.directory), self._command.config.figures)
+        left_out: dict[str, Status] = {}
+        runs = read_runs(self.directory, left_out)
+        for directory, status in left_out.items():
+            warnings.warn(f"{directory} is {status.state} and left out: {status.error}", stacklevel=3)
+        return group(runs, self._command.config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric
@@ -215,11 +219,3 @@ class Sweep:
         from senet_lab.figures.report import write_report
 
         return write_report(self.directory, self._command.config, "senet_lab.open_sweep(…).report()")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A transient progress bar; nothing without a terminal."""
-    console = Console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress

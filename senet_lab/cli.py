@@ -29,6 +29,7 @@ Verb = Callable[["Command", Sequence[str]], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an unencodable character must not raise
@@ -48,6 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
 
 
+def _replace_closed_streams() -> None:
+    """Open the null device for closed standard streams: no file of a record may get their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+
+
 def _run(arguments: list[str]) -> int:
     if arguments[:1] in (["-sc"], ["--shell-completion"]):
         return _complete(arguments)
@@ -65,6 +77,7 @@ def _run(arguments: list[str]) -> int:
         hint = f"did you mean {near[0]}? " if near else ""
         known = ", ".join(SCHEMAS)
         raise UsageError(f"unknown verb {verb!r}: {hint}one of {known}; senet-lab --help explains them")
+    _require_working_directory()
     options = _parse(rest)
     if options.help or options.cfg:
         print(_answer(verb, options))
@@ -77,6 +90,13 @@ def _run(arguments: list[str]) -> int:
         return run(command, rest)
     except UsageError as error:
         raise UsageError(command.located(str(error))) from error
+
+
+def _require_working_directory() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the working directory does not exist any more: cd to one that does") from error
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

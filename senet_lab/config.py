@@ -169,6 +169,8 @@ class CheckpointConfig:
     """Minimal seconds between checkpoints: short runs are cheaper to repeat than to save."""
     keep: bool = False
     """Keep the weights of a finished run."""
+    strict: bool = False
+    """Refuse to resume with another torch version, kind of device or precision, instead of noting it."""
 
     def __post_init__(self) -> None:
         _require(self.every >= 1, "checkpoint.every", self.every, "an integer of 1 or more")
@@ -426,6 +428,8 @@ class PlotConfig(TrainConfig):
     band: Band = Band.std
     reference: bool = False
     """Draw published curves, if there are any."""
+    folder: str | None = None
+    """Output folder, instead of `figures` in the sweep's folder, which may be read-only."""
     formats: list[str] = field(default_factory=lambda: ["html", "png", "svg"])
     """Kinds of files: html, png, svg, pdf."""
 
@@ -487,6 +491,11 @@ class StatusConfig(TrainConfig):
     format: Format = Format.table
     watch: bool = False
     """Refresh the table until the sweep is done, or Ctrl-C."""
+
+
+@dataclass
+class VerifyConfig(TrainConfig):
+    """`senet-lab verify`."""
 
 
 @dataclass
@@ -598,6 +607,7 @@ SCHEMAS: dict[str, type] = {
     "verdict": VerdictConfig,
     "watch": WatchConfig,
     "status": StatusConfig,
+    "verify": VerifyConfig,
     "summary": SummaryConfig,
     "inspect": InspectConfig,
     "doctor": DoctorConfig,

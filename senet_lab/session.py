@@ -101,9 +101,10 @@ def _execute(
     """Execute the runs that have not ended."""
     for run in survey.with_state(State.FINISHED):
         survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # if its process died before
-    pending = survey.without_state(*FINAL)
-    if len(pending) < len(request.runs):
-        print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
+    pending = survey.without_state(*FINAL, State.DAMAGED)
+    ended = survey.with_state(*FINAL)
+    if ended:
+        print(f"{len(ended)} of {len(request.runs)} runs are finished already")
     if not pending:
         return
     packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]

@@ -44,7 +44,8 @@ def find_class(key: str, path: object, kinds: Kinds, allowed: Sequence[str]) -> 
             be imported.
     """
     if not isinstance(path, str) or not any(path == one or path.startswith(f"{one}.") for one in allowed):
-        raise UsageError(f"{key}={path}: must name a class in one of {', '.join(allowed)}")
+        known = ", ".join(allowed)
+        raise UsageError(f"{key}={path}: must name a class in one of {known}; {PACKAGES} adds others")
     target = getattr(_module(key, path), path.rpartition(".")[2], None)
     if not isinstance(target, type):
         raise UsageError(f"{key}={path}: there is no such class")

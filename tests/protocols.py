@@ -62,11 +62,10 @@ def finish(plan: Plan, error_of: ErrorOf) -> None:
         accuracy = None if error is None else 1 - error
         is_tuning = role_of(run).stage is Stage.tune
         tested, validated = (None, accuracy) if is_tuning else (accuracy, None)
-        epoch = run.plain["epochs"] - 1
-        row = Metrics(
-            epoch, run.plain["lr"], 1.0, 0.5, None, tested, tested, 1.0, None, None, validated, validated
-        )
-        directory.append_metrics(row)
+        epochs, lr = run.plain["epochs"], run.plain["lr"]
+        for epoch in range(epochs):
+            row = Metrics(epoch, lr, 1.0, 0.5, None, tested, tested, 1.0, None, None, validated, validated)
+            directory.append_metrics(row)
         directory.add_environment(MACHINE)
         state = State.DIVERGED if error is None else State.FINISHED
-        directory.write_status(Status(state, epoch + 1, epoch + 1, seconds=2.0, config_hash=run.hash))
+        directory.write_status(Status(state, epochs, epochs, seconds=2.0, config_hash=run.hash))

@@ -83,7 +83,8 @@ def write_run(
     path = sweep / directory_of(config, extra)
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(yaml.safe_dump(config))
-    status = {"state": state, "epochs_done": len(top1), "epochs": config["epochs"], "error": None}
+    epochs_asked = len(top1) if state == "finished" else config["epochs"]
+    status = {"state": state, "epochs_done": len(top1), "epochs": epochs_asked, "error": None}
     (path / "status.json").write_text(json.dumps(status))
     rows = [
         f"{epoch},{config['lr']!r},1.0,0.5,1.0,{value!r},0.9,1.5"

@@ -10,6 +10,7 @@ from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.runs import MISSING, Run
 from senet_lab.analysis.statistics import over_seeds
 from senet_lab.records.run import State
+from senet_lab.records.surroundings import mixture
 
 LINE = ("figure", "line")
 """Key columns of a line in every frame."""
@@ -108,7 +109,7 @@ def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
-    """Sentences on missing or failed runs, and on epochs where n changes.
+    """Sentences on missing or failed runs, on mixed environments, and on epochs where n changes.
 
     Args:
         panel: with at least one epoch.
@@ -137,6 +138,9 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
+    mixed = [f"{line.label}: {told}" for line in panel.lines if (told := _mixture(line))]
+    if mixed:
+        sentences.append(f"Trained in mixed environments: {_listed(mixed)}.")
     full, end = table["n"].max(), table["epoch"].max()
     parts = {line.label: table[table["line"] == line.label] for line in panel.lines}
     counts = [
@@ -147,6 +151,10 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     if counts:
         sentences.append(f"Runs averaged: {_listed(counts)}; otherwise n = {full}.")
     return sentences
+
+
+def _mixture(line: Line) -> str:
+    return mixture(attempt for run in line.runs for attempt in run.attempts)
 
 
 def _reach(run: Run) -> str:

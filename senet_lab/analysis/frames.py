@@ -8,7 +8,7 @@ import pandas as pd
 
 from senet_lab.config import RunConfig, comparable
 from senet_lab.errors import UsageError
-from senet_lab.records.plan import read_plan
+from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
 from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.survey import readable_status
@@ -42,13 +42,15 @@ def read_frames(sweep: SweepDirectory, progress: Progress = _silent) -> Frames:
     """Read every planned or recorded run of `sweep`, in plan order.
 
     Axes are the named groups, `lr`, `seed`, and every other value, by its dotted key, in which runs differ.
-    A run whose record cannot be read has the state `unreadable` and the reason as its message.
+    A run whose record cannot be read, or is not the one that it left, has no rows of metrics, the state
+    `unreadable` or `damaged`, and the reason as its message.
 
     Raises:
         UsageError: no run, or a plan that cannot be read.
     """
     plan = read_plan(sweep)
-    configs: dict[str, RunConfig] = {run.directory: run.config for run in plan.runs} if plan else {}
+    planned = {run.directory: run for run in plan.runs} if plan else {}
+    configs: dict[str, RunConfig] = {directory: run.config for directory, run in planned.items()}
     recorded = sweep.find_runs()
     if not configs and not recorded:
         raise UsageError(f"{sweep.path} holds no runs: senet-lab train name={sweep.name} makes them")
@@ -60,7 +62,7 @@ def read_frames(sweep: SweepDirectory, progress: Progress = _silent) -> Frames:
         try:
             if directory not in configs and record is not None:
                 configs[directory] = record.config()
-            statuses[directory], tables[directory] = _read(record)
+            statuses[directory], tables[directory] = _read(record, planned.get(directory))
         except UsageError as error:
             statuses[directory] = Status(State.UNREADABLE, error=str(error))
         progress(number, len(directories))
@@ -69,10 +71,13 @@ def read_frames(sweep: SweepDirectory, progress: Progress = _silent) -> Frames:
     return Frames(_runs(directories, axes, configs, statuses, metrics), metrics)
 
 
-def _read(record: RunDirectory | None) -> tuple[Status, dict[str, list[Any]]]:
+def _read(record: RunDirectory | None, run: PlannedRun | None) -> tuple[Status, dict[str, list[Any]]]:
     if record is None:
         return Status(), {}
-    return readable_status(record), read_columns(record.metrics_file, record.root, Metrics)
+    status = readable_status(record, run)
+    if status.state is State.DAMAGED:
+        return status, {}
+    return status, read_columns(record.metrics_file, record.root, Metrics)
 
 
 def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from senet_lab.analysis.curves import values
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, published
-from senet_lab.analysis.runs import read_runs
 from senet_lab.commands.terminal import print_table
+from senet_lab.commands.whole import whole_runs
 from senet_lab.compose import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
@@ -46,19 +46,19 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """
     config: CompareConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    panels, theirs = group(read_runs(sweep), config.figures), _their_panels(config)
+    panels, theirs = group(whole_runs(sweep), config.figures), _their_panels(config)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(
             f"{sweep.path}: no run has an epoch to compare with; {_what_is_needed(config.against)}"
         )
     folder = sweep.compare(config.against)
-    make_writable(folder)
+    make_writable(folder, sweep.path)
     for axes, (_, tables) in found.items():
         for name, table in tables.items():
-            write_csv(folder / f"{axes.table(name)}.csv", table)
+            write_csv(folder / f"{axes.table(name)}.csv", table, sweep.path)
     page = folder / "compare.html"
-    write_atomic(page, _page(config, panels, theirs, found))
+    write_atomic(page, _page(config, panels, theirs, found), sweep.path)
     print(page)
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
@@ -70,7 +70,7 @@ def _their_panels(config: CompareConfig) -> list[Panel]:
     """The panels of the other sweep; none for `published`."""
     if config.against == PUBLISHED:
         return []
-    return group(read_runs(sweep_directory(config.outputs, config.against)), config.figures)
+    return group(whole_runs(sweep_directory(config.outputs, config.against)), config.figures)
 
 
 def _compared(

@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any, cast
 
-from joblib import cpu_count
 from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
@@ -15,6 +14,7 @@ from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command, config_folder, options
 from senet_lab.config import Format
 from senet_lab.errors import UsageError
+from senet_lab.runs.cores import cpu_count
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "chartify", "bokeh", "pandas", "scikit-learn")
 BROWSER = "apt-get install chromium chromium-driver (else figures are HTML only)"

@@ -13,9 +13,9 @@ from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric, known_metrics
 from senet_lab.analysis.published import published_headings
 from senet_lab.analysis.results import Results, results
-from senet_lab.analysis.runs import read_runs
 from senet_lab.analysis.statistics import with_statistics
 from senet_lab.commands.terminal import cell
+from senet_lab.commands.whole import whole_runs
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Draw the figures of a sweep into its folder `figures`.
+    """Draw the figures of a sweep into its folder `figures`, or into `folder`.
 
     Returns:
         The exit code: 0, or 1 if the browser failed to render a figure.
@@ -43,29 +43,33 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     config: PlotConfig = command.config
     check_formats(config.formats)
     sweep = sweep_directory(config.outputs, config.name)
-    panels = group(read_runs(sweep), config.figures)
+    panels = group(whole_runs(sweep), config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
     _check(sweep, panels, found)
-    make_writable(sweep.figures)
+    # Below a folder of the user's own, links are the user's own, too.
+    folder, root = (Path(config.folder), None) if config.folder else (sweep.figures, sweep.path)
+    make_writable(folder, root)
     # Imported late, because bokeh and chartify take a second, which errors above need not wait for.
     from senet_lab.figures.drawings import draw_panels
 
     drawings: dict[str, Drawing] = {}
     for axes, result in found.items():
-        write_csv(sweep.figures / f"{axes.stem('curves')}.csv", result.curves[list(_columns(axes))])
+        write_csv(folder / f"{axes.stem('curves')}.csv", result.curves[list(_columns(axes))], root)
         table = with_statistics(result.finals, result.curves, axes.metric)
-        write_csv(sweep.figures / f"{axes.table('final')}.csv", table)
+        write_csv(folder / f"{axes.table('final')}.csv", table, root)
         drawings |= draw_panels(panels, looks, axes, result, config.band, config.reference)
         if config.figures.macs:
-            drawings |= _draw_macs(panels, looks, axes, result, sweep.figures)
-    complete = write_drawings(drawings, sweep.figures, config.formats)
+            values, charts_of_macs = _draw_macs(panels, looks, axes, result)
+            write_csv(folder / f"{axes.table('macs')}.csv", values, root)
+            drawings |= charts_of_macs
+    complete = write_drawings(drawings, folder, config.formats, root)
     for panel in panels:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
-    _tell_stale(sweep.figures, panels)
+    _tell_stale(folder, panels)
     for result in found.values():
         _print_finals(result)
     return 0 if complete else 1
@@ -91,9 +95,9 @@ def _columns(axes: Axes) -> Iterator[str]:
 
 
 def _draw_macs(
-    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, folder: Path
-) -> "dict[str, Drawing]":
-    """Charts of each panel's final values against the multiply-accumulates of its lines."""
+    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results
+) -> "tuple[pd.DataFrame, dict[str, Drawing]]":
+    """Table and charts of each panel's final values against the multiply-accumulates of its lines."""
     from senet_lab.commands.summary import describe
     from senet_lab.figures.charts import Words, draw_points
     from senet_lab.figures.export import compile_chart
@@ -102,7 +106,6 @@ def _draw_macs(
     costs = pd.DataFrame([describe(line.config) for _, line in lines])[["macs", "parameters", "image_size"]]
     costs = costs.assign(figure=[name for name, _ in lines], line=[line.label for _, line in lines])
     values = result.finals.merge(costs).dropna(subset="mean")
-    write_csv(folder / f"{axes.table('macs')}.csv", values)
     what = f"{axes.metric.label.lower()} at the last epoch"
     drawings = {}
     for panel in panels:
@@ -111,7 +114,7 @@ def _draw_macs(
         drawn = {label: looks[label] for label in mine["line"]}
         chart = draw_points(mine, "macs", "mean", "line", drawn, words)
         drawings[f"{axes.stem(panel.name)}_macs"] = compile_chart(chart, [], mine, words.caption)
-    return drawings
+    return values, drawings
 
 
 def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:

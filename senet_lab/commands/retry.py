@@ -1,4 +1,4 @@
-"""`senet-lab retry`: run only the failed and diverged runs of a sweep again."""
+"""`senet-lab retry`: run only the failed, diverged and damaged runs of a sweep again."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from senet_lab.session import train_runs
 
 
 def retry(command: Command, arguments: Sequence[str]) -> int:
-    """Execute the failed and diverged runs of a plan again; diverged ones start over.
+    """Execute the failed, diverged and damaged runs of a plan again; all but failed ones start over.
 
     Returns:
         See `train`.

@@ -61,8 +61,12 @@ def _print_outcome(session: Session, words: Sequence[str]) -> None:
     if held:
         watch = [f"name={sweep.name}", f"outputs={sweep.path.parent}", "watch=true"]
         print(f"held runs go on where they are, which tells: {shlex.join(['senet-lab', 'status', *watch])}")
-    if len(held) + len(survey.with_state(State.DIVERGED)) < len(unfinished):
+    damaged = survey.with_state(State.DAMAGED)
+    if len(held) + len(survey.with_state(State.DIVERGED)) + len(damaged) < len(unfinished):
         print(f"run those again that did not reach an end: {_command_line(words)}")
+    if damaged:
+        again = [f"name={sweep.name}", f"outputs={sweep.path.parent}"]
+        print(f"train damaged and diverged ones from the start: {_command_line(['retry', *again])}")
 
 
 def _command_line(words: Sequence[str]) -> str:

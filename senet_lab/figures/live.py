@@ -21,7 +21,7 @@ from senet_lab.figures.sections import figure_section
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
-from senet_lab.records.survey import Survey, living_status
+from senet_lab.records.survey import Survey, checked_status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import clock
 
@@ -31,7 +31,7 @@ POLL_SHARE = 0.2
 """Upper bound of the share of time spent polling, to leave the machine to the sweep."""
 IDLE_SECONDS = 10.0
 """Seconds after the last request until polling pauses."""
-TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE)
+TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE, State.DAMAGED)
 MOST_TROUBLES = 20
 """Maximal number of listed problems."""
 MOST_ROWS = 500
@@ -187,16 +187,17 @@ class LiveSweep:
         if before is not None and before.state in FINAL:
             return False
         record = self.sweep.run(run.directory)
+        blank = RunDirectory(record.path / State.UNREADABLE)
         try:
-            status = living_status(record)
+            status = checked_status(record, run)
             if status == before:
                 return False
-            self._records[run.directory] = read_run(run.directory, record, run.config, status.state)
+            shown = blank if status.state is State.DAMAGED else record
+            self._records[run.directory] = read_run(run.directory, shown, run.config, status.state)
         except Exception as error:  # one record that cannot be read must not hide the others
             status = Status(State.UNREADABLE, error=_reason(error))
             if status == before:
                 return False
-            blank = RunDirectory(record.path / State.UNREADABLE)
             self._records[run.directory] = read_run(run.directory, blank, run.config, status.state)
         self.survey.statuses[run.directory] = status
         return True

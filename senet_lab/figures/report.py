@@ -17,6 +17,7 @@ from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.verdict import verdict_sections
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import read_plan
+from senet_lab.records.run import Status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.planning import make_writable
 from senet_lab.version import __version__
@@ -36,21 +37,21 @@ def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> P
     Raises:
         UsageError: no runs, runs that cannot be grouped, an unknown metric, a folder that cannot be written.
     """
-    unreadable: dict[str, str] = {}
-    runs = read_runs(sweep, unreadable)
+    left_out: dict[str, Status] = {}
+    runs = read_runs(sweep, left_out)
     panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
-    states = sections.runs_section(panels, charts[0].metric, sweep, unreadable)
+    states = sections.runs_section(panels, charts[0].metric, sweep, left_out)
     parts = [
         *verdict_sections(sweep),
         *(_panels(panels, looks, found, config) if panels else []),
         *_published(found),
         *(sections.coefficient_section(panel, looks, sweep) for panel in panels),
         states,
-        sections.failures_section(sweep, runs, unreadable),
+        sections.failures_section(sweep, runs, left_out),
         sections.plan_section(read_plan(sweep), sweep, [made_by]),
         sections.environment_section(sweep, runs),
     ]
@@ -58,7 +59,7 @@ def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> P
     lead = [*states.notes, f"Written {now} by senet-lab {__version__}."]
     make_writable(sweep.path)
     page = render(f"{sweep.name}: report", lead, [part for part in parts if part is not None])
-    write_atomic(sweep.report_file, page)
+    write_atomic(sweep.report_file, page, sweep.path)
     return sweep.report_file
 
 

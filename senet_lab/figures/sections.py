@@ -24,7 +24,7 @@ from senet_lab.figures.page import Link, Listing, Section, Table, table, time_ce
 from senet_lab.figures.panels import draw, remarks
 from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
-from senet_lab.records.run import RunDirectory, State
+from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 
@@ -227,7 +227,7 @@ def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDir
 
 
 def runs_section(
-    panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, unreadable: Mapping[str, str]
+    panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, left_out: Mapping[str, Status]
 ) -> Section:
     """Every run with its state and a link to its record, unfinished ones first."""
     rows = [
@@ -238,8 +238,8 @@ def runs_section(
     ]
     blank = dict.fromkeys(RUN_HEADINGS)
     rows += [
-        {**blank, "record": _record(directory), "state": str(State.UNREADABLE), "message": reason}
-        for directory, reason in unreadable.items()
+        {**blank, "record": _record(directory), "state": str(status.state), "message": status.error}
+        for directory, status in left_out.items()
     ]
     frame = pd.DataFrame(rows, columns=list(RUN_HEADINGS))
     frame = frame.astype(dict.fromkeys(("seed", "epochs", "planned"), "Int64"))
@@ -272,10 +272,10 @@ def _record(directory: str) -> Link:
 
 
 def failures_section(
-    sweep: SweepDirectory, runs: Sequence[Run], unreadable: Mapping[str, str]
+    sweep: SweepDirectory, runs: Sequence[Run], left_out: Mapping[str, Status]
 ) -> Section | None:
-    """Tracebacks of failed runs, and errors of unreadable records; None if there are none."""
-    listings = [Listing(directory, reason) for directory, reason in unreadable.items()]
+    """Tracebacks of failed runs, and faults of unreadable and damaged records; None if there are none."""
+    listings = [Listing(directory, status.error or "") for directory, status in left_out.items()]
     for run in runs:
         if run.state == State.FAILED and (trace := _trace(sweep.run(run.directory))) is not None:
             listings.append(Listing(run.directory, trace, is_open=False))

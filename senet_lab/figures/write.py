@@ -24,20 +24,27 @@ def check_formats(formats: Sequence[str]) -> None:
         raise UsageError(f"formats={formats}: formats must be one or more of {', '.join(FORMATS)}")
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, with formulas neutralised."""
-    _write(path, csv_table(table))
+def write_csv(path: Path, table: pd.DataFrame, root: Path | None = None) -> None:
+    """Write a table as CSV, with formulas neutralised; no symbolic link is followed below `root`."""
+    _write(path, csv_table(table), root)
 
 
-def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
-    """Write each drawing as `folder/<name>.<format>`; False if the browser fails."""
+def write_drawings(
+    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], root: Path | None = None
+) -> bool:
+    """Write each drawing as `folder/<name>.<format>`; False if the browser fails.
+
+    No symbolic link is followed below `root`.
+    """
     if "html" in formats:
         for name, drawing in drawings.items():
-            _write(folder / f"{name}.html", drawing.html)
-    return _render(drawings, folder, [form for form in formats if form != "html"])
+            _write(folder / f"{name}.html", drawing.html, root)
+    return _render(drawings, folder, [form for form in formats if form != "html"], root)
 
 
-def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
+def _render(
+    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], root: Path | None
+) -> bool:
     # Imported late, because bokeh and selenium take a second, which errors need not wait for.
     from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
 
@@ -51,13 +58,13 @@ def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[s
         with headless_chromium(*found) as render:
             for name, drawing in drawings.items():
                 for form, content in render(drawing, formats).items():
-                    _write(folder / f"{name}.{form}", content)
+                    _write(folder / f"{name}.{form}", content, root)
     except BrowserError as error:
         print(f"Chromium failed, so not all figures are written: {error}", file=sys.stderr)
         return False
     return True
 
 
-def _write(path: Path, content: str | bytes) -> None:
-    write_atomic(path, content)
+def _write(path: Path, content: str | bytes, root: Path | None) -> None:
+    write_atomic(path, content, root)
     print(path)

@@ -7,7 +7,8 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from senet_lab.config import RunConfig, run_config
@@ -73,6 +74,15 @@ class Plan:
     """The comparison's protocol; None for a plain sweep."""
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The hash of each run, by directory."""
+        return {run.directory: run.hash for run in self.runs}
+
+    def fingerprint(self, run: PlannedRun) -> str | None:
+        """Fingerprint of the data with which the sweep's first run on this data set started."""
+        return self.data.get(_data_key(run))
 
     @property
     def is_open(self) -> bool:
@@ -158,10 +168,25 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> Plan:
     Raises:
         UsageError: another command has replaced the plan, or it cannot be read.
     """
-    plan = read_plan(sweep)
-    if plan is None or (run.directory, run.hash) not in {(one.directory, one.hash) for one in plan.runs}:
+    plan = _plan_of(sweep, _identity(sweep.plan_file))
+    if plan is None or plan.hashes.get(run.directory) != run.hash:
         raise UsageError(f"{sweep.plan_file} was replaced: this run is not in it any more")
     return plan
+
+
+def _identity(file: Path) -> tuple[int, ...] | None:
+    """Changes whenever a file is replaced or written; None if there is none."""
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _plan_of(sweep: SweepDirectory, identity: tuple[int, ...] | None) -> Plan | None:  # noqa: ARG001
+    """The plan, read anew only if its file's identity has changed: every run of thousands asks for it."""
+    return read_plan(sweep)
 
 
 def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> None:
@@ -173,17 +198,20 @@ def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> N
         UsageError: the data have changed since.
     """
     plan = require_planned(sweep, run)
-    node = run.plain["dataset"]
-    key = hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:16]
-    known = plan.data.get(key)
+    key, known = _data_key(run), plan.fingerprint(run)
     if known is None:
         replace(plan, data={**plan.data, key: fingerprint}).write()
     elif known != fingerprint:
         raise UsageError(
-            f"dataset={node.get('name', '')}: the data have changed since this sweep began "
+            f"dataset={run.plain['dataset'].get('name', '')}: the data have changed since this sweep began "
             f"(SHA-256 {fingerprint[:12]}, was {known[:12]}): put them back, use another name=, or delete "
             f'{key} under "data" in {sweep.plan_file} to go on with the new ones'
         )
+
+
+def _data_key(run: PlannedRun) -> str:
+    """Digest of a run's data set's config node."""
+    return hashlib.sha256(json.dumps(run.plain["dataset"], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def config_hash(plain: Mapping[str, Any]) -> str:

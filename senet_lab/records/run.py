@@ -4,7 +4,10 @@ Every file is written whole (temporary file, fsync, rename) or grows by whole li
 process, or after a kill, sees only complete records.
 """
 
+import fcntl
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -18,6 +21,7 @@ from filelock import FileLock, Timeout
 from senet_lab.config import RunConfig, run_config
 from senet_lab.errors import UsageError
 from senet_lab.files import (
+    TEXT_LIMIT,
     is_there,
     make_folder,
     move,
@@ -47,6 +51,8 @@ class State(StrEnum):
     DIVERGED = "diverged"
     UNREADABLE = "unreadable"
     """The record cannot be read; never written."""
+    DAMAGED = "damaged"
+    """The run ended, but its record is not the one that it left; never written."""
 
 
 FINAL = (State.FINISHED, State.DIVERGED)
@@ -82,6 +88,8 @@ class Status:
     """The reason for a failure or divergence."""
     notes: tuple[str, ...] = ()
     """Remarks for readers of its results."""
+    metrics_sha256: str | None = None
+    """SHA-256 of `metrics.csv`, written when the run reaches its end."""
 
     @property
     def message(self) -> str:
@@ -261,7 +269,7 @@ class RunDirectory:
         except Timeout:
             return True
         except OSError:
-            return True  # another user's, or on a read-only disk, where nobody can lock: believe the status
+            return _is_locked(file)  # another user's, or on a read-only disk
 
     def metrics(self) -> "pd.DataFrame":
         """`metrics.csv` as a frame, one row an epoch; empty before the first.
@@ -273,6 +281,12 @@ class RunDirectory:
             UsageError: where a value is no number.
         """
         return _frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
+
+    def metrics_digest(self) -> str | None:
+        """SHA-256 of `metrics.csv`; None if there is none."""
+        if not is_there(self.metrics_file):
+            return None
+        return hashlib.sha256(read_bytes(self.metrics_file, self.root, TEXT_LIMIT)).hexdigest()
 
     def metric(self, name: str) -> list[float]:
         """A numeric column of `metrics.csv`, without pandas; see `metrics`."""
@@ -357,6 +371,21 @@ class RunDirectory:
     def append_activations(self, rows: Sequence[Coefficient]) -> None:
         """Append one epoch's rows."""
         append_rows(self.activations_file, self.root, rows)
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether a process holds a lock file that can only be read; True if the system does not tell."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _frame(kind: type[Row], values: dict[str, Any]) -> "pd.DataFrame":

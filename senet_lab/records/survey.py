@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from senet_lab.errors import UsageError
+from senet_lab.records.check import digest_fault, rows_fault
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
@@ -23,8 +24,7 @@ class Survey:
         """Read the status of each run that has not ended."""
         for run in self.runs:
             if run.directory not in self.statuses or self.state(run) not in FINAL:
-                status = readable_status(self.sweep.run(run.directory))
-                self.statuses[run.directory] = as_planned(run, status)
+                self.statuses[run.directory] = readable_status(self.sweep.run(run.directory), run)
         return self
 
     def state(self, run: PlannedRun) -> State:
@@ -71,18 +71,49 @@ class Survey:
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
-    """A status against the plan: a finished run that got more epochs since is unfinished."""
+    """A status against the plan: a finished run that got more epochs since is unfinished.
+
+    One that ended with another config, or after other epochs, is damaged; records of earlier versions may
+    lack the config's hash.
+    """
     if status.state is State.FINISHED and status.config_hash in run.continues:
         return replace(status, state=State.INTERRUPTED, epochs=run.config.epochs)
+    if status.state not in FINAL or status.config_hash is None:
+        return status
+    if status.config_hash != run.hash:
+        return _damaged(status, "it ended with another config than the plan has")
+    if status.state is State.FINISHED and status.epochs_done != run.config.epochs:
+        return _damaged(status, f"it finished after {status.epochs_done} of {run.config.epochs} epochs")
     return status
 
 
-def readable_status(directory: RunDirectory) -> Status:
-    """`living_status`, with the state `unreadable` instead of an error."""
+def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> Status:
+    """`living_status`, where an ended run whose record is not whole is `damaged`.
+
+    Args:
+        directory: of the run.
+        run: the run as planned; None for a run in no plan.
+
+    Raises:
+        UsageError: the record cannot be read.
+    """
+    status = living_status(directory)
+    if status.state in FINAL:
+        fault = digest_fault(directory, status) if status.metrics_sha256 else rows_fault(directory, status)
+        status = _damaged(status, fault) if fault else status
+    return status if run is None else as_planned(run, status)
+
+
+def readable_status(directory: RunDirectory, run: PlannedRun | None = None) -> Status:
+    """`checked_status`, with the state `unreadable` instead of an error."""
     try:
-        return living_status(directory)
+        return checked_status(directory, run)
     except UsageError as error:
         return Status(State.UNREADABLE, error=str(error))
+
+
+def _damaged(status: Status, reason: str) -> Status:
+    return replace(status, state=State.DAMAGED, error=reason)
 
 
 def living_status(directory: RunDirectory) -> Status:

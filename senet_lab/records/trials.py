@@ -10,7 +10,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, PlannedRun
 from senet_lab.records.protocol import Protocol, Role, Stage, get_value
 from senet_lab.records.run import FINAL, RunDirectory, State
-from senet_lab.records.survey import as_planned
+from senet_lab.records.survey import checked_status
 
 Trial = tuple[tuple[str, float], ...]
 """A point of the space: dotted keys and their values, in the order of the declared space."""
@@ -67,7 +67,9 @@ def outcomes(plan: Plan, protocol: Protocol) -> dict[str, Outcome]:
     found = {}
     for run in plan.runs:
         directory = plan.sweep.run(run.directory)
-        status = as_planned(run, directory.status())
+        status = checked_status(directory, run)
+        if status.state is State.DAMAGED:
+            raise UsageError(f"{run.directory} is damaged: {status.error}; senet-lab retry trains it again")
         if status.state in FINAL:
             role = role_of(run)
             diverged = status.state is State.DIVERGED

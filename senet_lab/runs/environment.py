@@ -40,20 +40,6 @@ def environment(engine: Engine, threads: int, data: str) -> Environment:
     )
 
 
-def changes(before: Environment, now: Environment) -> str:
-    """Differences between two attempts that can change a run's numbers; empty if there are none."""
-    told = [
-        f"{name} {new} instead of {old}"
-        for name, old, new in (
-            ("torch", before.torch, now.torch),
-            ("device", before.device_type, now.device_type),
-            ("precision", before.precision, now.precision),
-        )
-        if old != new
-    ]
-    return ", ".join(told)
-
-
 def device_name(device: torch.device) -> str:
     """The GPU's name, or the CPU's architecture and the instruction set that torch uses."""
     if device.type == "cuda":

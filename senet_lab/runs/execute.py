@@ -19,12 +19,13 @@ from senet_lab.errors import UsageError
 from senet_lab.files import is_there, remove_temporaries
 from senet_lab.records.plan import PlannedRun, agree_on_data, require_planned, source_hash
 from senet_lab.records.rows import Metrics
-from senet_lab.records.run import FINAL, State, Status
+from senet_lab.records.run import FINAL, Environment, State, Status
+from senet_lab.records.surroundings import changes
 from senet_lab.records.survey import as_planned
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import MissingRowsError
 from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, save_checkpoint
-from senet_lab.runs.environment import changes, environment
+from senet_lab.runs.environment import environment
 from senet_lab.seeding import OwnGenerators, seed_global
 from senet_lab.text import plain
 from senet_lab.training.engine import Engine, choose_engine
@@ -53,7 +54,7 @@ def _execute(
     try:
         with directory.lock():
             state = as_planned(run, directory.status()).state
-            if state in FINAL or (stop() and not is_first):
+            if state in (*FINAL, State.DAMAGED) or (stop() and not is_first):
                 return state
             attempt = _Attempt(sweep, run)
             with sweep.plan_lock():  # plan=new checks under it whether a run has begun
@@ -126,7 +127,10 @@ class _Attempt:
         data = build_dataset(self.run.config.dataset).fingerprint()
         with self.sweep.plan_lock():
             agree_on_data(self.sweep, self.run, data)
-        self.directory.add_environment(environment(engine, self.run.threads, data))
+        now = environment(engine, self.run.threads, data)
+        if self.run.config.checkpoint.strict:
+            self._require_same(now)
+        self.directory.add_environment(now)
         generators = OwnGenerators(engine.device)
 
         @contextmanager
@@ -195,6 +199,13 @@ class _Attempt:
         if change:
             self._note(f"{self.directory.path} goes on with {change}")
 
+    def _require_same(self, now: Environment) -> None:
+        """Raise UsageError if a checkpoint would be continued in other surroundings."""
+        before = self.directory.environments()[-1:]
+        change = changes(before[0], now) if before and is_there(self.directory.checkpoint_file) else ""
+        if change:
+            raise UsageError(f"checkpoint.strict=true: {self.directory.path} would go on with {change}")
+
     def _note(self, sentence: str) -> None:
         self.status = replace(self.status, notes=(*self.status.notes, sentence))
         _say(sentence)
@@ -235,7 +246,8 @@ class _Attempt:
 
     def _end(self, state: State, error: str | None = None) -> None:
         seconds = 0.0 if state is State.FINISHED else self.status.epoch_seconds
-        self._write(state=state, error=error, finished=_now(), epoch_seconds=seconds)
+        digest = self.directory.metrics_digest() if state in FINAL else None
+        self._write(state=state, error=error, finished=_now(), epoch_seconds=seconds, metrics_sha256=digest)
 
     def _write(self, **changes: Any) -> None:
         """Write the status with `changes`."""

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 from filelock import Timeout
-from joblib import cpu_count
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
 from senet_lab.errors import UsageError
@@ -24,6 +23,7 @@ from senet_lab.groups import targets
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.cores import cpu_count
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.targets import construct
 

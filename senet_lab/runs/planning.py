@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from joblib import cpu_count
-
 from senet_lab.compose import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
@@ -27,10 +25,11 @@ from senet_lab.records.plan import (
     require_plan,
     source_hash,
 )
-from senet_lab.records.run import State
+from senet_lab.records.run import State, Status
 from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
+from senet_lab.runs.cores import cpu_count
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
 """Keys of a command line that affect execution, not results."""
@@ -86,7 +85,7 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
 
 
 def request_retry(command: Command) -> Request:
-    """The failed and diverged runs among those that the command selects; diverged ones start over.
+    """The failed, diverged and damaged runs that the command selects; all but failed ones start over.
 
     Raises:
         UsageError: no plan, or no such run.
@@ -94,14 +93,14 @@ def request_retry(command: Command) -> Request:
     sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = require_plan(sweep)
     survey = Survey(sweep, select(plan.runs, command.selection)).refresh()
-    runs = survey.with_state(State.FAILED, State.DIVERGED)
+    runs = survey.with_state(State.FAILED, State.DIVERGED, State.DAMAGED)
     if not runs:
         raise UsageError(f"{sweep.path}: no run has failed or diverged, so there is nothing to retry")
-    for run in survey.with_state(State.DIVERGED):
+    for run in survey.with_state(State.DIVERGED, State.DAMAGED):
         record = sweep.run(run.directory)
         with record.lock():
-            record.write_status(replace(record.status(), state=State.INTERRUPTED, epochs_done=0, seconds=0.0))
-            record.set_aside()
+            record.set_aside()  # first: a run that ended and has no rows is damaged, and can be retried
+            record.write_status(Status(State.INTERRUPTED, epochs=run.config.epochs))
     return Request(plan, runs, [])
 
 

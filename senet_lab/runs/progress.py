@@ -1,9 +1,12 @@
 """Progress of a whole sweep: a live line on a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +22,14 @@ REFRESH_SHARE = 0.05
 PLAIN_LINE_SECONDS = 15.0
 """Interval of plain lines, seconds."""
 SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
+
+
+@contextmanager
+def transient_progress() -> Iterator[Progress]:
+    """A progress bar that disappears at its end; nothing without a terminal."""
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
 
 
 class SweepProgress(Background):

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from joblib import cpu_count
-
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.cores import cpu_count
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,

@@ -70,7 +70,7 @@ class Mirror(Background):
                 while not self.ended.wait(ROUND_SECONDS):
                     self._round(State.RUNNING, *FINAL)
                 self.survey.refresh()
-                self._round(*set(State) - {State.PLANNED})
+                self._round(*set(State) - {State.PLANNED, State.DAMAGED})
         except Exception as error:  # whatever it is, it must not cost the runs
             reason = plain(" ".join(f"{type(error).__name__}: {error}".split()))
             print(

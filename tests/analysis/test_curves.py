@@ -49,8 +49,8 @@ def test_unequal_lengths_average_what_there_is_at_each_epoch(tmp_path):
 
 
 def test_epochs_are_in_order_and_one_that_no_run_has_is_absent(tmp_path):
-    write_run(tmp_path, run_config(seed=0), [0.5, 0.7], epochs=[0, 3])
-    write_run(tmp_path, run_config(seed=1), [0.5, 0.7], epochs=[1, 3])
+    write_run(tmp_path, run_config(seed=0), [0.5, 0.7], "interrupted", epochs=[0, 3])
+    write_run(tmp_path, run_config(seed=1), [0.5, 0.7], "interrupted", epochs=[1, 3])
     table = curve_of(tmp_path)
     assert table["epoch"].tolist() == [0, 1, 3]
     assert (table["mean"] > 0).all()

@@ -180,6 +180,6 @@ def test_a_panel_says_which_data_and_which_form_of_the_network(tmp_path, models,
 def test_a_sweep_without_runs_and_a_torn_record_are_named(tmp_path):
     with pytest.raises(UsageError, match="holds no runs"):
         read_runs(SweepDirectory(tmp_path / "nothing"))
-    path = write_run(tmp_path, run_config(), [0.5, 0.6], epochs=[3, 3])
+    path = write_run(tmp_path, run_config(), [0.5, 0.6], "interrupted", epochs=[3, 3])
     with pytest.raises(UsageError, match=f"{path}/metrics.csv has epoch 3 twice"):
         read_runs(SweepDirectory(tmp_path))

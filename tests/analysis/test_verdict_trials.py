@@ -27,7 +27,7 @@ def error_of(run: PlannedRun) -> float | None:
     best = {"ReLU": 0.1, "Mish": 1.0}[role.arm]
     gain = 0.05 if role.arm == "Mish" else 0.0
     slip = 0.003 * seed if role.arm == "Mish" and role.stage is Stage.tune else 0.0
-    return 0.3 - gain + 0.01 * max(lr / best, best / lr) + NOISE[seed] * (1 + gain) + slip
+    return 0.3 - gain + 0.007 * max(lr / best, best / lr) + NOISE[seed] * (1 + gain) + slip
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,9 @@ def die(_: Stop) -> None:
     signal.raise_signal(signal.SIGKILL)
 
 
-def died_in_its_third_epoch(folder: Path, outputs: Path) -> Path:
+def died_in_its_third_epoch(folder: Path, outputs: Path, *overrides: str) -> Path:
     """The directory of a run that a kill ended there."""
-    process = start(one_run(folder), folder / "log.txt", partial(at_step, 2, 0, die))
+    process = start(one_run(folder, *overrides), folder / "log.txt", partial(at_step, 2, 0, die))
     process.join()
     return next(outputs.rglob("checkpoint.pt")).parent
 
@@ -170,6 +170,45 @@ def test_going_on_elsewhere_is_noted_and_stays_noted(
     (note,) = statuses(tmp_path)["seed=0"]["notes"]
     assert f"goes on with torch {torch.__version__} instead of 1.0, precision " in note
     assert note.endswith(" instead of other")
+
+
+def test_strict_refuses_to_go_on_elsewhere_and_keeps_everything(
+    tmp_path: Path, outputs: Path, undisturbed: dict[str, Any]
+) -> None:
+    arguments = one_run(tmp_path, "checkpoint.strict=true")
+    directory = died_in_its_third_epoch(tmp_path, outputs, "checkpoint.strict=true")
+    file, before = directory / "environment.json", content(directory)
+    here = file.read_text()
+    file.write_text(here.replace(f'"torch": "{torch.__version__}"', '"torch": "1.0"'))
+    assert main(arguments) == 1
+    error = statuses(tmp_path)["seed=0"]["error"]
+    assert (
+        f"checkpoint.strict=true: {directory} would go on with torch {torch.__version__} instead of 1.0"
+        in error
+    )
+    assert content(directory) == before
+    file.write_text(here)
+    assert main(arguments) == 0
+    assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
+
+
+def test_a_run_whose_rows_were_changed_is_told_and_retry_trains_it_again(
+    tmp_path: Path, outputs: Path, capfd: pytest.CaptureFixture[str], undisturbed: dict[str, Any]
+) -> None:
+    assert main(one_run(tmp_path)) == 0
+    assert main(["verify", f"outputs={outputs.parent}"]) == 0
+    (file,) = outputs.rglob("metrics.csv")
+    changed = file.read_text().replace(",0.", ",1.", 1)
+    file.write_text(changed)
+    capfd.readouterr()
+    assert main(one_run(tmp_path)) == 1
+    told = " ".join(capfd.readouterr().out.split())
+    assert "0 of 1 runs finished" in told
+    assert f"senet-lab retry name=default outputs={outputs.parent}" in told
+    assert file.read_text() == changed
+    assert main(["retry", "name=default", f"outputs={outputs.parent}", "hydra/launcher=serial"]) == 0
+    assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
+    assert file.with_name("metrics.before-1.csv").read_text() == changed
 
 
 def test_time_and_accuracy_are_those_of_the_rows_after_going_on(tmp_path: Path, outputs: Path) -> None:

@@ -4,8 +4,10 @@ import ctypes
 import locale
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,3 +92,64 @@ def test_a_locale_with_decimal_comma(tmp_path: Path, undisturbed: dict[str, Any]
     process.join()
     assert process.exitcode == 0, (tmp_path / "log.txt").read_text()
     assert records(tmp_path) == undisturbed
+
+
+def lose_the_reader() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
+    sys.stdout = os.fdopen(1, "w")
+
+
+def test_output_that_nobody_reads_is_no_success(tmp_path: Path) -> None:
+    process = start(sweep(tmp_path, "seed=0"), tmp_path / "log.txt", lose_the_reader)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGPIPE
+    assert (tmp_path / "log.txt").read_text() == ""
+
+
+def close_the_output() -> None:
+    os.close(1)
+    sys.stdout = None  # type: ignore[assignment]
+
+
+def test_with_a_closed_output_a_sweep_is_trained(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = start(sweep(tmp_path, "epochs=4"), tmp_path / "log.txt", close_the_output)
+    process.join()
+    assert process.exitcode == 0
+    assert records(tmp_path) == undisturbed
+    assert (tmp_path / "log.txt").read_text() == ""
+
+
+def count_cores_in_words() -> None:
+    os.environ["LOKY_MAX_CPU_COUNT"] = "many"
+
+
+def leave_nowhere(folder: Path) -> None:
+    folder.mkdir()
+    os.chdir(folder)
+    folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        (count_cores_in_words, "LOKY_MAX_CPU_COUNT=many: must be a whole number of cores"),
+        (leave_nowhere, "the working directory does not exist any more: cd to one that does"),
+        (obey_permissions, "default/.plan.lock cannot be locked: Permission denied"),
+    ],
+)
+def test_surroundings_that_are_off_are_told_in_one_line(
+    tmp_path: Path, before: Callable[..., None], message: str
+) -> None:
+    if before is obey_permissions:  # a lock file that another user made
+        (tmp_path / "outputs/default").mkdir(parents=True)
+        (tmp_path / "outputs/default/.plan.lock").touch(mode=0o000)
+    act = partial(before, tmp_path / "gone") if before is leave_nowhere else before
+    process = start(sweep(tmp_path), tmp_path / "log.txt", act)
+    process.join()
+    assert process.exitcode == 2
+    (line,) = (tmp_path / "log.txt").read_text().splitlines()
+    assert line.startswith("senet-lab: ")
+    assert line.endswith(message)
+    assert not list((tmp_path / "outputs").rglob("plan.json"))

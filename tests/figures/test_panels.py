@@ -75,7 +75,7 @@ def test_each_series_is_drawn_over_its_own_epochs(tmp_path):
 
 def test_a_missing_epoch_is_a_gap(tmp_path):
     for seed in range(2):
-        write_run(tmp_path, run_config(seed=seed), [0.5 + 0.1 * seed] * 4, epochs=[0, 1, 3, 4])
+        write_run(tmp_path, run_config(seed=seed), [0.5 + 0.1 * seed] * 4, "interrupted", epochs=[0, 1, 3, 4])
     chart = chart_of(tmp_path)
     assert [list(r.data_source.data["epoch"]) for r in drawn(chart, "mean")] == [[0, 1], [3, 4]]
     assert [list(r.data_source.data["epoch"]) for r in drawn(chart, "band")] == [[0, 1, 1, 0], [3, 4, 4, 3]]

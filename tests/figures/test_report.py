@@ -99,7 +99,7 @@ def test_a_damaged_table_of_metrics_is_told(tmp_path):
     damaged = write_run(tmp_path / "sweep", run_config(seed=1), [0.5])
     (damaged / "metrics.csv").write_text("what\n1\n")
     text = text_of(tmp_path)
-    assert "2 runs: 1 finished, 1 unreadable." in text
+    assert "2 runs: 1 damaged, 1 finished." in text
     assert "lacks the column" in text
 
 

@@ -47,16 +47,27 @@ def test_a_run_that_ends_while_somebody_looks_is_what_it_became(
     assert living_status(run).state is State.FINISHED
 
 
-def test_a_lock_that_cannot_be_had_leaves_the_word_of_the_record(
+def cannot_write(*_: Any, **__: Any) -> None:
+    raise OSError(30, "Read-only file system")
+
+
+def test_a_dead_run_that_can_only_be_read_does_not_show_as_running(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run.lock(), monkeypatch.context() as patch:
+        patch.setattr("filelock.FileLock.acquire", cannot_write)
+        assert living_status(run).state is State.RUNNING
+    monkeypatch.setattr("filelock.FileLock.acquire", cannot_write)
+    assert living_status(run).state is State.INTERRUPTED
+
+
+def test_a_lock_that_cannot_be_asked_leaves_the_word_of_the_record(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with run.lock():
         pass
-
-    def read_only(*_: Any, **__: Any) -> None:
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    monkeypatch.setattr("filelock.FileLock.acquire", cannot_write)
+    monkeypatch.setattr("fcntl.flock", cannot_write)
     assert living_status(run).state is State.RUNNING
 
 

@@ -1,5 +1,6 @@
 """What one command, given again or changed, means for a plan that is frozen."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -195,7 +196,9 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     folder = tmp_path / "six_plots"
     for run in runs:
         (folder / run["directory"]).mkdir(parents=True)
-        status = {"state": State.FINISHED, "epochs_done": 100}
+        (folder / run["directory"] / "metrics.csv").touch()
+        digest = hashlib.sha256(b"").hexdigest()
+        status = {"state": State.FINISHED, "epochs_done": 100, "metrics_sha256": digest}
         (folder / run["directory"] / "status.json").write_text(json.dumps(status))
     (folder / "plan.json").write_text(json.dumps({"format": 1, "source": "", "runs": runs}))
     script = (

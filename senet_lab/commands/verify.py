@@ -1,0 +1,47 @@
+"""`senet-lab verify`: check all records of a sweep against its plan, digests, data and checkpoints."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from senet_lab.compose import Command
+from senet_lab.errors import UsageError
+from senet_lab.files import is_there
+from senet_lab.records.plan import require_plan
+from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import sweep_directory
+from senet_lab.runs.progress import transient_progress
+from senet_lab.runs.verify import faults, notes
+from senet_lab.text import plain
+
+
+def verify(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+    """Print one line for each fault and note; it changes nothing.
+
+    Returns:
+        0 if all is well, 1 if there is a fault.
+
+    Raises:
+        UsageError: no plan.
+    """
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    try:
+        plan = require_plan(sweep)
+    except UsageError as error:
+        if not is_there(sweep.plan_file):
+            raise
+        print(plain(f"fault: {error}"))
+        return 1
+    found = 0
+    with transient_progress() as progress:
+        for run in progress.track(plan.runs, description=f"verifying {sweep.name}"):
+            for fault in faults(plan, run):
+                found += 1
+                progress.console.print(Text(plain(f"fault: {fault}")), soft_wrap=True)
+    for note in notes(plan):
+        print(plain(f"note: {note}"))
+    counts = ", ".join(
+        f"{count} {state}" for state, count in Survey(sweep, plan.runs).refresh().counts().items()
+    )
+    print(f"{len(plan.runs)} runs: {counts}; {found or 'no'} faults")
+    return 1 if found else 0

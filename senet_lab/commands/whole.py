@@ -1,0 +1,24 @@
+"""The runs that verbs draw: those with a whole record."""
+
+import sys
+
+from senet_lab.analysis.runs import Run, read_runs
+from senet_lab.errors import UsageError
+from senet_lab.records.run import Status
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import plain
+
+
+def whole_runs(sweep: SweepDirectory) -> list[Run]:
+    """The runs of a sweep; those with an unreadable or damaged record are named and left out.
+
+    Raises:
+        UsageError: no run, or none with a whole record.
+    """
+    left_out: dict[str, Status] = {}
+    runs = read_runs(sweep, left_out)
+    for directory, status in left_out.items():
+        print(plain(f"left out, {status.state}: {directory}: {status.error}"), file=sys.stderr)
+    if not runs:
+        raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
+    return runs

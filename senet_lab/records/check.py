@@ -1,0 +1,59 @@
+"""Faults of a record: the rows of a run that ended against what its status says of them."""
+
+from dataclasses import fields
+from math import isfinite, isnan
+
+from senet_lab.errors import UsageError
+from senet_lab.files import is_there, read_bytes
+from senet_lab.records.rows import Metrics
+from senet_lab.records.run import RunDirectory, State, Status
+from senet_lab.records.tables import read_columns
+
+MEASURED = tuple(field.name for field in fields(Metrics) if field.type is float)
+"""Columns with a number in each row."""
+FRACTIONS = tuple(field.name for field in fields(Metrics) if "_top" in field.name)
+
+
+def digest_fault(record: RunDirectory, status: Status) -> str | None:
+    """Why `metrics.csv` is not the file that the run left; None if it is, or if its digest is not known.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if status.metrics_sha256 in (None, record.metrics_digest()):
+        return None
+    return f"{record.metrics_file} is not the file that the run left: its SHA-256 differs"
+
+
+def rows_fault(record: RunDirectory, status: Status) -> str | None:
+    """What is wrong with the rows of a run that ended: their number, columns, ranges, the last accuracy.
+
+    Raises:
+        UsageError: `metrics.csv` cannot be read.
+    """
+    file = record.metrics_file
+    if is_there(file):
+        read_bytes(file, record.root)  # later errors are due to the content, not to the disk
+    try:
+        table = read_columns(file, record.root, Metrics)
+    except UsageError as error:
+        return str(error)
+    epochs, done = table["epoch"], status.epochs_done
+    if len(epochs) != done:
+        return f"{file} has {len(epochs)} rows, where {done} epochs are done"
+    if epochs != list(range(done)):
+        return f"{file} has not one row for each epoch from 0 to {done - 1}"
+    if status.state is State.FINISHED and status.epochs not in (None, done):
+        return f"{record.status_file}: finished after {done} of {status.epochs} epochs"
+    for epoch in range(done):
+        values = {name: float(table[name][epoch]) for name in (*MEASURED, *FRACTIONS)}
+        for name in FRACTIONS:
+            if not isnan(values[name]) and not 0 <= values[name] <= 1:
+                return f"{file}: {name} of epoch {epoch} is {values[name]:g}, no fraction"
+        for name in MEASURED:
+            if status.state is State.FINISHED and not isfinite(values[name]):
+                return f"{file}: {name} of epoch {epoch} is missing or not finite"
+    last = float(table["test_top1"][-1]) if done else None
+    if status.test_top1 not in (None, last):
+        return f"{file}: the last test_top1 is {last}, where {record.status_file.name} has {status.test_top1}"
+    return None

@@ -1,0 +1,117 @@
+"""Verification of records: each run's files against the plan, its status, digest and data."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from senet_lab.errors import UsageError
+from senet_lab.files import is_there
+from senet_lab.records.check import digest_fault, rows_fault
+from senet_lab.records.plan import Plan, PlannedRun, config_hash
+from senet_lab.records.rows import Coefficient
+from senet_lab.records.run import FINAL, Environment, RunDirectory, State, Status
+from senet_lab.records.surroundings import mixture
+from senet_lab.records.survey import as_planned, living_status
+from senet_lab.records.tables import read_columns
+
+Check = Callable[[Plan, PlannedRun, RunDirectory, Status], Iterator[str]]
+
+
+def faults(plan: Plan, run: PlannedRun) -> Iterator[str]:
+    """What is wrong with a run's record, a sentence each; none for a run that has not begun."""
+    record = plan.sweep.run(run.directory)
+    try:
+        status = as_planned(run, living_status(record))
+    except UsageError as error:
+        yield str(error)
+        return
+    if status.state is State.PLANNED:
+        return
+    for check in CHECKS:
+        try:
+            yield from check(plan, run, record, status)
+        except UsageError as error:
+            yield str(error)
+
+
+def notes(plan: Plan) -> Iterator[str]:
+    """Remarks on a sweep that are no faults: mixed environments, missing digests, runs in no plan."""
+    attempts: list[Environment] = []
+    without_digest = 0
+    for run in plan.runs:
+        record = plan.sweep.run(run.directory)
+        try:
+            attempts += record.environments()
+            status = record.status()
+        except UsageError:
+            continue  # `faults` tells it
+        without_digest += status.state in FINAL and status.metrics_sha256 is None
+    mixed = mixture(attempts)
+    if mixed:
+        yield f"trained in mixed environments: {mixed}"
+    if without_digest:
+        yield f"{without_digest} runs of an earlier version have no digest: only their rows were checked"
+    known = {run.directory for run in plan.runs}
+    for directory in plan.sweep.find_runs():
+        if directory not in known:
+            yield f"{directory} is in no plan and was not checked"
+
+
+def _status_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    if status.state is State.DAMAGED:
+        yield f"{record.status_file}: {status.error}"
+    elif status.config_hash is not None and status.config_hash not in (run.hash, *run.continues):
+        yield f"{record.status_file}: the run began with another config than the plan has"
+
+
+def _rows_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    if status.state in FINAL:
+        yield from filter(None, (digest_fault(record, status), rows_fault(record, status)))
+
+
+def _coefficient_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    if status.state in FINAL and is_there(record.activations_file):
+        table = read_columns(record.activations_file, record.root, Coefficient)
+        counts = Counter(int(epoch) for epoch in table["epoch"])
+        if sorted(counts) != list(range(status.epochs_done)) or len(set(counts.values())) > 1:
+            yield f"{record.activations_file} has not the same number of rows for each epoch"
+
+
+def _config_faults(_: Plan, run: PlannedRun, record: RunDirectory, __: Status) -> Iterator[str]:
+    if config_hash(record.plain_config()) not in (run.hash, *run.continues):
+        yield f"{record.config_file} is not the config that was planned"
+
+
+def _environment_faults(plan: Plan, run: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    attempts, known = record.environments(), plan.fingerprint(run)
+    if status.state in FINAL and not attempts:
+        yield f"{record.environment_file} is missing"
+    for number, attempt in enumerate(attempts, start=1):
+        if None not in (known, attempt.data) and attempt.data != known:
+            yield f"{record.environment_file}: attempt {number} had other data than the sweep began with"
+
+
+def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    file = record.checkpoint_file
+    if not is_there(file):
+        if run.config.checkpoint.keep and status.state is State.FINISHED:
+            yield f"{file} is missing, although checkpoint.keep=true keeps it"
+        return
+    from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint  # imports torch
+
+    try:
+        content = load_checkpoint(record, {run.hash, *run.continues})
+    except (CheckpointError, MemoryError) as error:
+        yield str(error)
+        return
+    if status.state is State.FINISHED and content.get("epochs_done") != status.epochs_done:
+        yield f"{file} is of epoch {content.get('epochs_done')}, the run's last one is {status.epochs_done}"
+
+
+CHECKS: tuple[Check, ...] = (
+    _status_faults,
+    _rows_faults,
+    _coefficient_faults,
+    _config_faults,
+    _environment_faults,
+    _checkpoint_faults,
+)

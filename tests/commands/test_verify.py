@@ -1,0 +1,255 @@
+"""Records that were changed after their run ended: `verify` says where, and no verb takes them for whole."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import senet_lab as sl
+from senet_lab.cli import main
+from senet_lab.records.plan import config_hash
+
+SWEEPS = Path(__file__).parents[1] / "records" / "sweeps"
+RUN = "runs/resnet18/tact/lr=0.001/seed=0"
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A copy of a small sweep, whose status files have digests."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(SWEEPS / "d55bf84", folder)
+    for file in folder.rglob("metrics.csv"):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        edit(file.with_name("status.json"), lambda status, digest=digest: status | {"metrics_sha256": digest})
+    return folder
+
+
+def edit(file: Path, change: Callable[[Any], Any]) -> None:
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+
+
+def edit_text(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+def give(verb: str, sweep: Path, *overrides: str) -> int:
+    return main([verb, f"name={sweep.name}", f"outputs={sweep.parent}", *overrides])
+
+
+def forget_digest(run: Path) -> None:
+    edit(run / "status.json", lambda status: status | {"metrics_sha256": None})
+
+
+def change_a_digit(run: Path) -> None:
+    edit_text(run / "metrics.csv", ",2.", ",3.")
+
+
+def lose_a_row(run: Path) -> None:
+    forget_digest(run)
+    file = run / "metrics.csv"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+
+
+def set_last_accuracy(run: Path, text: str) -> None:
+    forget_digest(run)
+    file = run / "metrics.csv"
+    *rows, last = file.read_text().splitlines()
+    cells = last.split(",")
+    cells[rows[0].split(",").index("test_top1")] = text
+    file.write_text("\n".join([*rows, ",".join(cells)]) + "\n")
+
+
+def impossible_accuracy(run: Path) -> None:
+    set_last_accuracy(run, "7.5")
+
+
+def another_accuracy(run: Path) -> None:
+    set_last_accuracy(run, "0.5")
+
+
+def lose_a_column(run: Path) -> None:
+    forget_digest(run)
+    edit_text(run / "metrics.csv", "train_loss", "loss")
+
+
+def more_epochs_than_planned(run: Path) -> None:
+    forget_digest(run)
+    file = run / "metrics.csv"
+    rows = file.read_text().splitlines()
+    file.write_text("\n".join([*rows, f"{len(rows) - 1},{rows[-1].partition(',')[2]}"]) + "\n")
+    edit(run / "status.json", lambda status: status | {"epochs_done": len(rows), "epochs": len(rows)})
+
+
+def another_config(run: Path) -> None:
+    edit(run / "status.json", lambda status: status | {"config_hash": "another"})
+
+
+DAMAGES = {
+    change_a_digit: "metrics.csv is not the file that the run left: its SHA-256 differs",
+    lose_a_row: "metrics.csv has 2 rows, where 3 epochs are done",
+    impossible_accuracy: "metrics.csv: test_top1 of epoch 2 is 7.5, no fraction",
+    another_accuracy: "metrics.csv: the last test_top1 is 0.5, where status.json has ",
+    lose_a_column: "metrics.csv: train_loss of epoch 0 is missing or not finite",
+    more_epochs_than_planned: "it finished after 4 of 3 epochs",
+    another_config: "it ended with another config than the plan has",
+}
+
+
+def test_all_is_well(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {file: file.read_bytes() for file in sweep.rglob("*") if file.is_file()}
+    assert give("verify", sweep) == 0
+    told = "5 runs: 3 finished, 1 interrupted, 1 diverged; no faults\n"
+    assert capsys.readouterr().out == told
+    assert {file: file.read_bytes() for file in sweep.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_record_is_named_and_never_taken_for_whole(
+    sweep: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    damage(sweep / RUN)
+    assert give("verify", sweep) == 1
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fault: ")]
+    assert len(faults) == 1
+    assert RUN in faults[0]
+    assert DAMAGES[damage] in faults[0]
+    assert give("status", sweep) == 0
+    assert "1 damaged" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match=f"{RUN} is damaged and left out"):
+        curves = sl.open_sweep(sweep).curves()
+    assert set(curves.loc[curves["line"] == "TAct", "n"]) == {1}, "of the interrupted run"
+    frames = sl.open_sweep(sweep)
+    assert frames.runs.loc[RUN, "state"] == "damaged"
+    assert RUN not in set(frames.metrics["run"])
+
+
+def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_a_digit(sweep / RUN)
+    assert give("plot", sweep, "formats=[html]") == 0
+    told = capsys.readouterr()
+    assert f"left out, damaged: {RUN}: " in told.err
+    assert "TAct,0,1," in (sweep / "figures/curves.csv").read_text(), "of the interrupted run alone"
+    assert give("report", sweep) == 0
+    page = (sweep / "report.html").read_text()
+    assert "1 damaged" in page
+    assert "its SHA-256 differs" in page
+
+
+def test_other_files_are_checked_too(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = sweep / RUN
+    edit_text(run / "config.yaml", "batch_size: ", "batch_size: 1")
+    (run / "activations.csv").write_text("".join((run / "activations.csv").open().readlines()[:-1]))
+    (run / "checkpoint.pt").write_bytes(b"what")
+    other = sweep / "runs/resnet18/relu/lr=0.001/seed=0"
+    (other / "environment.json").unlink()
+    (other.parent / "seed=1" / "status.json").write_text("{")
+    assert give("verify", sweep) == 1
+    *faults, total = capsys.readouterr().out.splitlines()
+    for file, what in (
+        (run / "config.yaml", "is not the config that was planned"),
+        (run / "activations.csv", "has not the same number of rows for each epoch"),
+        (run / "checkpoint.pt", "is damaged or no checkpoint"),
+        (other / "environment.json", "is missing"),
+        (other.parent / "seed=1" / "status.json", "is not JSON"),
+    ):
+        assert any(line.startswith(f"fault: {file} {what}") for line in faults), (file, faults)
+    assert total.endswith("5 faults")
+
+
+def test_other_data_than_the_sweep_began_with_are_a_fault(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(
+        sweep / RUN / "environment.json",
+        lambda one: (
+            {"format": 2, "attempts": [attempt | {"data": "b"} for attempt in one["attempts"]]}
+            if "attempts" in one
+            else one | {"data": "b"}
+        ),
+    )
+    plan = json.loads((sweep / "plan.json").read_text())
+    node = next(run for run in plan["runs"] if run["directory"] == RUN)
+    node = node.get("plain") or node["config"]
+    key = hashlib.sha256(json.dumps(node["dataset"], sort_keys=True).encode()).hexdigest()[:16]
+    edit(sweep / "plan.json", lambda content: content | {"data": {key: "a"}})
+    assert give("verify", sweep) == 1
+    assert "attempt 1 had other data than the sweep began with" in capsys.readouterr().out
+
+
+def test_mixed_environments_are_a_note_here_and_under_the_figure(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sweep / "runs/resnet18/relu/lr=0.001/seed=1/environment.json"
+    content = json.loads(file.read_text())
+    attempt = content["attempts"][0] if "attempts" in content else content
+    before, attempt["torch"] = attempt["torch"], "1.0"
+    file.write_text(json.dumps(content))
+    assert give("verify", sweep) == 0
+    assert f"note: trained in mixed environments: torch 1.0 and {before}\n" in capsys.readouterr().out
+    assert give("report", sweep) == 0
+    note = f"Trained in mixed environments: ReLU: torch 1.0 and {before}."
+    assert note in (sweep / "report.html").read_text()
+
+
+def test_a_plan_that_was_edited_is_a_fault_and_none_is_bad_usage(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_text(sweep / "plan.json", '"lr": 0.001', '"lr": 0.002')
+    assert give("verify", sweep) == 1
+    assert "is not the one that was planned (its hash differs)" in capsys.readouterr().out
+    (sweep / "plan.json").unlink()
+    assert give("verify", sweep) == 2
+    assert "plan.json does not exist" in capsys.readouterr().err
+
+
+def test_runs_in_no_plan_and_runs_without_a_digest_are_notes(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forget_digest(sweep / RUN)
+    shutil.copytree(sweep / RUN, sweep / "runs/stray")
+    assert give("verify", sweep) == 0
+    told = capsys.readouterr().out
+    assert "note: 1 runs of an earlier version have no digest" in told
+    assert "note: runs/stray is in no plan and was not checked" in told
+
+
+def test_a_plan_that_holds_another_config_for_a_finished_run_is_noticed(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The case of a plan moved away, and another sweep planned over the same directories."""
+    plan = json.loads((sweep / "plan.json").read_text())
+    for run in plan["runs"]:
+        plain = run.get("plain") or run["config"]
+        plain["batch_size"] += 1
+        run["hash"] = config_hash(plain)
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    assert give("status", sweep) == 0
+    assert "4 damaged" in capsys.readouterr().out
+
+
+def test_a_sweep_that_is_only_read_is_plotted_into_a_folder_of_ones_own(sweep: Path, tmp_path: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in [sweep, *sweep.rglob("*")]}
+    assert give("plot", sweep, "formats=[html]", f"folder={tmp_path / 'mine'}") == 0
+    assert {file: file.stat().st_mtime_ns for file in [sweep, *sweep.rglob("*")]} == before
+    assert {"curves.csv", "final.csv"} < {file.name for file in (tmp_path / "mine").iterdir()}
+
+
+@pytest.mark.parametrize(("verb", "link"), [("plot", "figures"), ("compare", "compare")])
+def test_nothing_is_drawn_through_a_link_out_of_the_sweep(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, link: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (sweep / link).symlink_to(elsewhere)
+    overrides = {"plot": ["formats=[html]"], "compare": [f"against={sweep.name}"]}[verb]
+    assert give(verb, sweep, *overrides) == 2
+    assert f"{sweep / link} is a symbolic link: it is not followed" in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from records_on_disk import run_config, write_plan
+
+from senet_lab.errors import UsageError
+from senet_lab.records import plan
+from senet_lab.records.plan import PlannedRun, agree_on_data, require_plan, require_planned
+from senet_lab.records.sweep import SweepDirectory
+
+
+def planned(folder: Path, seeds: int) -> tuple[SweepDirectory, list[PlannedRun]]:
+    write_plan(folder, [run_config(seed=seed) for seed in range(seeds)])
+    sweep = SweepDirectory(folder)
+    return sweep, require_plan(sweep).runs
+
+
+def test_a_plan_is_read_again_only_when_its_file_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, runs = planned(tmp_path, 3)
+    original, read = plan.read_plan, []
+    monkeypatch.setattr(plan, "read_plan", lambda one: read.append(one) or original(one))
+    for run in runs:
+        require_planned(sweep, run)
+    assert len(read) == 1
+    for run in runs:  # the first one writes the fingerprint into the plan
+        agree_on_data(sweep, run, "fingerprint")
+    assert len(read) == 2
+    with pytest.raises(UsageError, match="the data have changed"):
+        agree_on_data(sweep, runs[0], "another")
+    assert len(read) == 2
+
+
+def test_a_plan_that_was_replaced_is_noticed(tmp_path: Path) -> None:
+    sweep, runs = planned(tmp_path, 2)
+    require_planned(sweep, runs[1])
+    require_plan(sweep).without(runs[1:]).write()
+    require_planned(sweep, runs[0])
+    with pytest.raises(UsageError, match="was replaced: this run is not in it any more"):
+        require_planned(sweep, runs[1])
+    planned(tmp_path, 2)
+    require_planned(sweep, runs[1])
+    sweep.plan_file.unlink()
+    with pytest.raises(UsageError, match="was replaced"):
+        require_planned(sweep, runs[1])
