@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 FORMATS = ("html", "png", "svg", "pdf")
+VERDICT = "verdict_"
+"""Start of the names of a verdict's figures."""
 INSTALL = "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver"
 
 
@@ -29,15 +31,26 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     _write(path, csv_table(table))
 
 
-def write_drawings(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
-    """Write each drawing as `folder/<name>.<format>`; False if the browser fails."""
+def write_drawings(
+    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], told: TextIO | None = None
+) -> bool:
+    """Write each drawing as `folder/<name>.<format>`; False if the browser fails.
+
+    Args:
+        drawings: by name.
+        folder: of the files.
+        formats: some of `FORMATS`.
+        told: receives the files' paths; standard output unless given.
+    """
     if "html" in formats:
         for name, drawing in drawings.items():
-            _write(folder / f"{name}.html", drawing.html)
-    return _render(drawings, folder, [form for form in formats if form != "html"])
+            _write(folder / f"{name}.html", drawing.html, told)
+    return _render(drawings, folder, [form for form in formats if form != "html"], told)
 
 
-def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str]) -> bool:
+def _render(
+    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], told: TextIO | None
+) -> bool:
     # Imported late, because bokeh and selenium take a second, which errors need not wait for.
     from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
 
@@ -51,13 +64,13 @@ def _render(drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[s
         with headless_chromium(*found) as render:
             for name, drawing in drawings.items():
                 for form, content in render(drawing, formats).items():
-                    _write(folder / f"{name}.{form}", content)
+                    _write(folder / f"{name}.{form}", content, told)
     except BrowserError as error:
         print(f"Chromium failed, so not all figures are written: {error}", file=sys.stderr)
         return False
     return True
 
 
-def _write(path: Path, content: str | bytes) -> None:
+def _write(path: Path, content: str | bytes, told: TextIO | None = None) -> None:
     write_atomic(path, content)
-    print(path)
+    print(path, file=told)
