@@ -176,9 +176,10 @@ def draw_ranks(name: str, across: Across) -> Picture:
     ranks = dict(zip(values["arm"], values["mean_rank"], strict=True))
     half = (count + 1) // 2
     sides = {"left": list(ranks)[:half], "right": list(ranks)[half:][::-1]}
+    blocks = values["blocks"].iloc[0]
     words = Words(
         "Mean ranks over all blocks",
-        f"{values['blocks'].iloc[0]} blocks, 1 is the best; a bar joins arms that are not told apart (Wilcoxon, Holm)",
+        f"{blocks} blocks, 1 is the best; a bar joins arms that are not told apart (Wilcoxon, Holm)",
         "Mean rank",
         "",
     )

@@ -1,6 +1,7 @@
 """The numbers that a verdict's charts draw, read back from the charts and from the pages."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,20 @@ def runs(effects: dict[str, float] = EFFECTS, blocks: int = 1, seeds: int = 8) -
 
 
 def drawn(picture: Picture, name: str) -> pd.DataFrame:
-    """The rows of all renderers of that name, with their colour."""
-    found = [one for one in picture.chart.figure.renderers if one.name == name]
+    """The rows of all renderers of that name, with their glyph and their entry in the legend."""
     parts = [
         pd.DataFrame({key: list(values) for key, values in one.data_source.data.items()}).assign(
-            ink=one.glyph.line_color, glyph=type(one.glyph).__name__, legend=_legend(picture, one)
+            glyph=type(one.glyph).__name__, entry=entry(picture, one)
         )
-        for one in found
+        for one in picture.chart.figure.renderers
+        if one.name == name
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def _legend(picture: Picture, renderer: Any) -> str:
-    items = picture.chart.figure.legend[0].items
+def entry(picture: Picture, renderer: Any) -> str:
+    """The label of a renderer in the legend."""
+    items = [item for legend in picture.chart.figure.legend for item in legend.items]
     return next((item.label.value for item in items if renderer in item.renderers), "")
 
 
@@ -71,8 +73,8 @@ def test_differences_are_those_of_the_verdict_the_best_on_top() -> None:
     assert list(points["difference"]) == pytest.approx(list(100 * pairs["difference"]))
     assert list(bars["low"]) == pytest.approx(list(100 * pairs["low"]))
     assert list(bars["high"]) == pytest.approx(list(100 * pairs["high"]))
-    assert list(points["legend"]) == [CLAIMS[claim][0] for claim in pairs["claim"]]
-    assert {"better", "worse", "equivalent"} <= set(points["legend"])
+    assert list(points["entry"]) == [CLAIMS[claim][0] for claim in pairs["claim"]]
+    assert {"better", "worse", "equivalent"} <= set(points["entry"])
 
 
 def test_the_smallest_difference_that_matters_is_shaded() -> None:
@@ -106,13 +108,13 @@ def test_every_seed_is_a_dot_in_the_row_of_its_arm() -> None:
     assert row_labels(picture) == order
     assert list(verdict.arms["error"]) == sorted(verdict.arms["error"])
     points = drawn(picture, "mean")
-    dots = points[points["legend"] == SEED]
+    dots = points[points["entry"] == SEED]
     for arm, own in table.groupby("arm"):
         mine = dots[dots["arm"] == arm]
         assert sorted(mine["error"]) == pytest.approx(sorted(100 * own["error"]))
         assert (-mine["row"]).round().eq(order.index(arm)).all()
-    means = points[points["legend"].isin(["mean, 95 % interval", "baseline"])]
-    assert list(means[means["legend"] == "baseline"]["arm"]) == ["ReLU"]
+    means = points[points["entry"].isin(["mean, 95 % interval", "baseline"])]
+    assert list(means[means["entry"] == "baseline"]["arm"]) == ["ReLU"]
     assert dict(zip(means["arm"], means["error"], strict=True)) == pytest.approx(
         dict(zip(order, 100 * verdict.arms["error"], strict=True))
     )
@@ -121,7 +123,7 @@ def test_every_seed_is_a_dot_in_the_row_of_its_arm() -> None:
 def test_equal_errors_of_a_row_lie_beside_each_other() -> None:
     table = runs().assign(error=lambda frame: frame["error"].round(2))
     points = drawn(draw_finals("x", table, judge(table, RULES), "net 0"), "mean")
-    dots = points[points["legend"] == SEED]
+    dots = points[points["entry"] == SEED]
     assert dots["error"].nunique() < len(EFFECTS) * 3
     assert not dots.duplicated(["error", "row"]).any()
     assert (dots["row"] - dots["row"].round()).abs().max() < 0.5
@@ -133,7 +135,7 @@ def test_a_diverged_run_is_marked_and_leaves_the_range_to_the_others() -> None:
     table.loc[lost, ["error", "diverged"]] = [0.9, True]
     picture = draw_finals("x", table, judge(table, RULES), "net 0")
     points = drawn(picture, "mean")
-    assert list(points.loc[points["legend"] == DIVERGED, "error"]) == [90]
+    assert list(points.loc[points["entry"] == DIVERGED, "error"]) == [90]
     assert picture.chart.figure.x_range.end < 40
 
 
@@ -200,8 +202,12 @@ def test_of_sixteen_arms_seven_have_a_look_of_their_own_and_the_rest_is_grey() -
     assert set(lines) <= set(hover.renderers)
 
 
+def runs_of(blocks: int) -> pd.DataFrame:
+    return runs({"ReLU": 0.0, "Mish": -0.02, "Tanh": 0.02, "Elu": 0.0201}, blocks, 3)
+
+
 def across(blocks: int) -> Verdict:
-    return judge(runs({"ReLU": 0.0, "Mish": -0.02, "Tanh": 0.02, "Elu": 0.0201}, blocks, 3), RULES)
+    return judge(runs_of(blocks), RULES)
 
 
 def test_the_heat_map_has_a_cell_for_each_arm_and_block_with_rank_and_error() -> None:
@@ -252,7 +258,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("blocks", [1, 2, 9])
 def test_blocks_and_ranks_are_drawn_where_there_is_something_to_compare(folder: Path, blocks: int) -> None:
-    found = read_comparison(SweepDirectory(folder / "outputs" / "verdict"))
+    found = replace(read_comparison(SweepDirectory(folder / "outputs" / "verdict")), finals=runs_of(blocks))
     renamed = [rates(found).assign(block=f"net {block}") for block in range(blocks)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("senet_lab.figures.verdict_charts.rates", lambda _: pd.concat(renamed))
