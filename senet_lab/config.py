@@ -465,6 +465,8 @@ class VerdictConfig(TrainConfig):
     """`senet-lab verdict`."""
 
     format: Format = Format.table
+    formats: list[str] = field(default_factory=lambda: ["html", "png", "svg", "pdf"])
+    """Kinds of files of the figures: html, png, svg, pdf."""
 
 
 @dataclass

@@ -16,7 +16,19 @@ from senet_lab.records.trials import Outcome, Trial, chosen, outcomes, role_of, 
 
 RUN_COLUMNS = (*FINALS_COLUMNS, "epochs", "seconds", "images", "directory")
 TUNING_COLUMNS = (*RUN_COLUMNS, "rung", "widened", "chosen")
-RATES_COLUMNS = ("block", "arm", "epochs", "n", "error", "low", "high", "diverged", "chosen", "at_border")
+RATES_COLUMNS = (
+    "block",
+    "arm",
+    "epochs",
+    "n",
+    "error",
+    "std",
+    "low",
+    "high",
+    "diverged",
+    "chosen",
+    "at_border",
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,8 @@ def rates(found: Comparison) -> pd.DataFrame:
 
     Returns:
         `RATES_COLUMNS` and the tuned values, the lowest first: `error` is the mean validation error over `n`
-        tuning seeds after `epochs`, `low` and `high` its interval; `chosen` marks the arm's choice, and
+        tuning seeds after `epochs`, `std` their sample standard deviation, `low` and `high` the mean's
+        interval; `chosen` marks the arm's choice, and
         `at_border` one that lies at the border of all that the block tried.
     """
     axes = found.axes
@@ -140,6 +153,7 @@ def rates(found: Comparison) -> pd.DataFrame:
                     "epochs": last["epochs"].max(),
                     "n": len(last),
                     "error": last["error"].mean(),
+                    "std": last["error"].std(),
                     "low": low,
                     "high": high,
                     "diverged": int(last["diverged"].sum()),

@@ -21,7 +21,7 @@ from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
-from senet_lab.figures.write import FORMATS, check_formats, write_csv, write_drawings
+from senet_lab.figures.write import FORMATS, VERDICT, check_formats, write_csv, write_drawings
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
 from senet_lab.text import MISSING, plain
@@ -126,7 +126,8 @@ def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
         for x in XAxis
     ]
     current = {*every, *(f"{stem}_macs" for stem in every)}
-    stale = [file for form in FORMATS for file in folder.glob(f"*.{form}") if file.stem not in current]
+    files = [file for form in FORMATS for file in folder.glob(f"*.{form}")]
+    stale = [file for file in files if file.stem not in current and not file.stem.startswith(VERDICT)]
     if stale:
         names = plain(", ".join(sorted(file.name for file in stale)))
         print(f"{folder} also holds figures of other templates, which nothing here has drawn: {names}")

@@ -1,6 +1,7 @@
-"""`senet-lab verdict`: judge a comparison by differences between its arms, in words and tables."""
+"""`senet-lab verdict`: judge a comparison by differences between its arms, in words, tables and figures."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,28 +12,40 @@ from senet_lab.analysis.verdict_tables import as_json, pair_table, pairs_latex, 
 from senet_lab.commands.terminal import print_table
 from senet_lab.compose import Command
 from senet_lab.config import Format
+from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import write_atomic
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
 
 
 def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Write the verdict on a complete comparison, and print it as text or JSON.
+    """Write the verdict on a complete comparison and its figures, and print it as text or JSON.
+
+    Returns:
+        The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: no comparison, or one with unfinished runs.
+        UsageError: no comparison, or one with unfinished runs; an unknown format.
     """
+    check_formats(command.config.formats)
     sweep = sweep_directory(command.config.outputs, command.config.name)
     found = read_comparison(sweep)
     found.require_complete()
     answer = judge(found.finals, found.rules)
     files = write_verdict(sweep, found, answer)
-    if command.config.format is Format.json:
-        print(sweep.verdict_json.read_text("utf-8"), end="")
+    is_json = command.config.format is Format.json
+    if is_json:
+        print(sweep.verdict_json.read_text("utf-8"), end="", flush=True)
     else:
         show(found, answer)
         print("\n".join(map(str, files)))
-    return 0
+    # Imported late, because bokeh and chartify take a second, which the words need not wait for.
+    from senet_lab.figures.verdict_charts import pictures
+
+    make_writable(sweep.figures)
+    drawings = {picture.name: picture.drawing() for picture in pictures(found, answer)}
+    told = sys.stderr if is_json else sys.stdout
+    return 0 if write_drawings(drawings, sweep.figures, command.config.formats, sweep.path, told) else 1
 
 
 def conclude(sweep: SweepDirectory) -> None:

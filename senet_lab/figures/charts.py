@@ -5,17 +5,39 @@ Charts are built for print; `make_interactive` converts one for the browser.
 
 import os
 import textwrap
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from bokeh.core.properties import value
 from bokeh.io.state import curstate
-from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
-from bokeh.models.annotations import ColorBar, Title
+from bokeh.models import (
+    BoxZoomTool,
+    ColumnDataSource,
+    CustomJSTickFormatter,
+    FixedTicker,
+    HoverTool,
+    LinearAxis,
+    ResetTool,
+)
+from bokeh.models.annotations import BoxAnnotation, ColorBar, Span, Title
 
-from senet_lab.figures.style import FILL, FONT, GRID, INK, MARKERS, SMALL_INK, Look
+from senet_lab.figures.style import (
+    FADED,
+    FILL,
+    FONT,
+    GRID,
+    INK,
+    LIGHT_INK,
+    MARKERS,
+    SMALL_INK,
+    Look,
+    colored,
+    distinct,
+)
 
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.
@@ -26,15 +48,31 @@ import chartify
 
 HEIGHT = 500
 """Pixels of an interactive chart."""
+MARGINS = 60
+"""Pixels of an interactive chart besides its plot."""
+PRINT_HEIGHT, PRINT_MARGINS = 540, 160
+"""The same in print, where title and subtitle belong to the chart; the height is chartify's."""
 DECIMALS = """
 const step = ticks.length > 1 ? Math.abs(ticks[1] - ticks[0]) : 0.01
-return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6)))
+return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6))).replace("-", "−")
 """
 """Ticks with enough decimals to differ, even zoomed in; bokeh's own cut trailing zeros."""
-NOTE_WIDTH = 130
+PLAIN = "return String(+tick.toPrecision(3))"
+"""Ticks of a logarithmic axis as plain numbers."""
+NOTE_WIDTH = 110
 """Characters per line under the title."""
 NOTE_HEIGHT = 16
 """Pixels per line under the title."""
+TITLE_WIDTH = 56
+"""Characters per line of the title."""
+TITLE_HEIGHT = 26
+"""Pixels per line of the title."""
+LABEL_WIDTH = 32
+"""Characters per line of a row's label."""
+LABEL_HEIGHT = 16
+"""Pixels per line of a row's label."""
+ROW_GAP = 12
+"""Pixels between the labels of two rows."""
 VALUES = "mean"
 """Name of the renderers with tooltips."""
 
@@ -56,6 +94,17 @@ class Words:
     """Sentences of small print."""
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A labelled curve, split where values are missing."""
+
+    lines: Sequence[pd.DataFrame]
+    bands: Sequence[pd.DataFrame]
+    """With the columns `low` and `high`."""
+    last: float
+    """Value for the choice of the coloured curves, the lower the better."""
+
+
 def start(
     words: Words, colors: Mapping[str, str] | None = None, x_type: str = "linear", y_type: str = "linear"
 ) -> chartify.Chart:
@@ -70,8 +119,10 @@ def start(
     chart = chartify.Chart(blank_labels=True, x_axis_type=x_type, y_axis_type=y_type)
     if colors is not None:
         chart.style.set_color_palette("accent", accent_values=dict(colors))
-    chart.set_title(words.title)
-    chart.set_subtitle(words.subtitle)
+    title, subtitle = textwrap.wrap(words.title, TITLE_WIDTH), textwrap.wrap(words.subtitle, NOTE_WIDTH)
+    chart.set_title("\n".join(title))
+    chart.set_subtitle("\n".join(subtitle))
+    chart.figure.height += TITLE_HEIGHT * len(title[1:]) + NOTE_HEIGHT * len(subtitle[1:])
     chart.figure.above[0].update(text_font_style="normal", text_color=SMALL_INK)
     if words.notes:
         _write_notes(chart, words.notes)
@@ -135,6 +186,50 @@ def add_band(
     chart.figure.renderers[-1].name = name
 
 
+def start_curves(
+    words: Words,
+    curves: Mapping[str, Curve],
+    looks: Mapping[str, Look],
+    fixed: Collection[str],
+    x: str,
+    y: str,
+    x_type: str = "linear",
+    y_type: str = "linear",
+) -> tuple[chartify.Chart, list[str]]:
+    """A chart of curves with bands; of many, the first and the best in colour, and the others grey.
+
+    Args:
+        words: its text.
+        curves: in the order of the legend; the first is the baseline.
+        looks: of all of them.
+        fixed: labels that keep their looks.
+        x: column.
+        y: column.
+        x_type: as `start` takes it.
+        y_type: the same.
+
+    Returns:
+        The chart without its finish, and the labels of the legend: the coloured ones, then all others as one.
+    """
+    bright = colored({label: curve.last for label, curve in curves.items()})
+    faded = [label for label in curves if label not in bright]
+    rest = f"{len(faded)} others"
+    looks = distinct(bright, looks, fixed)
+    chart = start(words, {label: looks[label].color for label in bright} | {rest: FADED}, x_type, y_type)
+    for line in (line for label in faded for line in curves[label].lines):
+        add_line(chart, line, x, y, rest, width=1)
+    for label in bright:
+        # With many curves, bands have edges, and only the first is filled.
+        fill = FILL if label == bright[0] or not faded else 0.0
+        outline = looks[label].dash if faded else None
+        for band in curves[label].bands:
+            add_band(chart, band, x, "low", "high", label, fill, outline)
+    for label in bright:
+        for line in curves[label].lines:
+            add_line(chart, line, x, y, label, looks[label].dash)
+    return chart, [*bright, rest]
+
+
 def add_points(
     chart: chartify.Chart,
     table: pd.DataFrame,
@@ -150,6 +245,77 @@ def add_points(
     if size is not None:
         chart.figure.renderers[-1].glyph.size = size
     _add_columns(chart, table, VALUES)
+
+
+def add_intervals(
+    chart: chartify.Chart, table: pd.DataFrame, low: str, high: str, y: str, label: str, look: Look
+) -> None:
+    """Draw a horizontal bar from `low` to `high` for each row that has both."""
+    drawn = table.dropna(subset=[low, high])
+    if len(drawn):
+        chart.figure.segment(
+            x0=low,
+            x1=high,
+            y0=y,
+            y1=y,
+            source=ColumnDataSource(drawn),
+            line_color=look.color,
+            line_width=2,
+            legend_label=label,
+            name="interval",
+        )
+
+
+def shade(chart: chartify.Chart, low: float, high: float) -> None:
+    """Shade the part of the x axis from `low` to `high`, behind everything else."""
+    box = BoxAnnotation(left=low, right=high, level="underlay")
+    box.update(fill_color=FADED, fill_alpha=0.3, line_color=None)
+    chart.figure.add_layout(box)
+
+
+def mark(chart: chartify.Chart, x: float, look: Look) -> None:
+    """Draw a vertical line at a place of the x axis, behind everything else."""
+    line = Span(location=x, dimension="height", line_color=look.color, line_dash=look.dash, level="underlay")
+    chart.figure.add_layout(line)
+
+
+def add_text(chart: chartify.Chart, table: pd.DataFrame, x: str, y: str, text: str, **glyph: Any) -> None:
+    """Write the column `text` at a place for each row."""
+    source = ColumnDataSource(table)
+    font = {"text_font": value(FONT), "text_baseline": "middle", "text_font_size": "11pt"}
+    chart.figure.text(x, y, text, source=source, name="text", **font, **glyph)
+
+
+def label_rows(chart: chartify.Chart, labels: Mapping[float, str], side: str = "left") -> None:
+    """Write labels beside the plot, by their places on the y axis; they take the room that they need."""
+    plot = chart.figure
+    axis = plot.yaxis[0]
+    if side == "right":
+        size = axis.major_label_text_font_size
+        axis = LinearAxis(major_label_text_font=FONT, major_label_text_font_size=size)
+        plot.add_layout(axis, "right")
+    axis.ticker = FixedTicker(ticks=list(labels))
+    axis.major_label_overrides = {place: wrapped(label) for place, label in labels.items()}
+    axis.update(axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
+
+
+def fit_rows(chart: chartify.Chart, labels: Iterable[str], room: int = 0) -> int:
+    """Set a chart's height in print so that its rows' labels stand apart; returns its height in the browser.
+
+    Args:
+        chart: with its title.
+        labels: of the rows.
+        room: further pixels.
+    """
+    lines = [wrapped(label).count("\n") + 1 for label in labels]
+    height = len(lines) * (LABEL_HEIGHT * max(lines) + ROW_GAP) + room
+    chart.figure.height += height + PRINT_MARGINS - PRINT_HEIGHT
+    return height + MARGINS
+
+
+def wrapped(label: str, width: int = LABEL_WIDTH) -> str:
+    """A label on lines of at most `width` characters."""
+    return textwrap.fill(label, width)
 
 
 def _add_columns(chart: chartify.Chart, table: pd.DataFrame, name: str) -> None:
@@ -188,13 +354,19 @@ def finish(
         legend = plot.legend[0]
         items = {item.label.value: item for item in legend.items}
         legend.items = [items[label] for label in order if label in items]
+        for item in legend.items:
+            item.label = value(wrapped(item.label.value))
         legend.click_policy = "hide"
 
 
-def make_interactive(chart: chartify.Chart) -> None:
+def make_interactive(chart: chartify.Chart, height: int = HEIGHT) -> None:
     """Convert a chart from print to the browser: zoom tools and the page's width.
 
     Title, subtitle and notes are removed: the page has them as text that wraps and is accessible.
+
+    Args:
+        chart: as printed.
+        height: pixels.
     """
     plot = chart.figure
     plot.add_tools(BoxZoomTool(), ResetTool())
@@ -203,7 +375,7 @@ def make_interactive(chart: chartify.Chart) -> None:
     plot.sizing_mode = "stretch_width"
     plot.title.visible = False
     plot.above = []
-    plot.height = HEIGHT
+    plot.height = height
     plot.min_border_top = plot.min_border_right = plot.min_border_bottom = 10
 
 
@@ -260,15 +432,30 @@ def draw_points(
     return chart
 
 
-def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) -> chartify.Chart:
-    """A coloured cell for each row of `table`, darker for larger values; pairs without a row stay white."""
+def draw_heatmap(
+    table: pd.DataFrame, x: str, y: str, number: str, words: Words, text: str | None = None
+) -> chartify.Chart:
+    """A coloured cell for each row of `table`, darker for larger values; pairs without a row stay white.
+
+    Args:
+        table: a row a cell.
+        x: column of labels, from left to right.
+        y: column of labels, from bottom to top.
+        number: column of the values.
+        words: the text around the cells.
+        text: column of the text in the cells, if they have any.
+    """
     chart = start(words, x_type="categorical", y_type="categorical")
-    chart.plot.heatmap(table, x, y, value, color_palette="Blues")
+    chart.plot.heatmap(table, x, y, number, color_palette="Blues")
     cells = chart.figure.renderers[-1]
     cells.name = VALUES
     scale = ColorBar(color_mapper=cells.glyph.fill_color.transform, major_label_text_font_size="11pt")
     chart.figure.add_layout(scale, "right")
-    finish(chart, words, _columns(x, y, value), decimals=False)
+    if text is not None:
+        dark = table[number] > (table[number].min() + table[number].max()) / 2
+        inked = table.assign(ink=np.where(dark, LIGHT_INK, INK))
+        add_text(chart, inked, x, y, text, text_color="ink", text_align="center")
+    finish(chart, words, _columns(x, y, text or number), decimals=False)
     chart.figure.ygrid.visible = False
     return chart
 
@@ -283,11 +470,7 @@ def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words
             flat = np.ascontiguousarray(rgba[::-1]).view(np.uint32)[..., 0]  # bokeh counts rows from below
             plot.image_rgba([flat], x=column * 1.05, y=-(row + 1) * 1.05, dw=1, dh=1)
     finish(chart, words, (), decimals=False)
-    plot.yaxis.ticker = [-(row + 1) * 1.05 + 0.5 for row in range(len(rows))]
-    plot.yaxis.major_label_overrides = dict(
-        zip(plot.yaxis.ticker.ticks, (label for label, _ in rows), strict=True)
-    )
-    plot.yaxis.update(axis_line_color=None, major_tick_line_color=None)
+    label_rows(chart, {0.5 - (row + 1) * 1.05: label for row, (label, _) in enumerate(rows)})
     plot.xaxis.visible = False
     plot.grid.visible = False
     plot.match_aspect = True

@@ -1,7 +1,6 @@
 """Charts of panels: mean curve and band of each line over its epochs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from bokeh.models import NumeralTickFormatter
@@ -11,8 +10,17 @@ from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.published import Others
 from senet_lab.config import Band, Scale, XAxis
 from senet_lab.figures.axes import X_LABELS, Axes
-from senet_lab.figures.charts import Tooltips, Words, add_band, add_line, chartify, finish, start
-from senet_lab.figures.style import FADED, FILL, Look, colored, distinct
+from senet_lab.figures.charts import (
+    Curve,
+    Tooltips,
+    Words,
+    add_band,
+    add_line,
+    chartify,
+    finish,
+    start_curves,
+)
+from senet_lab.figures.style import Look
 
 BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
 PUBLISHED = "published"
@@ -38,28 +46,19 @@ def draw(
         notes: sentences for the small print.
     """
     table = _drawable(curves(values([panel], axes.metric)), axes)
-    parts = {str(label): part for label, part in table.groupby("line", sort=False)}
     sign = 1 if axes.metric.lower_is_better else -1
-    bright = colored({label: sign * part["mean"].iloc[-1] for label, part in parts.items()})
-    faded = [label for label in parts if label not in bright]
-    rest = f"{len(faded)} others"
-    looks = distinct(bright, looks, [line.label for line in panel.lines if line.color])
+    series = {
+        str(label): Curve(list(_stretches(part)), _bands(part, axes, band), sign * part["mean"].iloc[-1])
+        for label, part in table.groupby("line", sort=False)
+    }
     subtitle = _subtitle(panel, table, band)
     words = Words(axes.title(panel), subtitle, X_LABELS[axes.x], axes.metric.axis, notes=notes)
-    colors = {label: looks[label].color for label in bright} | {rest: FADED}
-    chart = start(words, colors, y_type=str(axes.y_scale))
-    for label in faded:
-        _add_curve(chart, parts[label], axes, rest, width=1)
-    for label in bright if band is not Band.none else ():
-        # With many lines, bands have edges, and only the first is filled.
-        crowded = {"fill": FILL if label == bright[0] else 0.0, "outline": looks[label].dash}
-        _add_spread(chart, parts[label], axes, band, label, **(crowded if faded else {}))
-    for label in bright:
-        _add_curve(chart, parts[label], axes, label, dash=looks[label].dash)
+    fixed = [line.label for line in panel.lines if line.color]
+    chart, order = start_curves(words, series, looks, fixed, str(axes.x), "mean", y_type=str(axes.y_scale))
     if others is not None:
-        _add_published(chart, panel, others, axes, band, bright)
+        _add_published(chart, panel, others, axes, band, order)
     _set_axes(chart, axes)
-    finish(chart, words, _tooltips(axes), [*bright, rest], decimals=axes.y_scale is Scale.linear)
+    finish(chart, words, _tooltips(axes), order, decimals=axes.y_scale is Scale.linear)
     return chart
 
 
@@ -80,22 +79,16 @@ def _drawable(table: pd.DataFrame, axes: Axes) -> pd.DataFrame:
     return table[table["mean"] > 0] if axes.y_scale is Scale.log else table
 
 
-def _add_curve(chart: chartify.Chart, table: pd.DataFrame, axes: Axes, legend: str, **look: Any) -> None:
-    for stretch in _stretches(table):
-        add_line(chart, stretch, str(axes.x), "mean", legend, **look)
-
-
-def _add_spread(
-    chart: chartify.Chart, table: pd.DataFrame, axes: Axes, band: Band, legend: str, **look: Any
-) -> None:
-    """Draw the band at epochs with two or more runs."""
+def _bands(table: pd.DataFrame, axes: Axes, band: Band) -> list[pd.DataFrame]:
+    """The band at epochs with two or more runs."""
+    if band is Band.none:
+        return []
     half = table[str(band)]
     low = table["mean"] - half
     if axes.y_scale is Scale.log:  # clip a band that reaches 0 below the visible range
         low = low.clip(lower=table["mean"].min() / 2)
     edges = table.assign(low=low, high=table["mean"] + half)
-    for stretch in _stretches(edges[edges["n"] >= 2]):
-        add_band(chart, stretch, str(axes.x), "low", "high", legend, **look)
+    return list(_stretches(edges[edges["n"] >= 2]))
 
 
 def _add_published(

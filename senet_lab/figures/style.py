@@ -18,6 +18,8 @@ MOST_COLORED = 7
 """Maximal number of coloured lines in a chart; further ones are grey."""
 
 INK = "#333333"
+LIGHT_INK = "#F8F8F8"
+"""Colour of text on dark cells."""
 SMALL_INK = "#595959"
 """Colour of small print; chartify's own grey is too pale."""
 FADED = "#B8B8B8"
@@ -71,8 +73,10 @@ def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection
     found = {label: looks[label] for label in labels if label in fixed}
     for label in labels:
         taken = {look.color for look in found.values()}
-        wanted = (looks[label].color, *PALETTE)
-        color = next((color for color in wanted if color not in taken), wanted[0])
+        own = looks[label].color
+        # Colours beyond the palette may be near one another, so they come last.
+        wanted = (*(color for color in PALETTE if color == own), *PALETTE, own)
+        color = next((color for color in wanted if color not in taken), own)
         found.setdefault(label, Look(color, looks[label].dash))
     return found
 

@@ -1,4 +1,4 @@
-"""The parts of a report that a comparison leads with: the answer, its tables, the methods."""
+"""The parts of a report that a comparison leads with: the answer, its figures and tables, the methods."""
 
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import comparison
@@ -6,6 +6,7 @@ from senet_lab.analysis.verdict import judge
 from senet_lab.analysis.verdict_tables import pair_table, summary
 from senet_lab.errors import UsageError
 from senet_lab.figures.page import Section, table
+from senet_lab.figures.verdict_charts import pictures
 from senet_lab.records.plan import read_plan
 from senet_lab.records.sweep import SweepDirectory
 
@@ -25,13 +26,14 @@ def verdict_sections(sweep: SweepDirectory) -> list[Section]:
         return [Section("Verdict", alerts=[str(error)])]
     answer = judge(found.finals, found.rules)
     overview = summary(answer)
-    tables = [table(SUMMARY, overview, {name: name for name in overview})]
-    for block in answer.blocks:
-        pairs = pair_table(answer, block)
-        tables.append(table(f"{block}: {PAIRS}", pairs, {name: name for name in pairs}))
+    short = table(SUMMARY, overview, {name: name for name in overview})
+    pairs = {block: pair_table(answer, block) for block in answer.blocks}
+    tables = [table(f"{block}: {PAIRS}", one, {name: name for name in one}) for block, one in pairs.items()]
     lists = checklists(found)
     folded = table("Reproducibility checklists", lists, {name: name for name in lists}, is_folded=True)
     return [
-        Section("Verdict", notes=answer.lead(), tables=tables),
+        Section("Verdict", answer.lead(), tables=[short]),
+        *(picture.section() for picture in pictures(found, answer)),
+        Section("Every two arms", tables=tables),
         Section("Methods", notes=methods(found), tables=[folded]),
     ]

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 FORMATS = ("html", "png", "svg", "pdf")
+VERDICT = "verdict_"
+"""Start of the names of a verdict's figures."""
 INSTALL = "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver"
 
 
@@ -26,24 +28,37 @@ def check_formats(formats: Sequence[str]) -> None:
 
 def write_csv(path: Path, table: pd.DataFrame, root: Path | None = None) -> None:
     """Write a table as CSV, with formulas neutralised; no symbolic link is followed below `root`."""
-    _write(path, csv_table(table), root)
+    _write(path, csv_table(table), root, None)
 
 
 def write_drawings(
-    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], root: Path | None = None
+    drawings: "Mapping[str, Drawing]",
+    folder: Path,
+    formats: Sequence[str],
+    root: Path | None = None,
+    told: TextIO | None = None,
 ) -> bool:
     """Write each drawing as `folder/<name>.<format>`; False if the browser fails.
 
-    No symbolic link is followed below `root`.
+    Args:
+        drawings: by name.
+        folder: of the files.
+        formats: some of `FORMATS`.
+        root: a folder below which no symbolic link is followed.
+        told: receives the files' paths; standard output unless given.
     """
     if "html" in formats:
         for name, drawing in drawings.items():
-            _write(folder / f"{name}.html", drawing.html, root)
-    return _render(drawings, folder, [form for form in formats if form != "html"], root)
+            _write(folder / f"{name}.html", drawing.html, root, told)
+    return _render(drawings, folder, [form for form in formats if form != "html"], root, told)
 
 
 def _render(
-    drawings: "Mapping[str, Drawing]", folder: Path, formats: Sequence[str], root: Path | None
+    drawings: "Mapping[str, Drawing]",
+    folder: Path,
+    formats: Sequence[str],
+    root: Path | None,
+    told: TextIO | None,
 ) -> bool:
     # Imported late, because bokeh and selenium take a second, which errors need not wait for.
     from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
@@ -58,13 +73,13 @@ def _render(
         with headless_chromium(*found) as render:
             for name, drawing in drawings.items():
                 for form, content in render(drawing, formats).items():
-                    _write(folder / f"{name}.{form}", content, root)
+                    _write(folder / f"{name}.{form}", content, root, told)
     except BrowserError as error:
         print(f"Chromium failed, so not all figures are written: {error}", file=sys.stderr)
         return False
     return True
 
 
-def _write(path: Path, content: str | bytes, root: Path | None) -> None:
+def _write(path: Path, content: str | bytes, root: Path | None, told: TextIO | None) -> None:
     write_atomic(path, content, root)
-    print(path)
+    print(path, file=told)

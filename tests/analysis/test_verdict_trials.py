@@ -117,7 +117,7 @@ def test_tables_for_people_and_for_latex(found: Comparison) -> None:
 
 
 def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    command = ["verdict", "experiment=verdict", f"outputs={folder / 'outputs'}"]
+    command = ["verdict", "experiment=verdict", f"outputs={folder / 'outputs'}", "formats=[html]"]
     assert main(command) == 0
     out = capfd.readouterr().out
     assert "Mish is better than ReLU by 5." in out

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from protocols import arguments_of
 from support import rows_without_seconds
@@ -67,10 +68,31 @@ def test_the_report_leads_with_the_answer(folder: Path) -> None:
     asked = ["experiment=verdict", f"outputs={folder / 'outputs'}"]
     assert main(["report", *asked]) == 0
     page = sweep_of(folder).report_file.read_text()
-    verdict, methods, curves = (page.index(f"<h2>{name}") for name in ("Verdict", "Methods", "Three-layer"))
-    assert verdict < methods < curves
-    assert "has the lowest mean error" in page[verdict:methods]
+    block = "Three-layer CNN on digits"
+    names = (
+        "Verdict",
+        f"{block}: differences",
+        f"{block}: final",
+        f"{block}: validation",
+        "Every two",
+        "Methods",
+    )
+    places = [page.index(f"<h2>{name}") for name in (*names, f"{block}, test=")]
+    assert places == sorted(places)
+    verdict, differences, *_, methods, curves = places
+    assert "has the lowest mean error" in page[verdict:differences]
+    assert "<figure" in page[differences:methods]
     assert "shared by all arms and no tuning run" in page[methods:curves]
+
+
+@pytest.mark.parametrize("x", ["seconds", "images"])
+def test_curves_are_drawn_against_cost_too(folder: Path, x: str) -> None:
+    asked = ["experiment=verdict", f"outputs={folder / 'outputs'}", f"figures.x={x}", "formats=[html]"]
+    assert main(["plot", *asked]) == 0
+    curves = pd.read_csv(sweep_of(folder).figures / f"curves_val_error_{x}.csv")
+    cost = curves.dropna(subset="mean").groupby(["figure", "line"])[x]
+    assert (cost.diff().dropna() > 0).all()
+    assert len(list(sweep_of(folder).figures.glob(f"*_val_error_{x}.html"))) == curves["figure"].nunique()
 
 
 def test_curves_of_test_error_are_refused_where_it_is_read_once(

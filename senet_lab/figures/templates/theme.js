@@ -16,7 +16,7 @@ let dress
       // What is black on white would vanish on a dark ground.
       const [from, to] = dark.matches ? ["#000000", "#ffffff"] : ["#ffffff", "#000000"]
       for (const {glyph} of plot.renderers)
-        for (const property of ["line_color", "fill_color"])
+        for (const property of ["line_color", "fill_color", "text_color"])
           if ((glyph[property]?.value ?? glyph[property]) === from) glyph.setv({[property]: to})
     }
   }
