@@ -60,7 +60,7 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         write_csv(sweep.figures / f"{axes.table('final')}.csv", table)
         drawings |= draw_panels(panels, looks, axes, result, config.band, config.reference)
         if config.figures.macs:
-            drawings |= _draw_macs(panels, looks, axes, result, sweep.figures)
+            drawings |= _draw_macs(panels, looks, axes, result, sweep.figures, config.reference)
     complete = write_drawings(drawings, sweep.figures, config.formats)
     for panel in panels:
         if not panel.has_epochs:
@@ -91,9 +91,17 @@ def _columns(axes: Axes) -> Iterator[str]:
 
 
 def _draw_macs(
-    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, folder: Path
+    panels: Sequence[Panel],
+    looks: Mapping[str, Look],
+    axes: Axes,
+    result: Results,
+    folder: Path,
+    reference: bool,
 ) -> "dict[str, Drawing]":
-    """Charts of each panel's final values against the multiply-accumulates of its lines."""
+    """Charts of each panel's final values against the multiply-accumulates of its lines.
+
+    Published values stand at the published count; where there is none, at ours.
+    """
     from senet_lab.commands.summary import describe
     from senet_lab.figures.charts import Words, draw_points
     from senet_lab.figures.export import compile_chart
@@ -104,12 +112,16 @@ def _draw_macs(
     values = result.finals.merge(costs).dropna(subset="mean")
     write_csv(folder / f"{axes.table('macs')}.csv", values)
     what = f"{axes.metric.label.lower()} at the last epoch"
+    theirs = result.others.ends.rename(columns={"value": "mean", "macs": "published"}).merge(costs)
+    theirs = theirs.assign(macs=theirs["published"].fillna(theirs["macs"]).astype(float))
     drawings = {}
     for panel in panels:
         mine = values[values["figure"] == panel.name].drop(columns="figure")
-        words = Words(panel.title, what, "Multiply-accumulates of an image", axes.metric.axis, "Values")
+        known = theirs[theirs["figure"] == panel.name] if reference else theirs[:0]
+        subtitle = f"{what}; outlines: published" if len(known) else what
+        words = Words(panel.title, subtitle, "Multiply-accumulates of an image", axes.metric.axis, "Values")
         drawn = {label: looks[label] for label in mine["line"]}
-        chart = draw_points(mine, "macs", "mean", "line", drawn, words)
+        chart = draw_points(mine, "macs", "mean", "line", drawn, words, known)
         drawings[f"{axes.stem(panel.name)}_macs"] = compile_chart(chart, [], mine, words.caption)
     return drawings
 

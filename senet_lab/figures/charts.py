@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from bokeh.io.state import curstate
-from bokeh.models import BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
+from bokeh.models import Axis, BoxZoomTool, CustomJSTickFormatter, HoverTool, ResetTool
 from bokeh.models.annotations import ColorBar, Title
 
 from senet_lab.figures.style import FILL, FONT, GRID, INK, MARKERS, SMALL_INK, Look
@@ -33,6 +33,8 @@ return tick.toFixed(Math.max(0, Math.ceil(-Math.log10(step) - 1e-6)))
 """Ticks with enough decimals to differ, even zoomed in; bokeh's own cut trailing zeros."""
 NOTE_WIDTH = 130
 """Characters per line under the title."""
+TICK_WIDTH = 24
+"""Characters on a line under a picture."""
 NOTE_HEIGHT = 16
 """Pixels per line under the title."""
 VALUES = "mean"
@@ -143,12 +145,15 @@ def add_points(
     label: str,
     look: Look,
     size: float | None = None,
+    hollow: bool = False,
 ) -> None:
-    """Draw a point for each row, in the look of `label`."""
+    """Draw a point for each row, in the look of `label`; a hollow one has an outline alone."""
     drawn = table[[x, y]].assign(legend=label)
     chart.plot.scatter(drawn, x, y, None, "legend", [label], marker=MARKERS[look.dash])
     if size is not None:
         chart.figure.renderers[-1].glyph.size = size
+    if hollow:
+        chart.figure.renderers[-1].glyph.fill_alpha = 0
     _add_columns(chart, table, VALUES)
 
 
@@ -250,14 +255,40 @@ def draw_lines(
 
 
 def draw_points(
-    table: pd.DataFrame, x: str, y: str, point: str, looks: Mapping[str, Look], words: Words
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    point: str,
+    looks: Mapping[str, Look],
+    words: Words,
+    hollow: pd.DataFrame | None = None,
 ) -> chartify.Chart:
-    """A point for each label in the column `point`, over a logarithmic x axis."""
+    """A point for each label in the column `point`, over a logarithmic x axis.
+
+    Args:
+        table: columns `x`, `y` and `point`.
+        x: column.
+        y: column.
+        point: column of labels.
+        looks: of the labels, in the order of the legend.
+        words: the chart's text.
+        hollow: more rows, drawn as outlines in the colours of the labels.
+    """
     chart = start(words, {label: look.color for label, look in looks.items()}, x_type="log")
-    for label, look in looks.items():
-        add_points(chart, table.loc[table[point] == label, [x, y, point]], x, y, label, look)
+    for rows, outlined in ((table, False), (hollow, True)):
+        for label, look in looks.items() if rows is not None else ():
+            part = rows.loc[rows[point] == label, [x, y, point]]
+            if len(part):
+                add_points(chart, part, x, y, label, look, hollow=outlined)
     finish(chart, words, _columns(x, y, point), list(looks), decimals=False)
     return chart
+
+
+def _label_ticks(axis: Axis, labels: Mapping[float, str]) -> None:
+    """Labels at these places, without a line."""
+    axis.ticker = list(labels)
+    axis.major_label_overrides = {place: textwrap.fill(label, TICK_WIDTH) for place, label in labels.items()}
+    axis.update(axis_line_color=None, major_tick_line_color=None)
 
 
 def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) -> chartify.Chart:
@@ -273,8 +304,16 @@ def draw_heatmap(table: pd.DataFrame, x: str, y: str, value: str, words: Words) 
     return chart
 
 
-def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words) -> chartify.Chart:
-    """Labelled rows of square pictures, each uint8 (H, H, 3), in one chart."""
+def draw_pictures(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words, columns: Sequence[str] = ()
+) -> chartify.Chart:
+    """Labelled rows of square pictures in one chart.
+
+    Args:
+        rows: a label, and pictures of any size, each uint8 (H, H, 3).
+        words: the chart's text.
+        columns: labels under the pictures, if any.
+    """
     chart = start(words)
     plot = chart.figure
     for row, (_, pictures) in enumerate(rows):
@@ -283,15 +322,13 @@ def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words
             flat = np.ascontiguousarray(rgba[::-1]).view(np.uint32)[..., 0]  # bokeh counts rows from below
             plot.image_rgba([flat], x=column * 1.05, y=-(row + 1) * 1.05, dw=1, dh=1)
     finish(chart, words, (), decimals=False)
-    plot.yaxis.ticker = [-(row + 1) * 1.05 + 0.5 for row in range(len(rows))]
-    plot.yaxis.major_label_overrides = dict(
-        zip(plot.yaxis.ticker.ticks, (label for label, _ in rows), strict=True)
-    )
-    plot.yaxis.update(axis_line_color=None, major_tick_line_color=None)
-    plot.xaxis.visible = False
+    labels = [label for label, _ in rows]
+    _label_ticks(plot.yaxis, {-(row + 1) * 1.05 + 0.5: label for row, label in enumerate(labels)})
+    _label_ticks(plot.xaxis, {column * 1.05 + 0.5: label for column, label in enumerate(columns)})
+    plot.xaxis.visible = bool(columns)
     plot.grid.visible = False
     plot.match_aspect = True
-    plot.width, plot.height = 840, 150 + 180 * len(rows)
+    plot.width, plot.height = max(840, 200 + 180 * len(columns)), 150 + 180 * len(rows)
     return chart
 
 
