@@ -1,33 +1,42 @@
 """Write docs/networks.md: every network with its counts, the published ones beside them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from senet_lab.analysis.published import read_published
 from senet_lab.build import build_network
 from senet_lab.compose import Point, compose_command, options
-from senet_lab.config import RunConfig
+from senet_lab.config import RunConfig, ScalingConfig
 from senet_lab.networks.summary import Summary, summarise
 
 FILE = Path(__file__).parent.parent / "docs" / "networks.md"
 CIFAR = {"num_classes": 10, "image_size": 32}
 TIMM = ("seresnet50", "seresnext50_32x4d", "seresnext101_32x4d")
 
-# Hu et al., arXiv 1709.01507, section 6: millions of parameters of SE-ResNet-50 at 1000 classes.
+# Hu et al., arXiv 1709.01507v4, table 2 and section 6: millions of parameters and GFLOPs at 1000 classes.
 ABLATIONS = {
-    ("se=none,reduction/2,reduction/4,reduction/8,standard,reduction/32",): (
-        25.6,
-        45.7,
-        35.7,
-        30.7,
-        28.1,
-        26.9,
+    ("model=resnet50", "se=none,reduction/2,reduction/4,reduction/8,standard,reduction/32"): (
+        ("25.6", "3.86"), ("45.7", ""), ("35.7", ""), ("30.7", ""), ("28.1", "3.87"), ("26.9", ""),
     ),
-    ("se=standard", "se.stages=[2],[3],[4]"): (25.6, 25.7, 26.4),
-    ("se=none,standard", "model.stride_at=1"): ("", ""),
-}
+    ("model=resnet50", "se=standard", "se.stages=[2],[3],[4],[2,3,4]"): (
+        ("25.6", "3.86"), ("25.7", "3.86"), ("26.4", "3.86"), ("", ""),
+    ),
+    ("model=resnet50", "se=none,standard", "model.stride_at=1"): (("", ""), ("", "")),
+    ("model=resnet101", "se=none,standard"): (("", "7.58"), ("", "7.60")),
+}  # fmt: skip
+
+# Hu et al., arXiv 1709.01507v4, table 3: millions of parameters.
+MOBILENETV1 = (
+    "model=mobilenetv1",
+    "model.stem_stride=2",
+    "model.stages=[[64,1,1],[128,2,2],[256,2,2],[512,6,2],[1024,2,2]]",
+)
+SHUFFLENET = ("model=shufflenet", "model.stem_stride=2")
+MOBILE = {MOBILENETV1: ("4.2", "4.7"), SHUFFLENET: ("1.8", "2.4")}
 
 CONDCONV = ("model=condconv_mobilenetv2", "se=none,condconv", "model.experts=1,4")
 
@@ -44,19 +53,34 @@ Small: 10 classes at 32 pixels. As published: at the classes and the image size 
 
 {networks}
 
-- DenseNet-121, MobileNetV2 and SENet-18: the published figures are those of the ImageNet forms (SENet-18's is
-  ResNet-50's); ours are the forms for small images.
+- MobileNetV2 and SENet-18: the published figures are those of the ImageNet forms (SENet-18's is ResNet-50's);
+  ours are the forms for small images. DenseNet-121's 7.0 M is what ours has; ImageNet's form, with 1000
+  classes, has 7,978,856.
 - EfficientNet: parameters and MACs equal torchvision's. The paper rounds; its FLOPs are up to 5 % off ours.
 
 ## SE in ResNet-50, 1000 classes at 224 pixels
 
-Published: Hu et al., arXiv 1709.01507v4, sections 5 and 6. In section 6 SE's layers have no bias; ours have
-one, as most code has: 16,048 parameters at r = 16. The paper's form has the stride in the first 1×1
-convolution of a unit (`model.stride_at=0`); most code today has it in the 3×3 (`model.stride_at=1`). Three
-published counts are 0.1 more than ours rounded: r = 4, 8 and 32. The published 3.87 GFLOPs with SE are 3.86
-of ours, which count layers with weights alone.
+Published: Hu et al., arXiv 1709.01507v4, table 2 and section 6; their GFLOPs are multiply-accumulates. The
+paper's form has the stride in the first 1×1 convolution of a unit (`model.stride_at=0`); most code today has
+it in the 3×3 (`model.stride_at=1`).
+
+- Parameters: SE's two layers have a bias each here, as in most code. Three published counts are 0.1 more than
+  ours rounded: r = 4, 8 and 32. Counted with the running mean and variance of the norms, and with a bias on
+  the second layer alone, all nine published rows come out: the column "as the paper counts". The text of
+  section 6 says that SE's layers have no bias; that gives 30.6 at r = 8, and a bias on both 45.8 at r = 2.
+- GFLOPs: ours count layers with weights alone. SE's product takes one more multiplication for each value that
+  it scales, 5.5 million in all: 3.866 with it, the published 3.87. ResNet-101's 7.58 and 7.60 are 7.57 here.
+- SE in stages 2, 3 and 4 has no published row; the paper says that leaving SE out of the last stage costs
+  less than 0.1 points of top-5 error. It saves 1.6 of SE's 2.5 M parameters.
 
 {ablations}
+
+## SE in MobileNet and ShuffleNet, 1000 classes at 224 pixels
+
+Published: Hu et al., arXiv 1709.01507v4, table 3. ShuffleNet's counts are cut there, not rounded: ours are
+1.87 and 2.48 M. SE stands after each unit of MobileNet, and after the branch of each unit of ShuffleNet.
+
+{mobile}
 
 ## SE and CondConv, 100 classes at 56 pixels
 
@@ -67,16 +91,33 @@ image_size=56 operations=true` prints the rows of one, unit by unit.
 
 - The published total without SE, 193,770,304 MACs, is ours of stem, units and head. The published table
   counts 0 for the linear layer, we count its 1280 · 100 = 128,000.
-- Coefficients in our rows include scale and shift of the norms.
+- Coefficients in our rows include scale and shift of the norms; `norms=false` leaves them out, as the
+  published column does. That column has one value twice from its third row on, so that each later row carries
+  the count of the row above, and the linear layer's 1280 · 100 = 128,000 is missing (ours adds 100 of bias).
+- The recipe of the experiment is the comparison's as far as it is known: 55 epochs at 0.0002, warm-up and
+  cosine. Its figures are the error, both losses, and the seconds of an epoch. The comparison's own loss
+  curves and training times are not given here: no copy of them could be compared with.
 - Four experts hold four sets of weights for every convolution of a unit. Their MACs add one for each
   coefficient of all sets (mixing them for an image) and one for each weight of the routing (Yang et al.,
   arXiv 1904.04971).
 - SE adds its two layers. Pools, gates, norms and activations count nothing anywhere.
 
+## Compound scaling, 1000 classes at 224 pixels and more
+
+The networks of `experiment=scaling_dimensions`: EfficientNet-B0 with a factor of its depth, its width, its
+image size, or of all three; published in Tan and Le, arXiv 1905.11946v5, table 7. `senet-lab summary
+scaling.phi=1` gives α·β²·γ², which the paper keeps near 2 for each step of φ.
+
+{scaling}
+
+The published counts of one dimension are above four times B0's 0.39 G, which the factors stand for; ours are
+up to 19 % lower.
+
 ## Through timm
 
-SE in ResNeXt is `model=timm model.name=seresnext50_32x4d`; timm has no SE-Inception and no ShuffleNet. Counts
-with the activation under test at every site, 1000 classes at 224 pixels.
+SE in ResNeXt is `model=timm model.name=seresnext50_32x4d`. timm has no SE-Inception and no
+SE-Inception-ResNet, and they are not here either: the published SE-Inception is BN-Inception's, which neither
+timm nor torchvision has. Counts with the activation under test at every site, 1000 classes at 224 pixels.
 
 {timm}
 """
@@ -122,17 +163,62 @@ def row(label: str, config: RunConfig, num_classes: int = 1000, image_size: int 
     return [f"`{label}`", f"{ours.parameters:,}", f"{ours.macs:,}"]
 
 
+def as_paper_counts(config: RunConfig) -> str:
+    """Parameters and running statistics of the norms, without the bias of SE's first layers."""
+    with torch.device("meta"):
+        network = build_network(config, 1000, act_layer=lambda _: nn.ReLU())
+    statistics = [
+        buffer.numel()
+        for name, buffer in network.named_buffers()
+        if name.rpartition(".")[2] != "num_batches_tracked"
+    ]
+    parameters = [
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if not name.endswith("excite.fc1.bias")
+    ]
+    return f"{sum(statistics) + sum(parameters):,}"
+
+
+def scaling_rows() -> Iterator[tuple[ScalingConfig, list[str], int]]:
+    """The factors, our counts and the published multiply-accumulates of `experiment=scaling_dimensions`."""
+    rows = read_published("scaling_dimensions")[0].ends
+    published = [row["macs"] for row in rows if row["model.name"] == "efficientnet_b0"]
+    points = compose_command("train", ["experiment=scaling_dimensions"]).points
+    for point, macs in zip(points, published, strict=True):
+        scaling = point.config.scaling
+        yield scaling, row("", point.config, image_size=round(224 * scaling.resolution)), macs
+
+
 def document() -> str:
     """The whole page."""
     models = [model for model in options("model") if model != "timm"]
     networks = [network_row(point.config) for point in compose(f"model={','.join(models)}")]
     ablations = []
     for overrides, published in ABLATIONS.items():
-        for point, millions in zip(compose("model=resnet50", *overrides), published, strict=True):
-            ablations.append([*row(" ".join(point.overrides[1:]), point.config), str(millions)])
+        for point, (millions, gflops) in zip(compose(*overrides), published, strict=True):
+            label = " ".join(point.overrides).removeprefix("model=resnet50 ")
+            _, parameters, macs = row(label, point.config)
+            ablations.append(
+                [f"`{label}`", parameters, as_paper_counts(point.config), millions, macs, gflops]
+            )
+    mobile = []
+    for overrides, printed in MOBILE.items():
+        for point, millions in zip(compose(*overrides, "se=none,standard"), printed, strict=True):
+            name, se = point.config.model["name"], point.config.se["name"]
+            label, parameters, macs = row(f"{name} se={se}", point.config)
+            mobile.append([label, parameters, millions, macs])
     condconv = [
         row(" ".join(point.overrides[1:]), point.config, num_classes=100, image_size=56)
         for point in compose(*CONDCONV)
+    ]
+    scaling = [
+        [
+            f"depth {one.depth:g}, width {one.width:g}, image {one.resolution:g}",
+            *counts[1:],
+            f"{published / 1e9} G",
+        ]
+        for one, counts, published in scaling_rows()
     ]
     timm = [
         row(point.config.model["name"], point.config)
@@ -141,8 +227,12 @@ def document() -> str:
     header = ["", "parameters, small", "MACs, small", "parameters, as published", "MACs, as published"]
     return TEXT.format(
         networks=table([*header, "published parameters", "published MACs", "source"], networks),
-        ablations=table(["", "parameters", "MACs", "published, M"], ablations),
+        ablations=table(
+            ["", "parameters", "as the paper counts", "published, M", "MACs", "published, G"], ablations
+        ),
+        mobile=table(["", "parameters", "published, M", "MACs"], mobile),
         condconv=table(["", "parameters", "MACs"], condconv),
+        scaling=table(["", "parameters", "MACs", "published"], scaling),
         timm=table(["", "parameters", "MACs"], timm),
     )
 

@@ -522,6 +522,8 @@ class SummaryConfig(TrainConfig):
     """One row per layer."""
     operations: bool = False
     """One row per kind of unit in a stage: count, multiply-accumulates, parameters."""
+    norms: bool = True
+    """Count scale and shift of norms among the parameters."""
     num_classes: int | None = None
     """Number of classes, instead of the data set's."""
     image_size: int | None = None
@@ -553,7 +555,8 @@ class InspectConfig:
 
     run: str | None = None
     """A run directory whose weights were kept (`checkpoint.keep=true`; `activation_shapes` needs none);
-    for `noise` and `landscape` a folder with several; none for `activations`."""
+    for `noise` and `landscape` a folder with several,
+    which `class_activation_map` takes, too; none for `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""

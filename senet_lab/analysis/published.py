@@ -20,11 +20,11 @@ from senet_lab.config import RunConfig, as_plain
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml, typed
 
-NO_CONDITIONS = ("epoch", "run", "runs", "source")
+NO_CONDITIONS = ("epoch", "run", "runs", "source", "macs")
 """Columns other than metrics that are no conditions on runs."""
 MEANS_COLUMNS = (*LINE, "epoch", "n", "mean", "std", "sem")
 RUNS_COLUMNS = (*LINE, "seed", "epoch", "value")
-ENDS_COLUMNS = (*LINE, "epoch", "n", "value", "source")
+ENDS_COLUMNS = (*LINE, "epoch", "n", "value", "source", "macs")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Others:
     runs: pd.DataFrame
     """`RUNS_COLUMNS`, if single runs are known."""
     ends: pd.DataFrame
-    """`ENDS_COLUMNS`: values at the end of training; `epoch` is NaN if it is unknown."""
+    """`ENDS_COLUMNS`: values at the end of training; `epoch`, and `macs` (multiply-accumulates of an image)
+    are NaN if unknown."""
     notes: Mapping[str, str]
     """A sentence on the curves of a figure, by its name."""
 
@@ -64,7 +65,7 @@ class Published:
     epoch: int | None = None
     """Last epoch of the runs, counted from 0."""
     ends: tuple[dict[str, Any], ...] = ()
-    """Metrics at the end of training, each with its conditions on the config."""
+    """Metrics at the end of training, with conditions on the config, and `macs` if they are known."""
     curves: tuple[Curves, ...] = ()
 
 
@@ -74,7 +75,7 @@ class _Entry:
 
     conditions: Mapping[str, Any]
     rows: pd.DataFrame
-    """Columns of metrics, and `epoch`, `run`, `n` and `source`."""
+    """Columns of metrics, and `epoch`, `run`, `n`, `source` and `macs`."""
     note: str = ""
     """Note on a curve; empty for an end."""
     is_end: bool = False
@@ -151,7 +152,8 @@ def with_published(table: pd.DataFrame, others: Others) -> pd.DataFrame:
 
     The difference is there only where our curve ends at the published epoch.
     """
-    ends = others.ends.rename(columns={"value": "published", "epoch": "published_epoch"}).drop(columns="n")
+    ends = others.ends.drop(columns=["n", "macs"])
+    ends = ends.rename(columns={"value": "published", "epoch": "published_epoch"})
     joined = table.merge(ends, how="left", on=list(LINE))
     same = (joined["epoch"] == joined["published_epoch"]).fillna(False).astype(bool)
     difference = (joined["mean"] - joined["published"]).where(same)
@@ -176,7 +178,7 @@ def _curves(content: Published, folder: Path) -> Iterator[_Entry]:
         table = pd.read_csv(file)
         keys = _conditions(table.columns, str(file))
         _check_data_set([*content.where, *keys], str(file))
-        rows = table.reindex(columns=list(dict.fromkeys([*table.columns, "epoch", "run"])))
+        rows = table.reindex(columns=list(dict.fromkeys([*table.columns, "epoch", "run", "macs"])))
         rows = rows.assign(n=content.runs, source=content.source)
         for values, part in rows.groupby(keys):
             yield _Entry({**content.where, **dict(zip(keys, values, strict=True))}, part, curve.note)
@@ -188,7 +190,8 @@ def _ends(content: Published) -> Iterator[_Entry]:
         conditions = {**content.where, **{key: row[key] for key in keys}}
         _check_data_set(conditions, f"{row}")
         given = {key: value for key, value in row.items() if key not in keys}
-        known = {"epoch": content.epoch, "n": content.runs, "source": content.source, "run": None} | given
+        known = {"epoch": content.epoch, "n": content.runs, "source": content.source}
+        known |= {"run": None, "macs": None, **given}
         yield _Entry(conditions, pd.DataFrame([known]), is_end=True)
 
 
@@ -229,7 +232,7 @@ def _of_line(
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    columns = [*LINE, "epoch", "run", "n", "value", "source"]
+    columns = [*LINE, "epoch", "run", "n", "value", "source", "macs"]
     if not parts:
         return pd.DataFrame(columns=columns)
     return pd.concat([part[columns] for part in parts], ignore_index=True)

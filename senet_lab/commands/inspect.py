@@ -20,6 +20,7 @@ from senet_lab.text import label
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
+    from senet_lab.figures.inspections import Map
 
 SHAPE_X = np.linspace(-6, 6, 241)
 """Points at which learned shapes are evaluated."""
@@ -59,7 +60,7 @@ class Trained:
     @property
     def name(self) -> str:
         """The run's name in titles."""
-        return label(f"{self.config.model['label']} with {self.config.activation['label']}")
+        return _name(self.config)
 
 
 def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
@@ -78,6 +79,11 @@ def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     for name, table in found.tables.items():
         write_csv(folder / f"{name}.csv", table)
     return 0 if write_drawings(found.drawings, folder, config.formats) else 1
+
+
+def _name(config: RunConfig) -> str:
+    """A run's name in titles."""
+    return label(f"{config.model['label']} with {config.activation['label']}")
 
 
 def _run(config: InspectConfig) -> RunDirectory:
@@ -190,7 +196,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
     settings, learned = run.config(), run.activations()
     if learned.empty:
         raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md tells which do")
-    name = label(f"{settings.model['label']} with {settings.activation['label']}")
+    name = _name(settings)
     x = torch.from_numpy(SHAPE_X)
     values = zip(KNOWN, (torch.sigmoid(x), F.silu(x), F.relu(x)), strict=True)
     known = pd.concat([pd.DataFrame({"curve": curve, "x": SHAPE_X, "y": y.numpy()}) for curve, y in values])
@@ -211,38 +217,51 @@ def _activation_shapes(config: InspectConfig) -> Found:
 
 
 def _class_activation_map(config: InspectConfig) -> Found:
-    """Chosen test images, each without and with the map of its predicted class."""
+    """Chosen test images, each without and with the map of its predicted class, by one network or several."""
+    from senet_lab.figures.inspections import draw_maps
+
+    lines = _lines(config)
+    found = {line: _maps(runs[0], config.images) for line, runs in lines.items()}
+    tables = [table.assign(line=line) for line, (table, _) in found.items()]
+    classes = tables[0]["class"]
+    if not all(table["class"].equals(classes) for table in tables):
+        raise UsageError(f"run={config.run}: its runs have different test images, or in different order")
+    several = len(found) > 1
+    labels = [
+        f"image {number}: class {one}" + ("" if several else f", predicted {predicted}")
+        for number, one, predicted in zip(config.images, classes, tables[0]["predicted"], strict=True)
+    ]
+    rows = list(zip(labels, zip(*(maps for _, maps in found.values()), strict=True), strict=True))
+    name = f"{len(found)} networks" if several else _name(next(iter(lines.values()))[0].config())
+    table = pd.concat(tables, ignore_index=True)[["line", "image", "class", "predicted"]]
+    drawing = draw_maps(name, rows, list(found) if several else ())
+    return Found(_run(config).figures, {"class_activation_map": table}, {"class_activation_map": drawing})
+
+
+def _maps(run: RunDirectory, chosen: Sequence[int]) -> "tuple[pd.DataFrame, list[Map]]":
+    """Columns `image`, `class` and `predicted` of the chosen test images, and their maps."""
     import torch
     from torch.nn import functional as F
 
-    from senet_lab.figures.inspections import draw_maps
     from senet_lab.networks.inspection import class_activation_maps
 
-    run = _run(config)
     trained = _trained(run)
     count = trained.batches.test_images
-    if not config.images or not set(config.images) <= set(range(count)):
-        raise UsageError(f"images={config.images}: test images are 0..{count - 1}")
-    images, labels = (torch.cat(parts) for parts in zip(*trained.batches.test(), strict=True))
-    chosen, truth = images[config.images], labels[config.images].tolist()
-    maps, predicted = class_activation_maps(trained.network, chosen)
+    if not chosen or not set(chosen) <= set(range(count)):
+        raise UsageError(f"images={list(chosen)}: test images are 0..{count - 1}")
+    images, labels = (torch.cat(parts)[chosen] for parts in zip(*trained.batches.test(), strict=True))
+    maps, predicted = class_activation_maps(trained.network, images)
     if maps[0].numel() == 1:
         raise UsageError(
             f"{run.path}: its last feature map has one place only, so there is nothing to tell apart; "
             "train on larger images"
         )
-    maps = F.interpolate(maps[:, None], chosen.shape[-1], mode="bilinear")[:, 0]
-    rows = [
-        (
-            f"image {number}: class {one}, predicted {other}",
-            _stretch(image).permute(1, 2, 0).numpy(),
-            _stretch(heat).numpy(),
-        )
-        for number, image, heat, one, other in zip(
-            config.images, chosen, maps, truth, predicted.tolist(), strict=True
-        )
+    maps = F.interpolate(maps[:, None], images.shape[-1], mode="bilinear")[:, 0]
+    table = pd.DataFrame({"image": chosen, "class": labels.tolist(), "predicted": predicted.tolist()})
+    return table, [
+        (_stretch(image).permute(1, 2, 0).numpy(), _stretch(heat).numpy())
+        for image, heat in zip(images, maps, strict=True)
     ]
-    return Found(run.figures, {}, {"class_activation_map": draw_maps(trained.name, rows)})
 
 
 def _pre_activations(config: InspectConfig) -> Found:

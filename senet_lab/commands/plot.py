@@ -62,7 +62,7 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
         write_csv(folder / f"{axes.table('final')}.csv", table, root)
         drawings |= draw_panels(panels, looks, axes, result, config.band, config.reference)
         if config.figures.macs:
-            values, charts_of_macs = _draw_macs(panels, looks, axes, result)
+            values, charts_of_macs = _draw_macs(panels, looks, axes, result, config.reference)
             write_csv(folder / f"{axes.table('macs')}.csv", values, root)
             drawings |= charts_of_macs
     complete = write_drawings(drawings, folder, config.formats, root)
@@ -95,9 +95,12 @@ def _columns(axes: Axes) -> Iterator[str]:
 
 
 def _draw_macs(
-    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results
+    panels: Sequence[Panel], looks: Mapping[str, Look], axes: Axes, result: Results, reference: bool
 ) -> "tuple[pd.DataFrame, dict[str, Drawing]]":
-    """Table and charts of each panel's final values against the multiply-accumulates of its lines."""
+    """Table and charts of each panel's final values against the multiply-accumulates of its lines.
+
+    Published values stand at the published count; where there is none, at ours.
+    """
     from senet_lab.commands.summary import describe
     from senet_lab.figures.charts import Words, draw_points
     from senet_lab.figures.export import compile_chart
@@ -107,12 +110,16 @@ def _draw_macs(
     costs = costs.assign(figure=[name for name, _ in lines], line=[line.label for _, line in lines])
     values = result.finals.merge(costs).dropna(subset="mean")
     what = f"{axes.metric.label.lower()} at the last epoch"
+    theirs = result.others.ends.rename(columns={"value": "mean", "macs": "published"}).merge(costs)
+    theirs = theirs.assign(macs=theirs["published"].fillna(theirs["macs"]).astype(float))
     drawings = {}
     for panel in panels:
         mine = values[values["figure"] == panel.name].drop(columns="figure")
-        words = Words(panel.title, what, "Multiply-accumulates of an image", axes.metric.axis, "Values")
+        known = theirs[theirs["figure"] == panel.name] if reference else theirs[:0]
+        subtitle = f"{what}; outlines: published" if len(known) else what
+        words = Words(panel.title, subtitle, "Multiply-accumulates of an image", axes.metric.axis, "Values")
         drawn = {label: looks[label] for label in mine["line"]}
-        chart = draw_points(mine, "macs", "mean", "line", drawn, words)
+        chart = draw_points(mine, "macs", "mean", "line", drawn, words, known)
         drawings[f"{axes.stem(panel.name)}_macs"] = compile_chart(chart, [], mine, words.caption)
     return values, drawings
 

@@ -20,7 +20,7 @@ def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     if len(command.points) != 1:
         raise UsageError("summary takes one network: leave out -m and experiment=")
     config = command.config
-    result = describe(command.points[0].config, config.num_classes, config.image_size)
+    result = describe(command.points[0].config, config.num_classes, config.image_size, config.norms)
     if command.config.format is Format.json:
         for key in ("layers", "operations"):
             if not getattr(command.config, key):
@@ -32,12 +32,23 @@ def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
 
 
 def describe(
-    config: RunConfig, num_classes: int | None = None, image_size: int | None = None
+    config: RunConfig,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    norms: bool = True,
 ) -> dict[str, Any]:
-    """The content of the summary; the data set is read only for values that are not given."""
+    """The content of the summary; the data set is read only for values that are not given.
+
+    Args:
+        config: of a run.
+        num_classes: logits.
+        image_size: pixels a side.
+        norms: count scale and shift of norms among the parameters.
+    """
     import torch
 
     from senet_lab.build import build_augment, build_dataset, build_network
+    from senet_lab.networks.scaling import scaling_cost
     from senet_lab.networks.summary import ActivationProbes, operations, summarise
 
     dataset = build_dataset(config.dataset)
@@ -47,7 +58,8 @@ def describe(
     with torch.device("meta"):
         network = build_network(config, num_classes)
         probed = build_network(config, num_classes, act_layer=probes)
-    counts = summarise(network, image_size)
+    counts = summarise(network, image_size, norms)
+    scaling = config.scaling
     summarise(probed, image_size)
     return {
         "model": config.model["name"],
@@ -58,6 +70,7 @@ def describe(
         "macs": counts.macs,
         "activation_sites": probes.sites,
         "activation_instances": probes.instances,
+        "scaling_cost": scaling_cost(scaling.alpha, scaling.beta, scaling.gamma) if scaling.phi else None,
         "reference": config.model.get("reference"),
         "operations": [asdict(operation) for operation in operations(counts.layers)],
         "layers": [asdict(layer) for layer in counts.layers],
@@ -87,6 +100,8 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
     print(
         f"  activation sites      {result['activation_sites']} ({result['activation_instances']} instances)"
     )
+    if result["scaling_cost"]:
+        print(f"  compound scaling      α·β²·γ² = {result['scaling_cost']:.2f}; the paper keeps it near 2")
     if result["reference"]:
         facts = ", ".join(f"{key} {value}" for key, value in result["reference"].items())
         print(f"  published             {facts}")

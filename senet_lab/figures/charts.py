@@ -61,6 +61,8 @@ PLAIN = "return String(+tick.toPrecision(3))"
 """Ticks of a logarithmic axis as plain numbers."""
 NOTE_WIDTH = 110
 """Characters per line under the title."""
+TICK_WIDTH = 24
+"""Characters on a line under a picture."""
 NOTE_HEIGHT = 16
 """Pixels per line under the title."""
 TITLE_WIDTH = 56
@@ -238,12 +240,15 @@ def add_points(
     label: str,
     look: Look,
     size: float | None = None,
+    hollow: bool = False,
 ) -> None:
-    """Draw a point for each row, in the look of `label`."""
+    """Draw a point for each row, in the look of `label`; a hollow one has an outline alone."""
     drawn = table[[x, y]].assign(legend=label)
     chart.plot.scatter(drawn, x, y, None, "legend", [label], marker=MARKERS[look.dash])
     if size is not None:
         chart.figure.renderers[-1].glyph.size = size
+    if hollow:
+        chart.figure.renderers[-1].glyph.fill_alpha = 0
     _add_columns(chart, table, VALUES)
 
 
@@ -422,12 +427,31 @@ def draw_lines(
 
 
 def draw_points(
-    table: pd.DataFrame, x: str, y: str, point: str, looks: Mapping[str, Look], words: Words
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    point: str,
+    looks: Mapping[str, Look],
+    words: Words,
+    hollow: pd.DataFrame | None = None,
 ) -> chartify.Chart:
-    """A point for each label in the column `point`, over a logarithmic x axis."""
+    """A point for each label in the column `point`, over a logarithmic x axis.
+
+    Args:
+        table: columns `x`, `y` and `point`.
+        x: column.
+        y: column.
+        point: column of labels.
+        looks: of the labels, in the order of the legend.
+        words: the chart's text.
+        hollow: more rows, drawn as outlines in the colours of the labels.
+    """
     chart = start(words, {label: look.color for label, look in looks.items()}, x_type="log")
-    for label, look in looks.items():
-        add_points(chart, table.loc[table[point] == label, [x, y, point]], x, y, label, look)
+    for rows, outlined in [(table, False), *([] if hollow is None else [(hollow, True)])]:
+        for label, look in looks.items():
+            part = rows.loc[rows[point] == label, [x, y, point]]
+            if len(part):
+                add_points(chart, part, x, y, label, look, hollow=outlined)
     finish(chart, words, _columns(x, y, point), list(looks), decimals=False)
     return chart
 
@@ -460,8 +484,16 @@ def draw_heatmap(
     return chart
 
 
-def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words) -> chartify.Chart:
-    """Labelled rows of square pictures, each uint8 (H, H, 3), in one chart."""
+def draw_pictures(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words, columns: Sequence[str] = ()
+) -> chartify.Chart:
+    """Labelled rows of square pictures in one chart.
+
+    Args:
+        rows: a label, and pictures of any size, each uint8 (H, H, 3).
+        words: the chart's text.
+        columns: labels under the pictures, if any.
+    """
     chart = start(words)
     plot = chart.figure
     for row, (_, pictures) in enumerate(rows):
@@ -471,10 +503,15 @@ def draw_pictures(rows: Sequence[tuple[str, Sequence[np.ndarray]]], words: Words
             plot.image_rgba([flat], x=column * 1.05, y=-(row + 1) * 1.05, dw=1, dh=1)
     finish(chart, words, (), decimals=False)
     label_rows(chart, {0.5 - (row + 1) * 1.05: label for row, (label, _) in enumerate(rows)})
-    plot.xaxis.visible = False
+    plot.xaxis.ticker = [column * 1.05 + 0.5 for column in range(len(columns))]
+    plot.xaxis.major_label_overrides = {
+        column * 1.05 + 0.5: textwrap.fill(label, TICK_WIDTH) for column, label in enumerate(columns)
+    }
+    plot.xaxis.update(axis_line_color=None, major_tick_line_color=None)
+    plot.xaxis.visible = bool(columns)
     plot.grid.visible = False
     plot.match_aspect = True
-    plot.width, plot.height = 840, 150 + 180 * len(rows)
+    plot.width, plot.height = max(840, 200 + 180 * len(columns)), 150 + 180 * len(rows)
     return chart
 
 

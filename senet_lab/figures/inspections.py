@@ -28,6 +28,8 @@ from senet_lab.figures.page import Section, render
 from senet_lab.figures.style import PALETTE, looks
 
 Drawings = dict[str, Drawing]
+Map = tuple[np.ndarray, np.ndarray]
+"""An image (H, H, 3) and its map (H, H), both from 0 to 1."""
 KNOWN = ("sigmoid", "SiLU", "ReLU")
 """Reference curves for shapes."""
 CHANNELS = 50
@@ -120,22 +122,28 @@ def draw_shapes(name: str, title: str, known: pd.DataFrame, learned: pd.DataFram
     return compile_chart(chart, [], table, words.caption)
 
 
-def draw_maps(name: str, rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Drawing:
+def draw_maps(name: str, rows: Sequence[tuple[str, Sequence[Map]]], columns: Sequence[str] = ()) -> Drawing:
     """Images, each without and with the map of its predicted class.
 
     Args:
-        name: of the network.
-        rows: a label, an image (H, H, 3) from 0 to 1, and its map (H, H) from 0 to 1.
+        name: of the network or networks.
+        rows: a label, and the image with its map as each network has it.
+        columns: labels of the networks, if there are several.
     """
     pictures = []
-    for label, image, heat in rows:
-        red = np.stack([heat, np.zeros_like(heat), np.zeros_like(heat)], axis=2)
-        over = [(255 * part).astype(np.uint8) for part in (image, 0.4 * image + 0.6 * red)]
-        pictures.append((label, over))
+    for label, maps in rows:
+        parts = [maps[0][0], *(_reddened(image, heat) for image, heat in maps)]
+        pictures.append((label, [(255 * part).astype(np.uint8) for part in parts]))
     note = "test image, and red where the evidence for the predicted class lies"
     words = Words(f"{name}: class activation maps", note, "", "", "Images")
-    labels = pd.DataFrame({"image": [label for label, _, _ in rows]})
-    return compile_chart(draw_pictures(pictures, words), [], labels, words.caption)
+    labels = pd.DataFrame({"image": [label for label, _ in rows]})
+    chart = draw_pictures(pictures, words, ["test image", *columns] if columns else ())
+    return compile_chart(chart, [], labels, words.caption)
+
+
+def _reddened(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image under a red map."""
+    return 0.4 * image + 0.6 * np.stack([heat, np.zeros_like(heat), np.zeros_like(heat)], axis=2)
 
 
 def draw_signals(name: str, table: pd.DataFrame) -> Drawings:

@@ -18,3 +18,8 @@ def scale_width(channels: int, width: float, divisor: int = 8) -> int:
 def scale_depth(units: int, depth: float) -> int:
     """``units`` times ``depth``, rounded up."""
     return math.ceil(units * depth)
+
+
+def scaling_cost(alpha: float, beta: float, gamma: float) -> float:
+    """The factor of multiply-accumulates for each step of φ, α·β²·γ²: near 2 in the paper, section 3.3."""
+    return alpha * beta**2 * gamma**2

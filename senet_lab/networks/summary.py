@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.flop_counter import FlopCounterMode
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,13 @@ class ActivationProbes:
         self.sites += 1
 
 
-def summarise(network: nn.Module, image_size: int) -> Summary:
+def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summary:
     """Count layers, parameters and multiply-accumulates of a network on the meta device.
 
     Args:
         network: maps (N, 3, image_size, image_size) to logits.
         image_size: pixels a side.
+        norms: count scale and shift of norms as parameters.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     leaves = {
@@ -100,17 +104,22 @@ def summarise(network: nn.Module, image_size: int) -> Summary:
         children = (f"{root}.{name}.{child}" for child, _ in leaves[name].named_children())
         return flops.get(f"{root}.{name}", 0) - sum(flops.get(child, 0) for child in children)
 
+    def own_parameters(module: nn.Module) -> int:
+        if isinstance(module, NORMS) and not norms:
+            return 0
+        return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
     layers = [
         Layer(
             name,
             type(leaves[name]).__name__,
             shape,
-            sum(parameter.numel() for parameter in leaves[name].parameters(recurse=False)),
+            own_parameters(leaves[name]),
             own_flops(name) // 2,
         )
         for name, shape in shapes.items()
     ]
-    return Summary(sum(parameter.numel() for parameter in network.parameters()), flops["Global"] // 2, layers)
+    return Summary(sum(map(own_parameters, network.modules())), flops["Global"] // 2, layers)
 
 
 def operations(layers: Iterable[Layer]) -> list[Operation]:

@@ -177,7 +177,14 @@ def test_every_file_of_published_values_can_be_read_and_has_an_experiment(sweep,
 
 @pytest.mark.parametrize(
     ("experiment", "count"),
-    [("se_reduction", 6), ("se_stages", 4), ("se_condconv", 2), ("se_variations_cnn3", 6)],
+    [
+        ("se_reduction", 6),
+        ("se_stages", 5),
+        ("se_resnet50_imagenet", 2),
+        ("se_gate", 3),
+        ("se_condconv", 2),
+        ("se_variations_cnn3", 6),
+    ],
 )
 def test_an_experiments_own_runs_meet_its_published_values_and_digits_never(tmp_path, experiment, count):
     asked = [f"experiment={experiment}"]

@@ -120,6 +120,17 @@ def test_class_activation_map(cnn: Path) -> None:
     assert set(re.findall(r"\b(\d+): class (\d), predicted", page)) == {("0", "0"), ("359", "8")}
 
 
+def test_class_activation_maps_of_several_networks_side_by_side(seeds: Path) -> None:
+    assert inspect(seeds, "class_activation_map", "images=[0,359]") == 0
+    table = pd.read_csv(seeds / "figures" / "class_activation_map.csv")
+    assert table[["line", "image", "class"]].to_numpy().tolist() == [
+        [line, image, number] for line in ("ReLU", "Tanh") for image, number in ((0, 0), (359, 8))
+    ]
+    page = (seeds / "figures" / "class_activation_map.html").read_text("utf-8")
+    assert "2 networks: class activation maps" in page
+    assert page.count('"ImageRGBA"') == 2 * 3, "each image, and under the maps of two networks"
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "says"),
     [

@@ -7,6 +7,7 @@ from records_on_disk import STYLES, run_config, write_plan, write_run
 
 from senet_lab.commands.plot import plot
 from senet_lab.compose import compose_command
+from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
 
 
@@ -170,3 +171,25 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(sweep, tmp_path):
     (sweep / "figures").write_text("in the way")
     with pytest.raises(UsageError, match="figures cannot be created"):
         run_plot(tmp_path)
+
+
+def test_published_values_stand_at_their_cost_beside_ours(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "source: paper\nwhere: {dataset.label: Digits}\nends:\n"
+        "  - {se.name: none, test_error: 0.25, macs: 12000000}\n  - {se.name: standard, test_error: 0.2}\n"
+    )
+    points = compose_command("train", ["model=cnn3", "se=none,standard,bump"], multirun=True).points
+    for point in points:
+        write_run(tmp_path / "sweep", as_plain(point.config), [0.5], extra=f"se={point.config.se['name']}")
+    command = ["figures.macs=true", "figures.line='${se.label}'", "figures.style=null", "formats=[html]"]
+    assert run_plot(tmp_path, *command, "reference=true", f"published={tmp_path / 'own.yaml'}") == 0
+    folder = tmp_path / "sweep" / "figures"
+    ours = pd.read_csv(folder / "macs.csv").set_index("line")["macs"]
+    page = (folder / "cnn3_lr0.001_macs.html").read_text("utf-8")
+    assert "outlines: published" in page
+    # Two outlines: one at the published cost, one at ours.
+    assert page.count('"fill_alpha":{"type":"value","value":0}') == 2
+    assert "[12000000.0]" in page
+    assert f"[{float(ours['SE'])}]" in page
+    assert run_plot(tmp_path, *command, f"published={tmp_path / 'own.yaml'}") == 0
+    assert "outlines" not in (folder / "cnn3_lr0.001_macs.html").read_text("utf-8")

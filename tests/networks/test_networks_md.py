@@ -1,3 +1,4 @@
+import re
 import runpy
 from pathlib import Path
 
@@ -13,3 +14,12 @@ def test_the_list_of_networks_is_what_the_code_counts() -> None:
     written = (ROOT / "docs" / "networks.md").read_text("utf-8")
     assert runpy.run_path(str(ROOT / "scripts" / "networks_md.py"))["document"]() == written
     assert all(f"| `{model}` |" in written for model in options("model") if model != "timm")
+
+
+def test_every_published_count_of_se_in_resnet_comes_out_as_the_paper_counts() -> None:
+    """Hu et al., arXiv 1709.01507v4, section 6, in millions: nine rows of the document's table."""
+    written = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(se=.+?)` \| [\d,]+ \| ([\d,]+) \| ([\d.]+) \|", written, re.MULTILINE)
+    assert len(rows) == 9
+    for label, counted, published in rows:
+        assert f"{int(counted.replace(',', '')) / 1e6:.1f}" == published, label

@@ -7,25 +7,38 @@ import pytest
 import torch
 import torchvision
 
+from senet_lab.analysis.published import read_published
 from senet_lab.build import build_augment
+from senet_lab.compose import compose_command
 from senet_lab.errors import UsageError
+from senet_lab.networks.scaling import scaling_cost
+from senet_lab.networks.shufflenet import ChannelShuffle
 from senet_lab.networks.summary import Summary, operations, summarise
+
+MOBILENETV1 = (
+    "model=mobilenetv1",
+    "model.stem_stride=2",
+    "model.stages=[[64,1,1],[128,2,2],[256,2,2],[512,6,2],[1024,2,2]]",
+)
+SHUFFLENET = ("model=shufflenet", "model.stem_stride=2")
 
 
 @pytest.fixture
 def count(build: Callable) -> Callable[..., Summary]:
     """``count("model=resnet50", num_classes=1000, image_size=224)``."""
 
-    def counted(*overrides: str, num_classes: int = 1000, image_size: int = 224) -> Summary:
+    def counted(
+        *overrides: str, num_classes: int = 1000, image_size: int = 224, norms: bool = True
+    ) -> Summary:
         with torch.device("meta"):
             network = build(*overrides, num_classes=num_classes)
-        return summarise(network, image_size)
+        return summarise(network, image_size, norms)
 
     return counted
 
 
 # Hu et al., arXiv 1709.01507: millions of parameters as the paper prints them, and ours in full. In three
-# rows the paper is not ours rounded but 0.1 more: r = 4, 8 and 32.
+# rows the paper is not ours rounded but 0.1 more, r = 4, 8 and 32: see test_networks_md.py.
 @pytest.mark.parametrize(
     ("overrides", "published", "ours"),
     [
@@ -63,6 +76,52 @@ def test_macs_of_se_resnet50(count: Callable, overrides: list[str], macs: int) -
     assert count("model=resnet50", *overrides).macs == macs
 
 
+# Table 2 has 7.58 and 7.60 GFLOPs.
+@pytest.mark.parametrize(("se", "gflops"), [("none", 7.58), ("standard", 7.60)])
+def test_resnet101_costs_as_published(count: Callable, se: str, gflops: float) -> None:
+    assert count("model=resnet101", f"se={se}").macs == pytest.approx(gflops * 1e9, rel=0.005)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet101"])
+def test_resnets_are_torchvisions(build: Callable, name: str) -> None:
+    with torch.device("meta"):
+        theirs, ours = getattr(torchvision.models, name)(), build(f"model={name}", num_classes=1000)
+    shapes = [sorted(map(str, (p.shape for p in network.parameters()))) for network in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_the_published_count_of_densenet_is_that_of_the_small_forms(count: Callable) -> None:
+    with torch.device("meta"):
+        imagenet = torchvision.models.densenet121()
+    assert sum(parameter.numel() for parameter in imagenet.parameters()) == 7_978_856
+    for model in ("densenet121", "published/densenet121"):
+        assert round(count(f"model={model}", num_classes=10, image_size=32).parameters / 1e6, 1) == 7.0
+
+
+# Hu et al., arXiv 1709.01507v4, table 3: 4.2 and 4.7 M; 1.8 and 2.4 M, which are cut, not rounded.
+@pytest.mark.parametrize(
+    ("model", "se", "parameters", "macs"),
+    [
+        (MOBILENETV1, "none", 4_231_976, 568_740_352),
+        (MOBILENETV1, "standard", 4_718_044, 569_220_096),
+        (SHUFFLENET, "none", 1_865_728, 137_460_672),
+        (SHUFFLENET, "standard", 2_484_533, 138_071_088),
+    ],
+)
+def test_mobile_networks_with_se(
+    count: Callable, model: tuple[str, ...], se: str, parameters: int, macs: int
+) -> None:
+    found = count(*model, f"se={se}")
+    assert (found.parameters, found.macs) == (parameters, macs)
+    published = {"none": (4.2, 1.8), "standard": (4.7, 2.4)}[se][model is SHUFFLENET]
+    assert int(found.parameters / 1e5) / 10 == published
+
+
+def test_a_channel_shuffle_takes_one_channel_of_each_group_in_turn() -> None:
+    x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 3)
+    assert ChannelShuffle(3)(x)[0, :, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
+
+
 def test_se_of_every_model_adds_two_fully_connected_layers_a_unit(count: Callable) -> None:
     plain, se = count("model=resnet18"), count("model=resnet18", "se=standard")
     widths = [64, 128, 256, 512]
@@ -90,6 +149,19 @@ def test_macs_of_the_network_of_the_condconv_table(count: Callable) -> None:
     assert [row.name for row in rows[-2:]] == ["head", "classifier"]
     assert sum(row.macs for row in rows[:-1]) == 193_770_304  # the table counts the linear layer as 0
     assert rows[-1].macs == 1280 * 100
+
+
+def test_without_norms_the_weights_of_the_condconv_table_are_left(count: Callable) -> None:
+    table = {"num_classes": 100, "image_size": 56}
+    bare, whole = (count("model=condconv_mobilenetv2", **table, norms=norms) for norms in (False, True))
+    assert whole.parameters - bare.parameters == 2 * sum(
+        layer.output[0] for layer in whole.layers if layer.type == "BatchNorm2d"
+    )
+    assert sum(layer.parameters for layer in bare.layers) == bare.parameters
+    rows = [row.parameters // row.repeat for row in operations(bare.layers)]
+    # Stem; a unit of 16 channels with expansion 4; the two of 24 channels, which the table gives apart.
+    assert rows[:4] == [3 * 9 * 16, 64 * (16 + 9 + 16), 64 * (16 + 9 + 24), 96 * (24 + 9 + 24)]
+    assert rows[-2:] == [320 * 1280, 1280 * 100 + 100]
 
 
 def test_experts_multiply_the_coefficients_of_the_units_alone(count: Callable) -> None:
@@ -127,6 +199,26 @@ def test_compound_scaling_doubles_the_cost_at_each_step(
         costs.append(count(*overrides, image_size=size).macs)
     assert costs[2] / costs[0] == pytest.approx(1.92**2, rel=0.35)
     assert all(1.5 < after / before < 3 for before, after in itertools.pairwise(costs))
+
+
+def test_every_point_of_the_scaling_grid_doubles_the_cost_about() -> None:
+    points = compose_command("train", ["experiment=scaling_grid"]).points
+    scalings = [point.config.scaling for point in points if point.config.scaling.phi]
+    assert len(scalings) == 9
+    for one in scalings:
+        assert scaling_cost(one.alpha, one.beta, one.gamma) == pytest.approx(2, rel=0.02)
+
+
+def test_a_single_dimension_scaled_costs_as_published(count: Callable) -> None:
+    """Tan and Le, arXiv 1905.11946v5, table 7, whose counts for one dimension are above four times B0's."""
+    published = read_published("scaling_dimensions")[0].ends
+    costs = [row["macs"] for row in published if row["model.name"] == "efficientnet_b0"]
+    points = compose_command("train", ["experiment=scaling_dimensions"]).points
+    for point, macs in zip(points, costs, strict=True):
+        scaling = point.config.scaling
+        factors = [f"model.depth={scaling.depth}", f"model.width={scaling.width}"]
+        found = count("model=efficientnet_b0", *factors, image_size=round(224 * scaling.resolution)).macs
+        assert found == pytest.approx(macs, rel=0.2)
 
 
 def test_scaling_is_refused_where_a_network_cannot_scale(config: Callable) -> None:

@@ -147,6 +147,33 @@ def test_the_fast_mish_is_mish(dtype: torch.dtype) -> None:
     torch.testing.assert_close(slope.double(), exact_slope, rtol=close, atol=close)
 
 
+@pytest.mark.parametrize(
+    ("plain", "image"),
+    [
+        (nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False), (2, 3, 2, 2)),
+        (nn.Conv2d(3, 3, 3, padding=1, groups=3, stride=2, bias=False), (2, 3, 4, 4)),
+        (nn.Conv2d(3, 2, 3, padding=1, bias=False), (2, 3, 2, 2)),
+        (nn.Conv2d(3, 2, 1, stride=2, bias=False), (2, 3, 4, 4)),
+    ],
+    ids=["tiny depthwise", "strided depthwise", "tiny", "pointwise"],
+)
+def test_second_derivatives_of_the_fast_convolutions(plain: nn.Module, image: tuple[int, ...]) -> None:
+    """Also where the incoming gradient is a constant: a detached result would be wrong unnoticed."""
+    torch.manual_seed(0)
+    plain = plain.double()
+    fast = copy.deepcopy(plain)
+    cpu.use_fast_layers(fast)
+    x = torch.randn(image, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x, *_: fast(x).square(), (x, *fast.parameters()))
+    results = []
+    for network in (fast, plain):
+        inputs = (x, *network.parameters())
+        slopes = torch.autograd.grad(network(x).sum(), inputs, create_graph=True)
+        total = torch.stack([slope.square().sum() for slope in slopes]).sum()
+        results.append(torch.autograd.grad(total, inputs))
+    torch.testing.assert_close(*results, **CLOSE)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_second_derivatives_of_the_fast_mish(dtype: torch.dtype) -> None:
     fast, results = nn.Sequential(nn.Mish()), []

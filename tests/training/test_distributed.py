@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.training.distributed import Group
+from senet_lab.training.distributed import Group, SyncBatchNorm2d
 
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
 RUN = [
@@ -40,6 +42,21 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     # Rounding may turn one image of 360.
     pd.testing.assert_frame_equal(ours[accuracies], theirs[accuracies], rtol=0, atol=1.5 / 360)
     assert theirs["train_loss"][1] < theirs["train_loss"][0]
+
+
+def test_second_derivatives_of_the_shared_batch_norm(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        x = torch.randn(4, 2, 1, 1, requires_grad=True)
+        results = []
+        for norm in (SyncBatchNorm2d(2), nn.BatchNorm2d(2)):
+            (slope,) = torch.autograd.grad(norm(x).pow(3).sum(), x, create_graph=True)
+            results.append(torch.autograd.grad(slope.square().sum(), x)[0])
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-3)
+    assert results[0].abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("images", "batch_size", "accumulate"), [(100, 9, 1), (97, 32, 1), (96, 12, 4)])

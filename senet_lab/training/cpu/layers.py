@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FEW_PIXELS = 8192
@@ -70,7 +69,10 @@ class FastConv2d(nn.Conv2d):
 
 
 class _WeightedSums(torch.autograd.Function):
-    """x (N, I, C) and weights (O, I, C) to (N, O, C): sums over I, computed in the weights' format."""
+    """x (N, I, C) and weights (O, I, C) to (N, O, C): sums over I, computed in the weights' format.
+
+    The backward pass is of differentiable operations, so that gradients can be differentiated again.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
@@ -78,7 +80,6 @@ class _WeightedSums(torch.autograd.Function):
         return _weighted_sums(x.to(weights.dtype), weights).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weights = ctx.saved_tensors
         wide, wide_grad = x.to(weights.dtype), grad.to(weights.dtype)
