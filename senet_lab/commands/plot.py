@@ -22,6 +22,7 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, check_formats, write_csv, write_drawings
+from senet_lab.records.selection import select
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
 from senet_lab.text import MISSING, plain
@@ -31,19 +32,21 @@ if TYPE_CHECKING:
 
 
 def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Draw the figures of a sweep into its folder `figures`.
+    """Draw the figures of a sweep, or of its selected runs, into its folder `figures`.
 
     Returns:
         The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: nothing to plot, runs that cannot be grouped, an unknown metric or format, a folder that
-            cannot be written.
+        UsageError: nothing to plot, no selected run, runs that cannot be grouped, an unknown metric or
+            format, a folder that cannot be written.
     """
     config: PlotConfig = command.config
     check_formats(config.formats)
     sweep = sweep_directory(config.outputs, config.name)
-    panels = group(read_runs(sweep), config.figures)
+    every = read_runs(sweep)
+    runs = select(every, command.selection)
+    panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
@@ -65,7 +68,8 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     for panel in panels:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
-    _tell_stale(sweep.figures, panels)
+    if len(runs) == len(every):
+        _tell_stale(sweep.figures, panels)
     for result in found.values():
         _print_finals(result)
     return 0 if complete else 1

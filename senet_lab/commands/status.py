@@ -12,8 +12,9 @@ from rich.text import Text
 from senet_lab.analysis.templates import places
 from senet_lab.compose import Command
 from senet_lab.config import Format
-from senet_lab.records.plan import PlannedRun, require_plan
+from senet_lab.records.plan import Plan, PlannedRun, require_plan
 from senet_lab.records.run import FINAL, State
+from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.text import plain
@@ -22,15 +23,15 @@ WATCH_SECONDS = 1.0
 
 
 def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print the state of each run; with `watch=true`, repeatedly until all are done.
+    """Print the state of each run, or of the selected ones; with `watch=true`, repeatedly until all are done.
 
     Raises:
-        UsageError: no plan.
+        UsageError: no plan, or no selected run.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = require_plan(sweep)
-    survey = Survey(sweep, plan.runs).refresh()
-    figures = [place.figure for place in places(plan.runs, command.config.figures)]
+    survey, figures = _chosen(command, plan)
+    survey.refresh()
     if command.config.format is Format.json:
         print(json.dumps(_as_json(survey, figures), indent=2))
         return 0
@@ -43,10 +44,15 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
             time.sleep(WATCH_SECONDS)
             if plan.is_open:  # and more runs may have joined it
                 plan = require_plan(sweep)
-                survey = Survey(sweep, plan.runs)
-                figures = [place.figure for place in places(plan.runs, command.config.figures)]
+                survey, figures = _chosen(command, plan)
         live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
     return 0
+
+
+def _chosen(command: Command, plan: Plan) -> tuple[Survey, list[str]]:
+    """The selected runs of a plan, and the figure of each."""
+    runs = select(plan.runs, command.selection)
+    return Survey(plan.sweep, runs), [place.figure for place in places(runs, command.config.figures)]
 
 
 def _as_json(survey: Survey, figures: Sequence[str]) -> dict[str, Any]:
