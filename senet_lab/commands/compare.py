@@ -20,6 +20,7 @@ from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
 from senet_lab.groups import options
+from senet_lab.records.figures import planned_config
 from senet_lab.records.selection import select
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
@@ -47,10 +48,10 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     Raises:
         UsageError: no runs, no selected run, no counterpart for any of them, an unknown metric.
     """
-    config: CompareConfig = command.config
-    sweep = sweep_directory(config.outputs, config.name)
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: CompareConfig = planned_config(command, sweep)
     panels = group(select(read_runs(sweep), command.selection), config.figures)
-    theirs = _their_panels(command)
+    theirs = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(
@@ -70,9 +71,8 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     return 0
 
 
-def _their_panels(command: Command) -> list[Panel]:
-    """The panels of the other sweep, of the same selection; none for `published`."""
-    config: CompareConfig = command.config
+def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
+    """The panels of the other sweep, of the same selection and figures; none for `published`."""
     if config.against == PUBLISHED:
         return []
     other = read_runs(sweep_directory(config.outputs, config.against))

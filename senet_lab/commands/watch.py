@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from senet_lab.compose import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
+from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 
 
@@ -23,8 +24,8 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     from senet_lab.figures.live import LiveSweep
     from senet_lab.figures.viewer import Door, serve
 
-    config: WatchConfig = command.config
-    sweep = sweep_directory(config.outputs, config.name)
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: WatchConfig = planned_config(command, sweep)
     live = LiveSweep(sweep, config.figures, config.band, command.selection)
     try:
         sockets = bind_sockets(config.port, config.address)
