@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Builds .venv from a lock file, once; called by the other scripts.
+# Installs Chromium, where root may and apt-get is there, and builds .venv from a lock file, once; called by the others.
 #   scripts/setup.sh requirements.lock
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=$1
 stamp=.venv/$(basename "$lock").sha256
+
+if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    # Without it there are no PNG and SVG figures, but all else, so a failure stops nothing here.
+    { apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } ||
+        echo "scripts/setup.sh: apt-get could not install Chromium, so figures will be HTML alone" >&2
+fi
 
 want=$(cat "$lock" pyproject.toml | sha256sum)
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then

@@ -4,10 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/setup.sh requirements-dev.lock
-if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get update -qq
-    apt-get install -y -qq chromium chromium-driver >/dev/null
-fi
 
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from senet_lab.compose import Command, compose_command
+from senet_lab.config import ReportConfig
 from senet_lab.errors import UsageError
 from senet_lab.overrides import is_swept
+from senet_lab.records.figures import planned_config
 from senet_lab.records.run import Status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.progress import transient_progress
@@ -71,7 +73,7 @@ def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
     Args:
         path: the sweep's folder.
         overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
-            into figures and lines.
+            into figures and lines, by default as the sweep was planned.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -100,6 +102,10 @@ class Sweep:
         return self
 
     @cached_property
+    def _config(self) -> ReportConfig:
+        return planned_config(self._command, self.directory)
+
+    @cached_property
     def _frames(self) -> "Frames":
         from senet_lab.analysis.frames import read_frames
 
@@ -118,15 +124,13 @@ class Sweep:
         runs = read_runs(self.directory, left_out)
         for directory, status in left_out.items():
             warnings.warn(f"{directory} is {status.state} and left out: {status.error}", stacklevel=3)
-        return group(runs, self._command.config.figures)
+        return group(runs, self._config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric
         from senet_lab.analysis.results import results
 
-        return results(
-            self._panels, find_metric(metric, self.metrics.columns), self._command.config.published
-        )
+        return results(self._panels, find_metric(metric, self.metrics.columns), self._config.published)
 
     @property
     def runs(self) -> "pd.DataFrame":
@@ -218,4 +222,4 @@ class Sweep:
         """Write `report.html`, one page with all results, into the sweep's folder; returns its path."""
         from senet_lab.figures.report import write_report
 
-        return write_report(self.directory, self._command.config, "senet_lab.open_sweep(…).report()")
+        return write_report(self.directory, self._config, "senet_lab.open_sweep(…).report()")

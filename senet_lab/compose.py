@@ -73,6 +73,8 @@ class Command:
     """The option of each config group that is not swept over."""
     selection: Mapping[str, Sequence[str]]
     """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
+    keys: frozenset[str]
+    """The keys on the command line."""
     under: Callable[[Sequence[str]], "Command"]
     """The same command line under further overrides."""
 
@@ -145,7 +147,8 @@ def compose_command(
         return compose_command(verb, [*overrides, *more], multirun, config_dir)
 
     config, launcher = _checked(node, choices, folders), _plain(base.hydra.launcher)
-    return Command(config, launcher, node, is_sweep, points, folders, choices, chosen, under)
+    keys = frozenset(asked)
+    return Command(config, launcher, node, is_sweep, points, folders, choices, chosen, keys, under)
 
 
 def compose_node(
@@ -302,9 +305,23 @@ def _points(
             key = unknown_key(error)
             message = f"unknown key {key}" if key else explain(error, folders)
             raise UsageError(f"{' '.join(overrides)}: {message}") from error
-        run = run_config(config, " ".join(overrides))
+        run = run_config(_own_names(config, axes), " ".join(overrides))
         points.append(Point(overrides, run, _directory(run, [by_key[key] for key in extra])))
     return points
+
+
+def _own_names(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[str, Any]:
+    """`config` with each node whose `_target_` is an override named by its class, not by an option."""
+    for key in axes:
+        group, _, last = key.lstrip("+").partition(".")
+        node = config.get(group)
+        if last != "_target_" or not isinstance(node, dict) or not isinstance(node[last], str):
+            continue
+        names = dict.fromkeys(("name", "label"), node[last].rpartition(".")[2])
+        fresh = {**names, "style": None, "reference": None}
+        kept = {part for part in fresh if part not in node or f"{group}.{part}" in axes}
+        config = {**config, group: {**node, **{part: fresh[part] for part in fresh.keys() - kept}}}
+    return config
 
 
 def _variants(

@@ -210,6 +210,12 @@ class RunConfig:
     """Images of an optimizer step."""
     accumulate: int = 1
     """Gradient accumulation: micro-batches per batch."""
+    label_smoothing: float = 0.0
+    """Share of each training label that is spread evenly over all classes."""
+    clip_grad: float = 0.0
+    """Largest norm of a step's gradient over all parameters; 0: not clipped."""
+    ema: float = 0.0
+    """Decay of an average of the weights by step, which is evaluated, too; 0: none."""
     init: Init = Init.default
     test: WhenTested = WhenTested.each_epoch
     """Evaluation on the test images: after every epoch, after the last one, or never."""
@@ -230,6 +236,11 @@ class RunConfig:
             self.accumulate,
             f"an integer that divides batch_size={self.batch_size}",
         )
+        for key in ("label_smoothing", "ema"):
+            value = getattr(self, key)
+            _require(0 <= value < 1, key, value, "a number from 0 to below 1")
+        clip = self.clip_grad
+        _require(math.isfinite(clip) and clip >= 0, "clip_grad", clip, "a finite number, 0 or more")
         _require(
             self.scaling.phi == 0 or self.model.get("depth") == self.scaling.depth,
             "scaling.phi",

@@ -1,7 +1,9 @@
 """Config groups: the folders of YAML files that hold the options."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from senet_lab.files import read_yaml
 
@@ -42,3 +44,27 @@ def targets(group: str) -> list[str]:
     """The classes named by the options of a group of `conf/`."""
     nodes = (read_yaml(file) for file in sorted((config_folder() / group).glob("*.yaml")))
     return list(dict.fromkeys(node["_target_"] for node in nodes if "_target_" in node))
+
+
+def option_of(group: str, node: Mapping[str, Any]) -> str | None:
+    """The option of `conf/` that a run's node stands for: its name, or for one without, the nearest option.
+
+    The nearest option has the same `_target_` and the most values in common; None if there is none.
+    """
+    if "name" in node:
+        return str(node["name"])
+    same = {
+        name: values
+        for name, values in _values(group).items()
+        if values.get("_target_") == node.get("_target_")
+    }
+    common = {
+        name: sum(node.get(key) == value for key, value in values.items()) for name, values in same.items()
+    }
+    return max(common, key=lambda name: (common[name], -len(same[name])), default=None)
+
+
+@cache
+def _values(group: str) -> dict[str, Mapping[str, Any]]:
+    """The content of each option of a group of `conf/`."""
+    return {name: read_yaml(config_folder() / group / f"{name}.yaml") for name in options(group)}

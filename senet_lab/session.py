@@ -31,6 +31,8 @@ class Session:
     """The requested runs and their states; empty if a signal came before they were found."""
     signal_number: int | None
     """The signal that interrupted it, if any."""
+    executed: int
+    """Number of runs that had not ended before."""
 
 
 def train_command(command: Command, arguments: Sequence[str], console: Console) -> Session:
@@ -77,6 +79,7 @@ def train_runs(
     sweep = sweep_directory(command.config.outputs, command.config.name)
     survey = Survey(sweep, [])
     request: Request | None = None
+    executed = 0
     with stop_on_signal() as stop:
         with stop.at_once():
             launcher = build_launcher(command.launcher)
@@ -87,18 +90,18 @@ def train_runs(
             for note in request.notes:
                 print(plain(note))
             with mirror(tracker, survey, command):
-                _execute(launcher, request, survey, stop, command.config, console)
+                executed += _execute(launcher, request, survey, stop, command.config, console)
             request = None
             if not stop():
                 with stop.at_once():
                     request = find_more()
-    return Session(survey.refresh(), stop.signal_number)
+    return Session(survey.refresh(), stop.signal_number, executed)
 
 
 def _execute(
     launcher: Launcher, request: Request, survey: Survey, stop: Stop, config: TrainConfig, console: Console
-) -> None:
-    """Execute the runs that have not ended."""
+) -> int:
+    """Execute the runs that have not ended; returns their number."""
     for run in survey.with_state(State.FINISHED):
         survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # if its process died before
     pending = survey.without_state(*FINAL, State.DAMAGED)
@@ -106,7 +109,7 @@ def _execute(
     if ended:
         print(f"{len(ended)} of {len(request.runs)} runs are finished already")
     if not pending:
-        return
+        return 0
     packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
     workers = launcher.workers(packs)
     at_a_time = workers * len(packs[0])
@@ -122,6 +125,7 @@ def _execute(
         for state in launcher.launch(request.plan.sweep, packs, stop):
             if state is State.FAILED and config.fail_fast:
                 stop.ask()
+    return len(pending)
 
 
 def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> str:

@@ -24,7 +24,9 @@ Stop = Callable[[], bool]
 
 SERVER = multiprocessing.get_context("forkserver")
 # A process forked from one that has imported torch, but not used it, starts at once.
-SERVER.set_forkserver_preload(["senet_lab.runs.execute", "senet_lab.commands.train", "sklearn.datasets"])
+SERVER.set_forkserver_preload(
+    ["senet_lab.runs.execute", "senet_lab.commands.finals", "senet_lab.commands.train", "sklearn.datasets"]
+)
 
 
 def sweep(folder: Path, *overrides: str) -> list[str]:

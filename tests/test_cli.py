@@ -5,11 +5,15 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from statistics import mean as mean_of
+from statistics import stdev
 
+import pandas as pd
 import pytest
 import yaml
 from support import rows_without_seconds, tiny
 
+import senet_lab as sl
 from senet_lab.cli import main
 from senet_lab.compose import compose_command
 from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
@@ -66,6 +70,9 @@ BAD_INPUT = {
     "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",
     "train trainer.precision=int8": "trainer.precision=int8",
     "train trainer.compile=maybe": "trainer.compile must be true or false",
+    "train label_smoothing=1": "label_smoothing must be a number from 0 to below 1",
+    "train clip_grad=-1": "clip_grad must be a finite number, 0 or more",
+    "train ema=1": "ema must be a number from 0 to below 1",
     "train pack=0": "pack must be an integer of 1 or more",
     "train checkpoint.every=0": "checkpoint.every must be an integer of 1 or more",
     "train hydra.launcher.n_jobs=0": "must be an integer of 1 or more",
@@ -123,6 +130,54 @@ def test_a_run_leaves_its_record_and_is_not_run_again(
     assert main(line) == 0
     assert "1 of 1 runs are finished already" in capfd.readouterr().out
     assert (run / "metrics.csv").stat() == before
+
+
+def test_training_ends_with_the_last_errors_and_the_next_commands(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny(tmp_path), "name=ends", "hydra/launcher=serial"]
+    assert main(["train", "-m", *words, "activation=relu,mish", "seed=0,1"]) == 0
+    *_, title, heading, relu, mish, figures, page = capfd.readouterr().out.splitlines()
+    assert title == "Test error at the last epoch, mean ± sample standard deviation"
+    assert heading.split() == ["figure", "line", "error", "n", "epoch"]
+    for row, name in ((relu, "relu"), (mish, "mish")):
+        folder = tmp_path / "outputs/ends/runs/resnet18" / name
+        last = [pd.read_csv(file)["test_top1"].iloc[-1] for file in folder.rglob("metrics.csv")]
+        mean, std = 1 - mean_of(last), stdev(last)
+        assert row.split()[2:] == [f"{mean:.4f}", "±", f"{std:.4f}", "2", "1"]
+    for line, verb in ((figures, "plot"), (page, "report")):
+        words = line.split(f"senet-lab {verb} ")[1].split()
+        assert words == ["name=ends", f"outputs={tmp_path}/outputs"]
+        assert main([verb, *words]) == 0
+
+
+def test_runs_that_cannot_be_grouped_are_trained_and_the_reason_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *tiny(tmp_path), "figures.line='${no.such}'"]) == 0
+    assert "no table of results: figures: " in capfd.readouterr().out.splitlines()[-1]
+
+
+def test_a_sweep_remembers_the_figures_that_it_was_planned_with(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["name=mine", f"outputs={tmp_path}/outputs"]
+    figures = ["figures.name=all", "figures.line='of ${activation.name}'", "figures.metric=train_loss"]
+    assert main(["train", *tiny(tmp_path), "name=mine", *figures]) == 0
+    assert "of relu" in capfd.readouterr().out
+    for more, stem, line in (
+        ([], "final_train_loss", "of relu"),
+        (["figures.metric=test_error"], "final", "of relu"),
+        (["figures.line='${activation.label}'"], "final_train_loss", "ReLU"),
+    ):
+        assert main(["plot", *words, "formats=[html]", *more]) == 0
+        folder = tmp_path / "outputs/mine/figures"
+        final = pd.read_csv(folder / f"{stem}.csv")
+        assert (final["figure"].tolist(), final["line"].tolist()) == (["all"], [line])
+    capfd.readouterr()
+    assert main(["status", *words, "format=json"]) == 0
+    assert [one["figure"] for one in json.loads(capfd.readouterr().out)["figures"]] == ["all"]
+    assert sl.open_sweep(tmp_path / "outputs/mine").figures == ["all"]
 
 
 def test_another_config_in_the_same_directory_is_refused(

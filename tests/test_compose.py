@@ -110,3 +110,14 @@ def test_ten_thousand_points_need_few_compositions(monkeypatch: pytest.MonkeyPat
     command = compose_command("train", ["experiment=six_plots", "seed=range(334)"])
     assert len(command.points) == 6 * 5 * 334
     assert len(calls) == 1 + 6  # the command itself, and each option of `figure`
+
+
+def test_a_class_on_the_command_line_is_called_by_its_own_name() -> None:
+    words = ["activation._target_=torch.nn.Softplus,torch.nn.Tanh"]
+    for more, labels in (([], ["Softplus", "Tanh"]), (["activation.label=mine"], ["mine", "mine"])):
+        points = compose_command("train", [*words, *more], multirun=True).points
+        nodes = [point.config.activation for point in points]
+        assert [node["name"] for node in nodes] == ["Softplus", "Tanh"]
+        assert [node["label"] for node in nodes] == labels
+        assert [node["style"] for node in nodes] == [None, None]
+        assert [point.directory.split("/")[2] for point in points] == ["Softplus", "Tanh"]

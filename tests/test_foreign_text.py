@@ -76,7 +76,7 @@ def test_train(outputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     sweep = SweepDirectory(outputs / "mine")
     plan = read_plan(sweep)
     assert plan is not None
-    assert tell_end(Session(Survey(sweep, plan.runs).refresh(), None), ["train"]) == 1
+    assert tell_end(Session(Survey(sweep, plan.runs).refresh(), None, 1), ["train"]) == 1
     told = capfd.readouterr().out
     check_harmless(told)
     assert MARKUP in told

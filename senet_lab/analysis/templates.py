@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.compose import register_resolvers
 from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
 from senet_lab.errors import UsageError
+from senet_lab.groups import option_of
 from senet_lab.records.plan import NOT_RESULTS
 from senet_lab.records.selection import Configured
 from senet_lab.text import label, literal
@@ -171,8 +172,14 @@ def _is_result(key: str) -> bool:
 
 
 def _results_depend_on(run: Configured) -> dict[str, Any]:
-    """The values that runs of one line share, by dotted key."""
-    return {key: value for key, value in leaves(comparable(run.config)) if _is_result(key.split(".")[0])}
+    """The values that runs of one line share, by dotted key; a node without a name has its option's."""
+    values = {key: value for key, value in leaves(comparable(run.config)) if _is_result(key.split(".")[0])}
+    for key in [key for key in values if key.endswith("._target_") and key.count(".") == 1]:
+        group = key.partition(".")[0]
+        name = option_of(group, getattr(run.config, group))
+        if name is not None:
+            values.setdefault(f"{group}.name", name)
+    return values
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,7 @@ from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
 from senet_lab.groups import options
+from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable
 
@@ -39,14 +40,17 @@ SHOWN = {
 
 
 def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Compare a sweep with `against`; writes tables and a page to its folder `compare/<against>`.
+    """Compare a sweep, or its selected runs, with `against`.
+
+    Writes tables and a page to its folder `compare/<against>`.
 
     Raises:
-        UsageError: no runs, no counterpart for any of them, an unknown metric.
+        UsageError: no runs, no selected run, no counterpart for any of them, an unknown metric.
     """
-    config: CompareConfig = command.config
-    sweep = sweep_directory(config.outputs, config.name)
-    panels, theirs = group(whole_runs(sweep), config.figures), _their_panels(config)
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: CompareConfig = planned_config(command, sweep)
+    panels = group(whole_runs(sweep, command.selection), config.figures)
+    theirs = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(
@@ -66,11 +70,12 @@ def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     return 0
 
 
-def _their_panels(config: CompareConfig) -> list[Panel]:
-    """The panels of the other sweep; none for `published`."""
+def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
+    """The panels of the other sweep, of the same selection and figures; none for `published`."""
     if config.against == PUBLISHED:
         return []
-    return group(whole_runs(sweep_directory(config.outputs, config.against)), config.figures)
+    other = sweep_directory(config.outputs, config.against)
+    return group(whole_runs(other, command.selection), config.figures)
 
 
 def _compared(

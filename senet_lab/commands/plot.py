@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from senet_lab.analysis.curves import CURVES_COLUMNS
 from senet_lab.analysis.grouping import Panel, group
-from senet_lab.analysis.metrics import Metric, known_metrics
-from senet_lab.analysis.published import published_headings
+from senet_lab.analysis.metrics import known_metrics
 from senet_lab.analysis.results import Results, results
 from senet_lab.analysis.statistics import with_statistics
-from senet_lab.commands.terminal import cell
+from senet_lab.commands.finals import print_finals
 from senet_lab.commands.whole import whole_runs
 from senet_lab.compose import Command
 from senet_lab.config import PlotConfig, XAxis
@@ -22,28 +19,29 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, VERDICT, check_formats, write_csv, write_drawings
+from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
-from senet_lab.text import MISSING, plain
+from senet_lab.text import plain
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 
 def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Draw the figures of a sweep into its folder `figures`, or into `folder`.
+    """Draw the figures of a sweep, or of its selected runs, into its folder `figures`, or into `folder`.
 
     Returns:
         The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: nothing to plot, runs that cannot be grouped, an unknown metric or format, a folder that
-            cannot be written.
+        UsageError: nothing to plot, no selected run, runs that cannot be grouped, an unknown metric or
+            format, a folder that cannot be written.
     """
-    config: PlotConfig = command.config
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: PlotConfig = planned_config(command, sweep)
     check_formats(config.formats)
-    sweep = sweep_directory(config.outputs, config.name)
-    panels = group(whole_runs(sweep), config.figures)
+    panels = group(whole_runs(sweep, command.selection), config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
@@ -69,9 +67,10 @@ def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     for panel in panels:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
-    _tell_stale(folder, panels)
+    if not command.selection:
+        _tell_stale(folder, panels)
     for result in found.values():
-        _print_finals(result)
+        print_finals(result)
     return 0 if complete else 1
 
 
@@ -116,7 +115,7 @@ def _draw_macs(
     for panel in panels:
         mine = values[values["figure"] == panel.name].drop(columns="figure")
         known = theirs[theirs["figure"] == panel.name] if reference else theirs[:0]
-        subtitle = f"{what}; outlines: published" if len(known) else what
+        subtitle = f"{panel.data}; {what}{'; outlines: published' if len(known) else ''}"
         words = Words(panel.title, subtitle, "Multiply-accumulates of an image", axes.metric.axis, "Values")
         drawn = {label: looks[label] for label in mine["line"]}
         chart = draw_points(mine, "macs", "mean", "line", drawn, words, known)
@@ -138,31 +137,3 @@ def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
     if stale:
         names = plain(", ".join(sorted(file.name for file in stale)))
         print(f"{folder} also holds figures of other templates, which nothing here has drawn: {names}")
-
-
-def _print_finals(result: Results) -> None:
-    """Print mean ± std of the last epoch, one row per figure and line."""
-    metric, table = result.metric, result.finals
-    title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
-    grid = Table(title=cell(title), title_justify="left")
-    grid.add_column("figure", no_wrap=True)
-    grid.add_column("line")
-    beside = {column: text for column, text in published_headings(table) if column != "source"}
-    for heading in (metric.axis.lower(), "n", "epoch", *beside.values()):
-        grid.add_column(cell(heading), justify="right")
-    previous = None
-    for row in table.to_dict("records"):
-        if previous not in (None, row["figure"]):
-            grid.add_section()
-        first = row["figure"] if row["figure"] != previous else ""
-        previous = row["figure"]
-        others = [_value(metric, row[column]) for column in beside]
-        values = (_value(metric, row["mean"], row["std"]), row["n"], row["epoch"], *others)
-        grid.add_row(*map(cell, (first, row["line"], *values)))
-    Console().print(grid)
-
-
-def _value(metric: Metric, mean: float, std: float = float("nan")) -> str:
-    if pd.isna(mean):
-        return MISSING
-    return metric.text(mean) if pd.isna(std) else f"{metric.text(mean)} ± {metric.text(std)}"

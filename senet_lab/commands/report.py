@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from senet_lab.compose import Command
 from senet_lab.config import ReportConfig
+from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 
 
@@ -12,12 +13,13 @@ def report(command: Command, arguments: Sequence[str]) -> int:
     """Write `report.html` into the sweep's folder; `arguments` is the command line as typed.
 
     Raises:
-        UsageError: no runs, runs that cannot be grouped, an unknown metric.
+        UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric.
     """
     # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
     from senet_lab.figures.report import write_report
 
-    config: ReportConfig = command.config
-    sweep = sweep_directory(config.outputs, config.name)
-    print(write_report(sweep, config, shlex.join(["senet-lab", "report", *arguments])))
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: ReportConfig = planned_config(command, sweep)
+    made_by = shlex.join(["senet-lab", "report", *arguments])
+    print(write_report(sweep, config, made_by, command.selection))
     return 0

@@ -10,27 +10,29 @@ from rich.live import Live
 from rich.text import Text
 
 from senet_lab.analysis.templates import places
+from senet_lab.commands.terminal import columns
 from senet_lab.compose import Command
 from senet_lab.config import Format
-from senet_lab.records.plan import PlannedRun, require_plan
+from senet_lab.records.figures import planned_config
+from senet_lab.records.plan import Plan, PlannedRun, require_plan
 from senet_lab.records.run import FINAL, State
+from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.text import plain
 
 WATCH_SECONDS = 1.0
 
 
 def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
-    """Print the state of each run; with `watch=true`, repeatedly until all are done.
+    """Print the state of each run, or of the selected ones; with `watch=true`, repeatedly until all are done.
 
     Raises:
-        UsageError: no plan.
+        UsageError: no plan, or no selected run.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = require_plan(sweep)
-    survey = Survey(sweep, plan.runs).refresh()
-    figures = [place.figure for place in places(plan.runs, command.config.figures)]
+    survey, figures = _chosen(command, plan)
+    survey.refresh()
     if command.config.format is Format.json:
         print(json.dumps(_as_json(survey, figures), indent=2))
         return 0
@@ -43,10 +45,16 @@ def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
             time.sleep(WATCH_SECONDS)
             if plan.is_open:  # and more runs may have joined it
                 plan = require_plan(sweep)
-                survey = Survey(sweep, plan.runs)
-                figures = [place.figure for place in places(plan.runs, command.config.figures)]
+                survey, figures = _chosen(command, plan)
         live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
     return 0
+
+
+def _chosen(command: Command, plan: Plan) -> tuple[Survey, list[str]]:
+    """The selected runs of a plan, and the figure of each."""
+    runs = select(plan.runs, command.selection)
+    figures = planned_config(command, plan.sweep).figures
+    return Survey(plan.sweep, runs), [place.figure for place in places(runs, figures)]
 
 
 def _as_json(survey: Survey, figures: Sequence[str]) -> dict[str, Any]:
@@ -98,7 +106,7 @@ def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
     done, epochs = survey.epochs()
     total = f"{len(survey.runs)} runs: {counts}; epochs {done:.1f}/{epochs}"
-    return "\n\n".join([_columns(runs), _columns(totals), *_stages(survey), total])
+    return "\n\n".join([columns(runs), columns(totals), *_stages(survey), total])
 
 
 def _stages(survey: Survey) -> list[str]:
@@ -109,10 +117,3 @@ def _stages(survey: Survey) -> list[str]:
             stages.setdefault(run.role.stage, []).append(survey.state(run) in FINAL)
     parts = [f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()]
     return ["; ".join(parts)] if parts else []
-
-
-def _columns(cells: Sequence[Sequence[str]]) -> str:
-    rows = [[plain(cell) for cell in row] for row in cells]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

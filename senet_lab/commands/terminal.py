@@ -35,3 +35,11 @@ def print_table(
     for row in rows:
         table.add_row(*map(cell, row))
     Console().print(table)
+
+
+def columns(cells: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns, a line each."""
+    rows = [[plain(text) for text in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

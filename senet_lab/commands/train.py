@@ -12,7 +12,9 @@ from senet_lab.session import Session, train_command
 
 
 def train(command: Command, arguments: Sequence[str]) -> int:
-    """Execute the unfinished runs of `command`; `arguments` is the command line as typed.
+    """Execute the unfinished runs of `command`, and print the last values by line if there were any.
+
+    `arguments` is the command line as typed.
 
     Returns:
         0 if all runs are finished, 1 if some failed or diverged (in a comparison, diverged runs are valid
@@ -29,6 +31,10 @@ def train(command: Command, arguments: Sequence[str]) -> int:
 
         conclude(session.survey.sweep)
         return 0
+    if command.config.protocol is None and session.executed and session.signal_number is None:
+        from senet_lab.commands.finals import tell_results  # imports pandas
+
+        tell_results(session.survey, command)
     return code
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from senet_lab.compose import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
+from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 
 
@@ -12,7 +13,7 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     """Serve the live view until Ctrl-C; it reads records and writes nothing.
 
     Raises:
-        UsageError: no plan, an unavailable address or port, or an invalid origin.
+        UsageError: no plan, no selected run, an unavailable address or port, or an invalid origin.
     """
     # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
     import asyncio
@@ -23,8 +24,9 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     from senet_lab.figures.live import LiveSweep
     from senet_lab.figures.viewer import Door, serve
 
-    config: WatchConfig = command.config
-    live = LiveSweep(sweep_directory(config.outputs, config.name), config.figures, config.band)
+    sweep = sweep_directory(command.config.outputs, command.config.name)
+    config: WatchConfig = planned_config(command, sweep)
+    live = LiveSweep(sweep, config.figures, config.band, command.selection)
     try:
         sockets = bind_sockets(config.port, config.address)
     except OSError as error:

@@ -5,15 +5,16 @@ import sys
 from senet_lab.analysis.runs import Run, read_runs
 from senet_lab.errors import UsageError
 from senet_lab.records.run import Status
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import plain
 
 
-def whole_runs(sweep: SweepDirectory) -> list[Run]:
-    """The runs of a sweep; those with an unreadable or damaged record are named and left out.
+def whole_runs(sweep: SweepDirectory, selection: Selection) -> list[Run]:
+    """The selected runs of a sweep; those with an unreadable or damaged record are named and left out.
 
     Raises:
-        UsageError: no run, or none with a whole record.
+        UsageError: no run, no selected run, or none with a whole record.
     """
     left_out: dict[str, Status] = {}
     runs = read_runs(sweep, left_out)
@@ -21,4 +22,4 @@ def whole_runs(sweep: SweepDirectory) -> list[Run]:
         print(plain(f"left out, {status.state}: {directory}: {status.error}"), file=sys.stderr)
     if not runs:
         raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
-    return runs
+    return select(runs, selection)

@@ -21,6 +21,7 @@ from senet_lab.figures.sections import figure_section
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import Survey, checked_status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import clock
@@ -94,12 +95,13 @@ class LiveSweep:
     """The state of a sweep. `poll` and drawing belong to one thread; `view` is for any thread.
 
     Raises:
-        UsageError: no plan, runs that cannot be grouped, an unknown metric.
+        UsageError: no plan, no selected run, runs that cannot be grouped, an unknown metric.
     """
 
     sweep: SweepDirectory
     figures: FiguresConfig
     band: Band
+    selection: Selection = field(default_factory=dict)
     view: View = field(init=False)
     trouble: str | None = field(init=False, default=None)
     """The reason why the view is not up to date."""
@@ -167,10 +169,11 @@ class LiveSweep:
         self._stale: set[str] = set()
         self._planned_at = 0
         planned_at = self.sweep.plan_file.stat().st_mtime_ns
-        self.survey = Survey(self.sweep, plan.runs)
-        for run in plan.runs:
+        runs = select(plan.runs, self.selection)
+        self.survey = Survey(self.sweep, runs)
+        for run in runs:
             self._reload(run)
-        panels = group([self._records[run.directory] for run in plan.runs], self.figures)
+        panels = group([self._records[run.directory] for run in runs], self.figures)
         charts = axes_of(self.figures, panels)
         require_curves(charts, panels)
         self.metric = charts[0].metric

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, rankings
 from senet_lab.analysis.grouping import Panel, group
@@ -18,27 +19,32 @@ from senet_lab.figures.verdict import verdict_sections
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.run import Status
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.planning import make_writable
 from senet_lab.version import __version__
 
 
-def write_report(sweep: SweepDirectory, config: ReportConfig, made_by: str) -> Path:
+def write_report(
+    sweep: SweepDirectory, config: ReportConfig, made_by: str, selection: Selection = MappingProxyType({})
+) -> Path:
     """Write the report into the sweep's folder.
 
     Args:
         sweep: with at least one run.
         config: defines the grouping into figures and lines, and the metrics.
         made_by: the command, which the page quotes.
+        selection: of runs; all by default.
 
     Returns:
         The page's path.
 
     Raises:
-        UsageError: no runs, runs that cannot be grouped, an unknown metric, a folder that cannot be written.
+        UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric, a
+            folder that cannot be written.
     """
     left_out: dict[str, Status] = {}
-    runs = read_runs(sweep, left_out)
+    runs = select(read_runs(sweep, left_out), selection)
     panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)

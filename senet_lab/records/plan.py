@@ -74,6 +74,8 @@ class Plan:
     """The comparison's protocol; None for a plain sweep."""
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Keys of `figures` that the first command gave; see `records.figures`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -104,6 +106,7 @@ class Plan:
             "runs": runs,
             "commands": self.commands,
             "data": self.data,
+            "figures": self.figures,
         }
         if self.protocol is not None:
             content["protocol"] = asdict(self.protocol)
@@ -120,6 +123,10 @@ class _Content:
     commands: dict[str, str] = field(default_factory=dict)
     protocol: Protocol | None = None
     data: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+_CONTENT = tuple(field.name for field in fields(_Content) if field.name != "format")
 
 
 def read_plan(sweep: SweepDirectory) -> Plan | None:
@@ -145,7 +152,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
                 f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
                 "put it back, or plan it under another name="
             )
-    return Plan(sweep, plan.source, plan.runs, plan.commands, plan.protocol, plan.data)
+    return Plan(sweep, **{key: getattr(plan, key) for key in _CONTENT})
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:

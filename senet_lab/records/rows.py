@@ -38,6 +38,18 @@ class Metrics:
     """Validation top-1 accuracy."""
     val_top5: float | None = None
     """Validation top-5 accuracy."""
+    test_ema_loss: float | None = None
+    """Test loss of averaged weights."""
+    test_ema_top1: float | None = None
+    """Test top-1 accuracy of averaged weights."""
+    test_ema_top5: float | None = None
+    """Test top-5 accuracy of averaged weights."""
+    val_ema_loss: float | None = None
+    """Validation loss of averaged weights."""
+    val_ema_top1: float | None = None
+    """Validation top-1 accuracy of averaged weights."""
+    val_ema_top5: float | None = None
+    """Validation top-5 accuracy of averaged weights."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import yaml
 
 from senet_lab.config import RunConfig, as_plain
 from senet_lab.errors import UsageError
+from senet_lab.groups import option_of
 
 Selection = Mapping[str, Sequence[str]]
 """Chosen values by dotted key, as typed; a config group's value is its option's name."""
@@ -49,7 +50,7 @@ def _value(config: RunConfig, key: str) -> Any:
     value: Any = as_plain(config)
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    return value.get("name") if isinstance(value, dict) else value
+    return option_of(key, value) if isinstance(value, dict) else value
 
 
 def _equal(value: Any, text: str) -> bool:

@@ -32,12 +32,18 @@ def save_checkpoint(directory: RunDirectory, state: dict[str, Any], config_hash:
     write_atomic(directory.checkpoint_file, buffer.getbuffer(), directory.root)
 
 
-def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Size of a checkpoint on disk, from weights and optimizer state on the meta device."""
+def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer, copies: int = 1) -> int:
+    """Size of a checkpoint on disk, from weights and optimizer state on the meta device.
+
+    Args:
+        network: on the meta device.
+        optimizer: over its parameters.
+        copies: of the weights: 2 with their average.
+    """
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()  # creates the optimizer's state
-    states = [network.state_dict(), *optimizer.state.values()]
+    states = [*[network.state_dict()] * copies, *optimizer.state.values()]
     tensors = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

@@ -216,6 +216,8 @@ class Joblib:
 
 LOKY_WARNING = "A worker stopped while some jobs were given to the "
 """Start of joblib's warning when it replaces a worker that had grown, as intended: suppressed."""
+# For good, because a thread of joblib warns, whenever that is, and filters of a context end in all threads.
+warnings.filterwarnings("ignore", LOKY_WARNING)
 
 
 class _Pools:
@@ -227,13 +229,9 @@ class _Pools:
         self.busy: dict[Future, ProcessPoolExecutor] = {}
 
     def __enter__(self) -> "_Pools":
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.filterwarnings("ignore", LOKY_WARNING)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._warnings.__exit__(None, None, None)
         for pool in [*self.idle, *self.busy.values()]:
             pool.shutdown(kill_workers=True)
 

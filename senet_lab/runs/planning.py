@@ -15,6 +15,7 @@ from senet_lab.compose import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
 from senet_lab.files import make_folder, remove_temporaries
+from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import (
     NOT_RESULTS,
     Plan,
@@ -109,7 +110,9 @@ def _first(sweep: SweepDirectory, command: Command, line: str) -> Request:
     notes: list[str] = []
     asked = _distinct(command.points, sweep, notes)
     runs = freeze(asked.values(), line, threads_per_run(len(asked)))
-    return Request(Plan(sweep, source_hash(), runs, {line: _yaml_digest(command)}), runs, notes)
+    commands = {line: _yaml_digest(command)}
+    plan = Plan(sweep, source_hash(), runs, commands, figures=chosen_figures(command))
+    return Request(plan, runs, notes)
 
 
 def _join(plan: Plan, command: Command, line: str) -> Request:
@@ -268,7 +271,8 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
             choose_engine(point.config.trainer)
-            sizes[text] = checkpoint_bytes(*check_run(point.config))
+            copies = 2 if point.config.ema else 1
+            sizes[text] = checkpoint_bytes(*check_run(point.config), copies)
         runs.append(
             PlannedRun(
                 point.directory,

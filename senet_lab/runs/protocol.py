@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from senet_lab.compose import Command, Point
 from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
+from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import Plan, read_plan, source_hash
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
 from senet_lab.records.run import FINAL
@@ -95,7 +96,7 @@ def open_plan(command: Command, arguments: Sequence[str]) -> tuple[Plan, list[st
             plan = None
         if plan is None:
             protocol = declare(config.protocol, command, line)
-            empty = Plan(sweep, source_hash(), [], protocol=protocol)
+            empty = Plan(sweep, source_hash(), [], protocol=protocol, figures=chosen_figures(command))
             points = trials(config.protocol)
             drafts = [one for block in protocol.blocks for one in _first_rung(protocol, block, points)]
             return _extended(empty, protocol, drafts), [costs(protocol)]

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -19,6 +19,7 @@ from senet_lab.networks.activations import coefficient_rows
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.records.run import State
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
+from senet_lab.training.average import WeightAverage
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
 from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
@@ -70,6 +71,7 @@ class Training:
             self.batches = dataset.batches(build_augment(config.augment), config.batch_size, engine.device)
             self.batches.share = self.group.share
             self.network = engine.place(build_network(config, dataset.num_classes))
+            self.average = WeightAverage(self.network, config.ema) if config.ema else None
             self.parallel = self.group.wrap(self.network)
             self.optimizer = engine.make_optimizer(config.optimizer, self.network, config.lr)
             steps = config.epochs * math.ceil(self.batches.train_images / config.batch_size)
@@ -89,8 +91,11 @@ class Training:
             self.config.batch_size,
             self.config.accumulate,
             self.group.size,
+            self.config.label_smoothing,
+            self.config.clip_grad,
         )
         self.test_step = TestStep(self.network, self.engine)
+        self.average_step = TestStep(self.average.network, self.engine) if self.average else None
         self.step: TrainStep | CapturedStep = self.train_step
         if can_capture(self.engine, self.optimizer, self.group.size):
             self.step = CapturedStep(self.train_step, CudaCapture())
@@ -111,12 +116,15 @@ class Training:
         return self.batches.train_images + sum(part.images for part in self._evaluations(last=False))
 
     def _evaluations(self, last: bool) -> list[Evaluation]:
-        """The evaluations after an epoch; empty sets are left out."""
+        """The evaluations after an epoch, of the weights and of their average; empty sets are left out."""
         batches = self.batches
         parts = [Evaluation("val", self.test_step, batches.validation, batches.validation_images)]
         when = self.config.test
         if when is WhenTested.each_epoch or (last and when is WhenTested.end):
             parts.append(Evaluation("test", self.test_step, batches.test, batches.test_images))
+        if self.average_step is not None:
+            step = self.average_step
+            parts += [replace(part, name=f"{part.name}_ema", step=step) for part in parts]
         return [part for part in parts if part.images]
 
     def run(self, should_stop: Stop, record: Record | None = None) -> Turns[State]:
@@ -201,13 +209,14 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state from which the next epoch follows."""
-        return {
+        state = {
             "epochs_done": self.epochs_done,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": global_state(self.engine.device),
         }
+        return state if self.average is None else {**state, "average": self.average.state_dict()}
 
     def broadcast_state(self) -> None:
         """Copy rank 0's state to all ranks."""
@@ -220,6 +229,8 @@ class Training:
             self.network.load_state_dict(state["network"])
             self._load_optimizer(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             self._make_steps()  # the optimizer's state has new tensors
         set_global_state(state["rng"], self.engine.device)
         self.epochs_done = state["epochs_done"]
@@ -262,6 +273,8 @@ class Training:
             # Images over all ranks; the last batch is smaller.
             count = min(size, self.batches.train_images - number * size)
             self.step(images, labels, count)
+            if self.average is not None:
+                self.average.update()
             if self.schedule_by_step:
                 self.schedule.step()
                 self.train_step.set_rates()

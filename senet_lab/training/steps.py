@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from senet_lab.training.engine import Engine
 
-Forward = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Maps network, images and labels to the mean loss and the detached logits."""
+Forward = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""Maps network, images, labels and label smoothing to the mean loss and the detached logits."""
 
 
 class TrainStep:
@@ -29,6 +29,10 @@ class TrainStep:
         batch_size: images of a full batch, over all processes.
         accumulate: micro-batches of a full batch.
         processes: number of processes that share each batch.
+        label_smoothing: share of each label that is spread over all classes: Szegedy et al., arXiv
+            1512.00567, section 7. The loss that is summed up has it, too.
+        clip_grad: largest norm of the gradient, over all parameters; 0: not clipped. Pascanu et al., arXiv
+            1211.5063, section 3.2.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class TrainStep:
         batch_size: int,
         accumulate: int,
         processes: int = 1,
+        label_smoothing: float = 0.0,
+        clip_grad: float = 0.0,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -46,6 +52,8 @@ class TrainStep:
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.processes = processes
+        self.label_smoothing = label_smoothing
+        self.clip_grad = clip_grad
         self.forward: Forward = compiled_forward() if engine.compiled else plain_forward
         self.sums = torch.zeros(3, device=engine.device)
         """Loss, top-1 and top-5 hits of the epoch so far."""
@@ -74,10 +82,12 @@ class TrainStep:
         parts = math.ceil(count * self.accumulate / self.batch_size)
         for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             with self.engine.autocast():
-                loss, logits = self.forward(self.network, part, part_labels)
+                loss, logits = self.forward(self.network, part, part_labels, self.label_smoothing)
             # The processes' gradients are averaged; a batch's loss is the mean over its images.
             (loss * (len(part) * self.processes / count)).backward()
             self.sums += batch_sums(loss.detach(), logits, part_labels)
+        if self.clip_grad:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_grad)
         self._update()
         # Gradients live within a step, so that captured graphs can share their memory.
         self.optimizer.zero_grad(set_to_none=True)
@@ -121,10 +131,13 @@ class TestStep:
         self.sums += batch_sums(F.cross_entropy(logits, labels), logits, labels)
 
 
-def plain_forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def plain_forward(
+    network: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """See `Forward`."""
     logits = network(images)
-    return F.cross_entropy(logits.float(), labels), logits.detach()
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    return loss, logits.detach()
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,8 @@ import pytest
 from records_on_disk import panels_of, run_config, write_plan, write_run
 
 from senet_lab.analysis.runs import read_runs
+from senet_lab.compose import compose_command
+from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
 from senet_lab.records.sweep import SweepDirectory
 
@@ -79,6 +81,21 @@ def test_runs_of_one_line_that_differ_in_more_than_the_seed_get_lines_that_name_
     assert [len(line.runs) for line in panel.lines] == [1, 2, 2]
 
 
+def test_every_axis_is_named_in_the_legend_by_its_option_or_value(tmp_path):
+    axes = ["optimizer=sgd,sgd_nesterov", "optimizer.weight_decay=1e-4,1e-3", "batch_size=32,64"]
+    points = compose_command("train", ["model=cnn3", *axes], multirun=True).points
+    for point in points:
+        config = as_plain(point.config)
+        write_run(tmp_path, config, [0.5], extra="/".join(point.directory.split("/")[4:-1]))
+    (panel,) = panels_of(tmp_path)
+    assert sorted(labels(panel)) == sorted(
+        f"ReLU, optimizer={name}, optimizer.weight_decay={decay}, batch_size={size}"
+        for name in ("sgd", "sgd_nesterov")
+        for decay in (0.0001, 0.001)
+        for size in (32, 64)
+    )
+
+
 def test_the_axis_of_a_node_is_its_name_or_its_class(tmp_path):
     one, two, three = run_config(), run_config(activation="tact"), run_config()
     two["activation"]["alpha"] = 0.5
@@ -86,9 +103,9 @@ def test_the_axis_of_a_node_is_its_name_or_its_class(tmp_path):
     write_run(tmp_path, three, [0.5], extra="optimizer=sgd")
     (panel,) = panels_of(sweep_of(tmp_path, one, two), line="all", style=None)
     assert sorted(labels(panel)) == [
-        "all, activation=relu, optimizer=Adam",
-        "all, activation=relu, optimizer=SGD",
-        "all, activation=tact, optimizer=Adam",
+        "all, activation=relu, optimizer=adam",
+        "all, activation=relu, optimizer=sgd",
+        "all, activation=tact, optimizer=adam",
     ]
 
 

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import senet_lab as sl
@@ -68,3 +69,57 @@ def test_nothing_is_removed_unless_something_is_chosen(
 ) -> None:
     assert give("remove", outputs, "confirm=true") == 2
     assert "say which runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("selection", "lines"),
+    [
+        ([], {("resnet18_lr0.001", "ReLU"), ("resnet18_lr0.001", "TAct"), ("resnet18_lr1e+20", "ReLU")}),
+        (["activation=tact"], {("resnet18_lr0.001", "TAct")}),
+        (["lr=1e-3", "seed=0"], {("resnet18_lr0.001", "ReLU"), ("resnet18_lr0.001", "TAct")}),
+        (["optimizer=adam", "lr=1e20"], {("resnet18_lr1e+20", "ReLU")}),
+    ],
+)
+def test_plot_draws_what_the_command_line_selects(
+    outputs: Path, selection: list[str], lines: set[tuple[str, str]]
+) -> None:
+    assert give("plot", outputs, "formats=[html]", *selection) == 0
+    final = pd.read_csv(outputs / "d55bf84/figures/final.csv")
+    assert set(zip(final["figure"], final["line"], strict=True)) == lines
+    assert (final["runs"] == (1 if "seed=0" in selection else final["runs"])).all()
+
+
+def test_figures_of_other_selections_are_not_called_stale(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert give("plot", outputs, "formats=[html]") == 0
+    assert give("plot", outputs, "formats=[html]", "lr=0.001") == 0
+    assert "which nothing here has drawn" not in capsys.readouterr().out
+
+
+def test_status_report_and_compare_keep_to_the_selection(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert give("status", outputs, "activation=tact") == 0
+    said = capsys.readouterr().out
+    assert "runs/resnet18/tact/lr=0.001/seed=0" in said
+    assert "relu" not in said
+    assert "2 runs: " in said
+    assert give("report", outputs, "activation=tact") == 0
+    page = (outputs / "d55bf84/report.html").read_text("utf-8")
+    assert "runs/resnet18/tact/lr=0.001/seed=0" in page
+    assert "runs/resnet18/relu/lr=0.001/seed=0" not in page.partition("The plan")[0]
+    shutil.copytree(outputs / "d55bf84", outputs / "other")
+    assert give("compare", outputs, "against=other", "activation=tact") == 0
+    final = pd.read_csv(outputs / "d55bf84/compare/other/final.csv")
+    assert set(final["line"]) == {"TAct"}
+
+
+@pytest.mark.parametrize("verb", ["plot", "report", "compare", "status", "watch"])
+def test_a_selection_of_nothing_is_one_line_and_exit_code_2(
+    verb: str, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert give(verb, outputs, "activation=gelu") == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "senet-lab: activation=gelu: no such run here; there is relu, tact\n")
+    assert not (outputs / "d55bf84/figures").exists()

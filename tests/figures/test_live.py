@@ -52,6 +52,12 @@ def open_view(sweep: Path) -> LiveSweep:
     return live
 
 
+def test_only_selected_runs_are_shown(sweep):
+    live = LiveSweep(SweepDirectory(sweep), TEMPLATES, Band.std, {"lr": ["0.1"]})
+    assert live.view.keys == ["summary", "figure:senet18_lr0.1", "runs"]
+    assert [run.config.lr for run in live.survey.runs] == [0.1, 0.1]
+
+
 def draw(live: LiveSweep) -> None:
     while live.draw_next():
         pass

@@ -51,7 +51,7 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     assert final["missing"].tolist() == [1] * 5 + [0] * 5
     output = capsys.readouterr().out
     assert f"{sweep}/figures/senet18_lr0.001.html\n" in output
-    assert re.search(r"mobilenetv2_lr0\.001 │ ReLU +│ 0\.3375 ± 0\.0884 │ 2 │ +1 │", output)
+    assert re.search(r"mobilenetv2_lr0\.001  +ReLU +0\.3375 ± 0\.0884  2  1\n", output)
 
 
 def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):

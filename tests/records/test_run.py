@@ -10,7 +10,8 @@ from senet_lab.records.survey import living_status
 from senet_lab.records.tables import MissingRowsError
 
 HEADER = (
-    "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds,images,val_loss,val_top1,val_top5"
+    "epoch,lr,train_loss,train_top1,test_loss,test_top1,test_top5,seconds,images,val_loss,val_top1,val_top5,"
+    "test_ema_loss,test_ema_top1,test_ema_top5,val_ema_loss,val_ema_top1,val_ema_top5"
 )
 
 
@@ -35,7 +36,7 @@ def epochs(directory: RunDirectory) -> list[float]:
 def test_rows_read_back_as_written(directory: RunDirectory) -> None:
     assert directory.metrics_file.read_text().splitlines()[:2] == [
         HEADER,
-        "0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,",
+        "0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,,,,,,,",
     ]
     assert epochs(directory) == [0, 1, 2, 3]
     assert directory.metrics()["images"].tolist() == [96, 192, 288, 384]
@@ -86,8 +87,8 @@ def test_a_column_that_a_record_lacks_reads_as_missing_and_is_filled_from_then_o
     directory.append_metrics(row(1))
     assert directory.metrics_file.read_text().splitlines() == [
         HEADER,
-        "0,0.1,1.0,0.5,,,,,,,,",
-        "1,0.1,1.0,0.5,1.0,0.5,0.9,2.0,192,,,",
+        "0,0.1,1.0,0.5,,,,,,,,,,,,,,",
+        "1,0.1,1.0,0.5,1.0,0.5,0.9,2.0,192,,,,,,,,,",
     ]
 
 
@@ -97,7 +98,9 @@ def test_columns_of_a_later_version_are_kept(directory: RunDirectory) -> None:
     directory.metrics_file.write_text("\n".join(later) + "\n")
     directory.keep_epochs(3, 2)
     directory.append_metrics(row(3))
-    assert directory.metrics_file.read_text().splitlines()[-1] == ",3,0.1,1.0,0.5,1.0,0.5,0.9,2.0,384,,,"
+    assert (
+        directory.metrics_file.read_text().splitlines()[-1] == ",3,0.1,1.0,0.5,1.0,0.5,0.9,2.0,384,,,,,,,,,"
+    )
     assert directory.metrics()["later"].tolist()[:3] == [0.5, 1.5, 2.5]
     assert epochs(directory) == [0, 1, 2, 3]
 
@@ -115,7 +118,7 @@ def test_coefficients_of_earlier_versions_are_read_and_continued_in_long_form(tm
     directory.activations_file.write_text(
         "epoch,site,alpha,beta\n0,stem.act,0.1,0.2\n0,head.act[3],0.3,0.4\n"
     )
-    directory.metrics_file.write_text(f"{HEADER}\n0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,\n")
+    directory.metrics_file.write_text(f"{HEADER}\n0,0.1,1.0,0.5,1.0,0.5,0.9,2.0,96,,,,,,,,,\n")
     assert directory.activations()["coefficient"].tolist() == ["alpha", "beta", "alpha", "beta"]
     directory.keep_epochs(1, 4)
     directory.append_activations([Coefficient(1, "stem.act", "alpha", 0.5)])

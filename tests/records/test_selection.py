@@ -1,8 +1,10 @@
 import pytest
 from records_on_disk import run_config as plain_config
 
+from senet_lab.compose import compose_command
 from senet_lab.config import run_config
 from senet_lab.errors import UsageError
+from senet_lab.groups import option_of, options
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.selection import select
 
@@ -25,6 +27,10 @@ RUNS = [
         ),
         ({"activation.label": ["TAct"], "lr": ["0.001"]}, ["tact 0.001 0", "tact 0.001 1"]),
         (
+            {"optimizer": ["adam"], "schedule": ["constant"], "seed": ["1"], "lr": ["1e-3"]},
+            ["relu 0.001 1", "mish 0.001 1", "tact 0.001 1"],
+        ),
+        (
             {"optimizer.betas": ["[0.9, 0.999]"], "seed": ["1"], "activation": ["relu"]},
             ["relu 0.001 1", "relu 1e-05 1"],
         ),
@@ -41,6 +47,7 @@ def test_runs_are_chosen_by_the_values_of_their_configs(
     ("selection", "message"),
     [
         ({"activation": ["gelu"]}, "activation=gelu: no such run here; there is relu, mish, tact"),
+        ({"optimizer": ["sgd", "lion"]}, "optimizer=sgd,lion: no such run here; there is adam"),
         ({"lr": ["fast"]}, "lr=fast: no such run here; there is 0.001, 1e-05"),
         ({"colour": ["red"]}, "colour=red: no such run here; none has colour"),
     ],
@@ -51,3 +58,9 @@ def test_a_choice_of_nothing_is_refused_with_what_there_is(
     with pytest.raises(UsageError) as error:
         select(RUNS, selection)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name", [*options("optimizer"), "adamw optimizer.weight_decay=0.3"])
+def test_the_option_of_a_node_without_a_name_is_found_by_its_values(name: str) -> None:
+    (point,) = compose_command("train", f"optimizer={name}".split()).points
+    assert option_of("optimizer", point.config.optimizer) == name.split()[0]

@@ -18,7 +18,8 @@ from senet_lab.training.distributed import Group, SyncBatchNorm2d
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
 RUN = [
     "model=cnn3", "se=standard", "activation=tact", "epochs=2", "batch_size=88", "accumulate=2", "lr=0.01",
-    "optimizer=sgd", "trainer.precision=float32", "trainer.device=cpu", "name=x",
+    "optimizer=sgd", "label_smoothing=0.1", "clip_grad=0.5", "ema=0.9",
+    "trainer.precision=float32", "trainer.device=cpu", "name=x",
 ]  # fmt: skip
 
 
@@ -37,7 +38,10 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert two.returncode == 0, two.stderr
     assert main(["train", *RUN, f"outputs={tmp_path}/one", "hydra/launcher=serial"]) == 0
     ours, theirs = metrics(tmp_path / "two"), metrics(tmp_path / "one")
-    losses, accuracies = ["train_loss", "test_loss"], ["train_top1", "test_top1", "test_top5"]
+    losses, accuracies = (
+        ["train_loss", "test_loss", "test_ema_loss"],
+        ["train_top1", "test_top1", "test_ema_top1"],
+    )
     pd.testing.assert_frame_equal(ours[losses], theirs[losses], rtol=1e-5, atol=0)
     # Rounding may turn one image of 360.
     pd.testing.assert_frame_equal(ours[accuracies], theirs[accuracies], rtol=0, atol=1.5 / 360)

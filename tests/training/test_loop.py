@@ -336,7 +336,8 @@ def test_the_host_reads_nothing_between_steps(activation: str, tmp_path: Path) -
     """However many steps an epoch has; a new optimizer's first step may read its settings."""
     reads = []
     for batch_size in (32, 8):
-        words = (f"activation={activation}", f"batch_size={batch_size}")
+        recipe = ("label_smoothing=0.1", "clip_grad=0.5", "ema=0.9")
+        words = (f"activation={activation}", f"batch_size={batch_size}", *recipe)
         training = Training(tiny_config(tmp_path, *words), PLAIN)
         finish(training.epoch(never))
         with ReadsByHost() as host:

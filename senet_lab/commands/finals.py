@@ -1,0 +1,102 @@
+"""The last values of a sweep's lines on the terminal, after `train` and `plot`. Imports pandas."""
+
+import shlex
+from collections.abc import Iterator
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from senet_lab.analysis.grouping import group
+from senet_lab.analysis.metrics import Metric
+from senet_lab.analysis.published import published_headings
+from senet_lab.analysis.results import Results, results
+from senet_lab.analysis.runs import read_run
+from senet_lab.commands.terminal import cell, columns
+from senet_lab.compose import Command
+from senet_lab.errors import UsageError
+from senet_lab.figures.axes import axes_of
+from senet_lab.records.figures import planned_config
+from senet_lab.records.survey import Survey
+from senet_lab.text import MISSING, plain
+
+
+def tell_results(survey: Survey, command: Command) -> None:
+    """Print the last values of the runs of `train` by line, and the commands that show more.
+
+    Runs that cannot be grouped or read are told in a line: they are trained all the same.
+    """
+    sweep = survey.sweep
+    config = planned_config(command, sweep)
+    try:
+        runs = [
+            read_run(run.directory, sweep.run(run.directory), run.config, survey.state(run))
+            for run in survey.runs
+        ]
+        panels = group(runs, config.figures)
+        charts = axes_of(config.figures, panels)
+        found = [results(panels, axes.metric, config.published) for axes in charts]
+    except UsageError as error:
+        print(f"no table of results: {plain(str(error))}")
+        return
+    recorded = [result for result in found if not result.runs.empty]
+    for result in recorded:
+        print_finals(result)
+    for verb, purpose in (("plot", "figures"), ("report", "one page with all results")) if recorded else ():
+        print(f"{purpose}: {shlex.join(['senet-lab', verb, *_same_sweep(command)])}")
+
+
+def _same_sweep(command: Command) -> Iterator[str]:
+    """The words by which another verb finds the sweep of a command."""
+    experiment = command.choices.get("experiment")
+    if experiment:
+        yield f"experiment={experiment}"
+    yield f"name={command.config.name}"
+    if command.config.outputs != "outputs":
+        yield f"outputs={command.config.outputs}"
+    if command.folders[1:]:
+        yield from ("--config-dir", str(command.folders[1]))
+
+
+def print_finals(result: Results) -> None:
+    """Print mean ± std of the last epoch, one row per figure and line; without a terminal, as plain text."""
+    metric, table = result.metric, result.finals
+    title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
+    beside = {column: text for column, text in published_headings(table) if column != "source"}
+    rows = [
+        [
+            row["figure"],
+            row["line"],
+            _value(metric, row["mean"], row["std"]),
+            str(row["n"]),
+            _epoch(row["epoch"]),
+        ]
+        + [_value(metric, row[column]) for column in beside]
+        for row in table.to_dict("records")
+    ]
+    headings = ["figure", "line", metric.axis.lower(), "n", "epoch", *beside.values()]
+    console = Console()
+    if not console.is_terminal:
+        print(f"{title}\n{columns([headings, *rows])}")
+        return
+    grid = Table(title=cell(title), title_justify="left")
+    for heading in headings:
+        is_name = heading in headings[:2]
+        grid.add_column(cell(heading), justify="left" if is_name else "right", no_wrap=heading == "figure")
+    previous = None
+    for figure, *values in rows:
+        if previous not in (None, figure):
+            grid.add_section()
+        grid.add_row(*map(cell, (figure if figure != previous else "", *values)))
+        previous = figure
+    console.print(grid)
+
+
+def _value(metric: Metric, mean: float, std: float = float("nan")) -> str:
+    if pd.isna(mean):
+        return MISSING
+    return metric.text(mean) if pd.isna(std) else f"{metric.text(mean)} ± {metric.text(std)}"
+
+
+def _epoch(epoch: int) -> str:
+    return MISSING if pd.isna(epoch) else str(epoch)

@@ -1,0 +1,42 @@
+"""The figures that a sweep was planned with, for later commands that say nothing else."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import msgspec
+
+from senet_lab.compose import Command
+from senet_lab.config import FiguresConfig
+from senet_lab.files import read_yaml, typed
+from senet_lab.groups import config_folder
+from senet_lab.records.plan import Plan, read_plan
+from senet_lab.records.sweep import SweepDirectory
+
+
+def chosen_figures(command: Command) -> dict[str, Any]:
+    """The keys of `figures` in which a command differs from the defaults, as plain values."""
+    defaults = _plain(FiguresConfig(**read_yaml(config_folder() / "base.yaml")["figures"]))
+    return {key: value for key, value in _plain(command.config.figures).items() if value != defaults[key]}
+
+
+def planned_config(command: Command, sweep: SweepDirectory) -> Any:
+    """The command's config, with the figures that `sweep` was planned with.
+
+    Keys of `figures` on the command line, and those that its experiment or folder sets, stay.
+    """
+    plan: Plan | None = read_plan(sweep)
+    figures = {} if plan is None else plan.figures
+    chosen = chosen_figures(command) if figures else {}
+    planned = {
+        key: value
+        for key, value in figures.items()
+        if key not in chosen and f"figures.{key}" not in command.keys
+    }
+    if not planned:
+        return command.config
+    values = {**_plain(command.config.figures), **planned}
+    return replace(command.config, figures=typed(FiguresConfig, values, sweep.plan_file))
+
+
+def _plain(figures: FiguresConfig) -> dict[str, Any]:
+    return msgspec.to_builtins(asdict(figures))
