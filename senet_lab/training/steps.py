@@ -71,16 +71,24 @@ class TrainStep:
             labels: int64 (B,).
             count: images of the batch, over all processes.
         """
-        parts = math.ceil(count * self.accumulate / self.batch_size)
-        for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with self.engine.autocast():
-                loss, logits = self.forward(self.network, part, part_labels)
-            # The processes' gradients are averaged; a batch's loss is the mean over its images.
-            (loss * (len(part) * self.processes / count)).backward()
-            self.sums += batch_sums(loss.detach(), logits, part_labels)
+        parts = self.parts(count)
+        # One batch of an epoch is not worth a compilation, or a search for its fastest kernels.
+        full = count == self.batch_size
+        forward = self.forward if full else plain_forward
+        with self.engine.search(full):
+            for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+                with self.engine.autocast():
+                    loss, logits = forward(self.network, part, part_labels)
+                # The processes' gradients are averaged; a batch's loss is the mean over its images.
+                (loss * (len(part) * self.processes / count)).backward()
+                self.sums += batch_sums(loss.detach(), logits, part_labels)
         self._update()
         # Gradients live within a step, so that captured graphs can share their memory.
         self.optimizer.zero_grad(set_to_none=True)
+
+    def parts(self, count: int) -> int:
+        """Number of micro-batches of a batch of `count` images."""
+        return math.ceil(count * self.accumulate / self.batch_size)
 
     def _update(self) -> None:
         """The optimizer's step, with its learning rates on the device if it supports that.
