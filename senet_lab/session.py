@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from senet_lab.analysis.templates import whole_figures_first
 from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
 from senet_lab.records.plan import Plan, PlannedRun
@@ -101,13 +102,14 @@ def _execute(
     """Execute the runs that have not ended."""
     for run in survey.with_state(State.FINISHED):
         survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # if its process died before
-    pending = survey.without_state(*FINAL)
+    pending = whole_figures_first(survey.without_state(*FINAL), config.figures)
     if len(pending) < len(request.runs):
         print(f"{len(request.runs) - len(pending)} of {len(request.runs)} runs are finished already")
     if not pending:
         return
     packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
-    workers = launcher.workers(packs)
+    with stop.at_once():
+        workers = launcher.workers(packs)  # may import torch
     at_a_time = workers * len(packs[0])
     if launcher.is_here:
         with stop.at_once():

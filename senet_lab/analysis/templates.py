@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -66,9 +66,34 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
     return filled
 
 
+R = TypeVar("R", bound=Configured)
+
+
+def whole_figures_first(runs: Sequence[R], templates: FiguresConfig) -> list[R]:
+    """The runs figure by figure, in the order in which figures and, within one, runs first appear.
+
+    Raises:
+        UsageError: a `name` that a run's config cannot fill in.
+    """
+    text = json.dumps({"name": templates.name})
+    members: dict[str, list[R]] = {}
+    for run in runs:
+        members.setdefault(str(_values(run, text)["name"]), []).append(run)
+    return [run for figure in members.values() for run in figure]
+
+
 def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
     """Fill in the templates with a run's values."""
     text = json.dumps({key: getattr(templates, key) for key in ("name", "title", "line", "style")})
+    values = _values(run, text)
+    check_name("figures.name", str(values["name"]))
+    style = values["style"]
+    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
+    return Place(str(values["name"]), label(str(values["title"])), label(str(values["line"])), **given)
+
+
+def _values(run: Configured, text: str) -> dict[str, Any]:
+    """Templates, as JSON, filled in with a run's values."""
     words = set(re.findall(r"\w+", text))
     # Cached over the keys that templates mention, because OmegaConf is slow.
     mentioned = {key: value for key, value in as_plain(run.config).items() if key in words}
@@ -80,15 +105,12 @@ def _fill_in(run: Configured, templates: FiguresConfig) -> Place:
 
 
 @cache
-def _filled(config: str, templates: str) -> Place:
+def _filled(config: str, templates: str) -> dict[str, Any]:
     register_resolvers()
     node = OmegaConf.create({**literal(json.loads(config)), "figures": json.loads(templates)})
     values = OmegaConf.to_container(node.figures, resolve=True)
     assert isinstance(values, dict)
-    check_name("figures.name", str(values["name"]))
-    style = values["style"]
-    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
-    return Place(str(values["name"]), label(str(values["title"])), label(str(values["line"])), **given)
+    return {str(key): value for key, value in values.items()}
 
 
 def _checked_style(style: object) -> Mapping[str, Any]:
