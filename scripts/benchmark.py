@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Benchmark of this project's training against a plain loop, in images/s, case by case.
 
-    .venv/bin/python scripts/benchmark.py                       nine cases, CPU, and GPU where there is one
+    .venv/bin/python scripts/benchmark.py                       nine cases, on the GPU where there is one
+    .venv/bin/python scripts/benchmark.py --device cpu          on the CPU of a machine with a GPU
     .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
     .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
     .venv/bin/python scripts/benchmark.py --pack 2 4 8          several runs in one process, too
@@ -10,6 +11,9 @@ The rival is written for the purpose in the usual style: float32, NCHW, eager, a
 and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights, batch
 size, data, augmentation and optimizer are the same. Each side has its own process; in each round they train
 and test in turn, one waiting for the other.
+
+On a GPU, packs of 2, 4 and 8 runs, plain steps and compiled ones are measured beside captured ones; the
+first half hour of a new GPU is `scripts/first_light.py`.
 
 Results go to `docs/results/benchmark_<device>.{json,md}`.
 """
@@ -25,6 +29,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +45,7 @@ from torchvision import transforms
 
 from senet_lab.build import build_dataset, build_network
 from senet_lab.compose import compose_command
+from senet_lab.config import RunConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.environment import device_name, git_state
@@ -56,6 +62,10 @@ BATCH = 128
 SIZE = 32
 EPOCH = (50_000, 10_000)
 """Training and test images of an epoch for the floor: CIFAR-10's."""
+ROUND = {"cpu": (8, 1000), "cuda": (100, 10_000)}
+"""Training steps and test images of a round."""
+PACKS = {"cpu": [], "cuda": [2, 4, 8]}
+"""Runs in one process that are measured beside one."""
 
 
 class ComposedMish(nn.Module):
@@ -108,7 +118,7 @@ class PlainDataset(Dataset):
 class Rival:
     """The plain loop."""
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.device = device
         data = np.load(config.dataset["path"])
         normalise = [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
@@ -120,7 +130,7 @@ class Rival:
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.lr)
 
     def _loader(
-        self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: dict[str, Any], shuffle: bool
+        self, images: np.ndarray, labels: np.ndarray, steps: list[Any], config: RunConfig, shuffle: bool
     ) -> DataLoader:
         dataset = PlainDataset(images, labels, transforms.Compose(steps))
         # Persistent workers: a short round should not pay for starting them.
@@ -157,15 +167,33 @@ class Rival:
         return seen
 
 
+def search_off() -> None:
+    """Take cuDNN's first choice of kernels instead of searching for the fastest."""
+    torch.backends.cudnn.benchmark = False
+
+
+def combo_kernels() -> None:
+    """Have Inductor put independent operations into one kernel."""
+    import torch._inductor.config
+
+    torch._inductor.config.combo_kernels = True
+
+
+LEVERS = {"search_off": search_off, "combo_kernels": combo_kernels}
+"""Settings of a process that no option offers."""
+
+
 class Ours:
     """This project's loop, as a run executes it, or several runs that take turns."""
 
-    def __init__(self, config: dict[str, Any], pack: int) -> None:
+    def __init__(self, config: RunConfig, pack: int, levers: Sequence[str]) -> None:
         self.engine = choose_engine(config.trainer)
         self.settings = self.engine.settings(torch.get_num_threads())
         self.settings.__enter__()  # for as long as this process lives
+        for lever in levers:
+            LEVERS[lever]()
         seed_global(config.seed)
-        self.trainings = [Training({**config, "seed": seed}, self.engine) for seed in range(pack)]
+        self.trainings = [Training(replace(config, seed=seed), self.engine) for seed in range(pack)]
 
     def train(self, on_step: Callable[[], object]) -> int:
         """See `Rival`."""
@@ -185,13 +213,20 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def serve(
-    pipe: Connection, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int
+    pipe: Connection,
+    side: str,
+    config: RunConfig,
+    device: str,
+    threads: int,
+    clock: str,
+    pack: int,
+    levers: Sequence[str],
 ) -> None:
     """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
     torch.set_num_threads(threads)
     now = CLOCKS[clock]
     started = now()
-    loop = Ours(config, pack) if side == "ours" else Rival(config, torch.device(device))
+    loop = Ours(config, pack, levers) if side == "ours" else Rival(config, torch.device(device))
     built = now() - started
     while pipe.recv():
         steps: list[float] = []
@@ -214,28 +249,61 @@ def peak_memory(device: str) -> float:
     return torch.cuda.max_memory_allocated() / 2**20
 
 
+SERVER = multiprocessing.get_context("forkserver")
+# Forked from a process that has imported torch and used nothing of it: nobody's advantage, and quick.
+SERVER.set_forkserver_preload(["torchvision.transforms", "senet_lab.cli", "senet_lab.runs.execute"])
+
+
 class Contestant:
     """A process that trains when told to."""
 
     def __init__(
-        self, side: str, config: dict[str, Any], device: str, threads: int, clock: str, pack: int = 1
+        self,
+        side: str,
+        config: RunConfig,
+        device: str,
+        threads: int,
+        clock: str,
+        pack: int = 1,
+        levers: Sequence[str] = (),
     ) -> None:
-        # Spawned: what this process has imported and allocated is nobody's advantage.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, side, config, device, threads, clock, pack)
-        self.process = context.Process(target=serve, args=arguments)
+        self.pipe, theirs = SERVER.Pipe()
+        arguments = (theirs, side, config, device, threads, clock, pack, levers)
+        self.process = SERVER.Process(target=serve, args=arguments)
         self.process.start()
         theirs.close()
 
+    def begin(self) -> None:
+        """Have it train and test one epoch."""
+        self.pipe.send(True)
+
+    def result(self, within: float | None = None) -> dict[str, float]:
+        """The measurements of the epoch that was begun.
+
+        Args:
+            within: seconds to wait; None for as long as it takes.
+
+        Raises:
+            TimeoutError: it took longer.
+            EOFError: its process died.
+        """
+        if not self.pipe.poll(within):
+            raise TimeoutError(f"took longer than {within:.0f} s")
+        return self.pipe.recv()
+
     def sample(self) -> dict[str, float]:
         """Train and test one epoch; returns the measurements."""
-        self.pipe.send(True)
-        return self.pipe.recv()
+        self.begin()
+        return self.result()
 
     def end(self) -> None:
         """End the process."""
         self.pipe.send(False)
+        self.process.join()
+
+    def kill(self) -> None:
+        """End the process whatever it does."""
+        self.process.kill()
         self.process.join()
 
 
@@ -250,7 +318,7 @@ def rounds(contestants: Sequence[Contestant], count: int) -> list[list[dict]]:
     return samples
 
 
-def case(config: dict[str, Any], device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
+def case(config: RunConfig, device: str, threads: int, count: int, clock: str) -> dict[str, Any]:
     """One row of the table: medians of both sides, and the median of the ratios pair by pair."""
     names = ("ours", "rival")
     ours, rival = rounds([Contestant(side, config, device, threads, clock) for side in names], count)
@@ -265,7 +333,7 @@ def case(config: dict[str, Any], device: str, threads: int, count: int, clock: s
 
 
 def alone(
-    config: dict[str, Any], device: str, threads: int, count: int, clock: str, pack: int = 1
+    config: RunConfig, device: str, threads: int, count: int, clock: str, pack: int = 1
 ) -> dict[str, float]:
     """Medians of this project's side without the rival."""
     ((warm, *samples),) = rounds([Contestant("ours", config, device, threads, clock, pack)], count)
@@ -310,7 +378,7 @@ def fastest(work: Callable[[], object], device: str) -> float:
     return min(seconds[1:])
 
 
-def floor(config: dict[str, Any], rate: float, bandwidth: float) -> float:
+def floor(config: RunConfig, rate: float, bandwidth: float) -> float:
     """Seconds of an epoch of 50,000 and 10,000 images at the machine's own rates.
 
     Each layer takes as long as its operations or its bytes do, whichever is longer. A convolution or linear
@@ -343,7 +411,7 @@ def write_data(source: Path | None, folder: Path, train: int, test: int) -> Path
     return file
 
 
-def compose_case(model: str, activation: str, data: Path, device: str) -> dict[str, Any]:
+def compose_case(model: str, activation: str, data: Path, device: str) -> RunConfig:
     """The config of a run."""
     words = [f"model={model}", f"activation={activation}", "dataset=arrays", f"dataset.path={data}"]
     words += ["dataset.classes=10", f"batch_size={BATCH}", f"trainer.device={device}"]
@@ -370,7 +438,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
     """All that is measured on one device."""
     threads = options.threads
     torch.set_num_threads(threads)
-    train, test = (options.steps * BATCH, options.test_images) if device == "cpu" else EPOCH
+    train, test = options.steps * BATCH, options.test_images
     data = write_data(options.data, folder, train, test)
     rate, bandwidth = matrix_rate(device), copy_bandwidth(device)
     result = {
@@ -388,7 +456,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         row |= {"epoch": epoch, "floor": floor(config, rate, bandwidth)}
         row["ways"] = {}
         for name, (settings, pack) in other_ways(device, options.pack).items():
-            other = {**config, "trainer": {**config.trainer, **settings}}
+            other = replace(config, trainer=replace(config.trainer, **settings))
             row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)
@@ -464,21 +532,27 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--activations", nargs="+", default=ACTIVATIONS)
-    parser.add_argument("--steps", type=int, default=8, help="training steps of a round on the CPU")
-    parser.add_argument("--test-images", type=int, default=1000, help="test images of a round on the CPU")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=ROUND, default=default)
+    parser.add_argument("--steps", type=int, help="training steps of a round; 8 on the CPU, 100 on a GPU")
+    parser.add_argument("--test-images", type=int, help="of a round; 1,000 on the CPU, 10,000 on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that is shared")
     parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
-    parser.add_argument("--pack", type=int, nargs="+", default=[], help="runs in one process, K at a time")
+    parser.add_argument("--pack", type=int, nargs="+", help="runs in one process; 2 4 8 on a GPU")
     options = parser.parse_args()
+    device = options.device
+    steps, test_images = ROUND[device]
+    options.steps = options.steps or steps
+    options.test_images = options.test_images or test_images
+    options.pack = PACKS[device] if options.pack is None else options.pack
     options.out.mkdir(parents=True, exist_ok=True)
-    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-        with tempfile.TemporaryDirectory() as folder:
-            result = benchmark(device, options, Path(folder))
-        (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
-        (options.out / f"benchmark_{device}.md").write_text(markdown(result))
+    with tempfile.TemporaryDirectory() as folder:
+        result = benchmark(device, options, Path(folder))
+    (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / f"benchmark_{device}.md").write_text(markdown(result))
 
 
 if __name__ == "__main__":

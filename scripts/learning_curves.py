@@ -10,18 +10,20 @@ top-1 goes to `docs/results/learning_curves.md`.
 import argparse
 import statistics
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from benchmark import BATCH, ROOT, Rival, compose_case, machine, write_data
 
+from senet_lab.config import RunConfig
 from senet_lab.seeding import seed_global
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.turns import finish
 
 
-def fast_curve(config: dict, epochs: int) -> list[float]:
+def fast_curve(config: RunConfig, epochs: int) -> list[float]:
     """Test top-1 after each epoch of this project's training."""
     engine = choose_engine(config.trainer)
     with engine.settings(torch.get_num_threads()):
@@ -31,10 +33,10 @@ def fast_curve(config: dict, epochs: int) -> list[float]:
     return [epoch.test_top1 for epoch in metrics if epoch is not None]
 
 
-def plain_curve(config: dict, epochs: int) -> list[float]:
+def plain_curve(config: RunConfig, epochs: int) -> list[float]:
     """Test top-1 after each epoch of the plain loop."""
     torch.manual_seed(config.seed)
-    rival = Rival(config, torch.device(config.trainer["device"]))
+    rival = Rival(config, torch.device(config.trainer.device))
     curve = []
     for _ in range(epochs):
         rival.train(lambda: None)
@@ -61,7 +63,7 @@ def main() -> None:
         data = write_data(options.data, Path(folder), *options.images)
         curves: dict[str, list[list[float]]] = {"fast": [], "plain": []}
         for seed in range(options.seeds):
-            config = compose_case(options.model, options.activation, data, options.device) | {"seed": seed}
+            config = replace(compose_case(options.model, options.activation, data, options.device), seed=seed)
             curves["fast"].append(fast_curve(config, options.epochs))
             curves["plain"].append(plain_curve(config, options.epochs))
             print(seed, curves["fast"][-1], curves["plain"][-1], flush=True)
