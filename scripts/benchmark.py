@@ -29,7 +29,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -425,11 +425,12 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
         name = f"{model}, {name}, {threads} {'thread' if threads == 1 else 'threads'}"
+    git = git_state()
     return {
         "device": name,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": git_state(),
+        "commit": git and asdict(git),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
