@@ -23,12 +23,15 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
 import platform
 import resource
+import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -223,6 +226,7 @@ def serve(
     levers: Sequence[str],
 ) -> None:
     """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
+    os.setpgrp()  # so that `kill` reaches the rival's workers
     torch.set_num_threads(threads)
     now = CLOCKS[clock]
     started = now()
@@ -302,8 +306,10 @@ class Contestant:
         self.process.join()
 
     def kill(self) -> None:
-        """End the process whatever it does."""
-        self.process.kill()
+        """End the process whatever it does, and its workers."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # if it had no group of its own yet
         self.process.join()
 
 

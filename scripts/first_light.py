@@ -222,7 +222,7 @@ class FirstLight:
             result |= {key: statistics.median(s[key] for s in samples[1:]) for key in RATES}
             result["first_step"] = samples[0]["first_step"]
         for contestant in contestants:
-            contestant.kill()
+            contestant.kill() if "error" in result else contestant.end()
         return row | result
 
     def _round(self, contestants: Sequence[Contestant]) -> dict[str, float]:

@@ -63,12 +63,12 @@ def passes(declared: ProtocolConfig, arms: int, epochs: int, images: int, tuning
 
 
 def table(declared: ProtocolConfig, arms: int, images: int) -> list[str]:
-    """Passes of both tunings, for the declared trials and for nine, at which halving has three rungs."""
+    """Passes of both tunings: as declared, and where halving has three rungs or four."""
     lines = [
         "| trials | epochs | full tuning | halving | times fewer | confirmation | in all, times fewer |",
         f"|{'---|' * 7}",
     ]
-    for count, epochs in ((7, 5), (9, 9)):
+    for count, epochs in ((7, 5), (9, 9), (9, 27), (27, 27)):
         space = replace(declared, trials=count)
         (full, confirm), (halved, _) = (passes(space, arms, epochs, images, tuning) for tuning in Tuning)
         cells = [str(count), str(epochs), f"{full:,}", f"{halved:,}", f"{full / halved:.2f}", f"{confirm:,}"]

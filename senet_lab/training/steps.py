@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet_lab.training import cuda
 from senet_lab.training.engine import Engine
 
 Forward = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -46,7 +47,9 @@ class TrainStep:
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.processes = processes
-        self.forward: Forward = compiled_forward() if engine.compiled else plain_forward
+        casts = engine.device.type == "cuda" and engine.precision == "bfloat16" and processes == 1
+        self.plain: Forward = cast_forward if casts else plain_forward
+        self.forward: Forward = compiled_forward() if engine.compiled else self.plain
         self.sums = torch.zeros(3, device=engine.device)
         """Loss, top-1 and top-5 hits of the epoch so far."""
         on_device = engine.device.type == "cuda" and isinstance(optimizer, CAPTURABLE)
@@ -74,7 +77,7 @@ class TrainStep:
         parts = self.parts(count)
         # One batch of an epoch is not worth a compilation, or a search for its fastest kernels.
         full = count == self.batch_size
-        forward = self.forward if full else plain_forward
+        forward = self.forward if full else self.plain
         with self.engine.search(full):
             for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
                 with self.engine.autocast():
@@ -131,7 +134,15 @@ class TestStep:
 
 def plain_forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """See `Forward`."""
-    logits = network(images)
+    return _with_loss(network(images), labels)
+
+
+def cast_forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """`plain_forward` with the casts of autocast to bfloat16 taken together."""
+    return _with_loss(cuda.forward_with_cast_weights(network, images), labels)
+
+
+def _with_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return F.cross_entropy(logits.float(), labels), logits.detach()
 
 

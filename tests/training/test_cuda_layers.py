@@ -1,4 +1,4 @@
-"""Fast batch norms of a GPU against plain ones, which can be seen on a CPU."""
+"""Fast batch norms and casts of a GPU against plain ones, which can be seen on a CPU."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from senet_lab.training.cuda import count_batches, use_fast_norms
 from senet_lab.training.cuda.norms import UnbiasedConv2d
 from senet_lab.training.engine import Engine
 from senet_lab.training.loop import Training
+from senet_lab.training.steps import TrainStep, cast_forward, plain_forward
 from senet_lab.training.turns import finish
 
 
@@ -48,6 +49,28 @@ def test_biases_before_a_batch_norm_cost_nothing_and_change_nothing() -> None:
         assert isinstance(bias, nn.Parameter)
         assert bias.grad is not None
         assert not bias.grad.any()
+
+
+def test_weights_cast_together_are_those_that_autocast_casts(tmp_path: Path) -> None:
+    words = [*tiny(tmp_path), "activation=tact", "batch_size=40", "accumulate=2"]
+    config = compose_command("train", words).points[0].config
+    engine = Engine(torch.device("cpu"), "bfloat16", deterministic=False)
+    results = []
+    for forward in (plain_forward, cast_forward):
+        network = build_network(config, 10)
+        use_fast_norms(network)
+        cast: set[torch.dtype] = set()
+        convolution = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+        convolution.register_forward_hook(lambda module, *_, cast=cast: cast.add(module.weight.dtype))
+        training = Training(config, engine)
+        step = TrainStep(network, torch.optim.Adam(network.parameters()), engine, 40, 2)
+        step.plain = step.forward = forward
+        for images, labels in training.batches.train(torch.Generator().manual_seed(1)):
+            step(images, labels, len(labels))
+        results.append((step.sums, *network.state_dict().values()))
+        assert cast == {torch.bfloat16 if forward is cast_forward else torch.float32}
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 def test_batches_are_counted_once_an_epoch(tmp_path: Path) -> None:
