@@ -216,7 +216,7 @@ def test_a_lone_run_has_more_threads_only_for_large_operations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, threads: int
 ) -> None:
     monkeypatch.setattr(planning, "cpu_count", lambda: 4)
-    words = ["model=cnn3", f"augment.size={size}", "batch_size=96"]
+    words = [f"augment.size={size}", "batch_size=96"]
     point = compose_command("train", [*tiny(tmp_path), *words]).points[0]
     (run,) = planning.freeze([point], "", planning.threads_per_run(1))
     assert run.threads == threads
