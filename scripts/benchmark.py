@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Benchmark of this project's training against a plain loop, in images/s, case by case.
 
-    .venv/bin/python scripts/benchmark.py                       nine cases, CPU, and GPU where there is one
+    .venv/bin/python scripts/benchmark.py                       nine cases, on the GPU where there is one
+    .venv/bin/python scripts/benchmark.py --device cpu          on the CPU of a machine with a GPU
     .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
     .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
     .venv/bin/python scripts/benchmark.py --pack 2 4 8          several runs in one process, too
@@ -11,6 +12,9 @@ and PIL transforms, `.item()` at every step, activations composed from primitive
 size, data, augmentation and optimizer are the same. Each side has its own process; in each round they train
 and test in turn, one waiting for the other.
 
+On a GPU, packs of 2, 4 and 8 runs, plain steps and compiled ones are measured beside captured ones; the
+first half hour of a new GPU is `scripts/first_light.py`.
+
 Results go to `docs/results/benchmark_<device>.{json,md}`.
 """
 
@@ -19,18 +23,21 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
 import platform
 import resource
+import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,6 +66,10 @@ BATCH = 128
 SIZE = 32
 EPOCH = (50_000, 10_000)
 """Training and test images of an epoch for the floor: CIFAR-10's."""
+ROUND = {"cpu": (8, 1000), "cuda": (100, 10_000)}
+"""Training steps and test images of a round."""
+PACKS = {"cpu": [], "cuda": [2, 4, 8]}
+"""Runs in one process that are measured beside one."""
 
 
 class ComposedMish(nn.Module):
@@ -160,13 +171,31 @@ class Rival:
         return seen
 
 
+def search_off() -> None:
+    """Take cuDNN's first choice of kernels instead of searching for the fastest."""
+    torch.backends.cudnn.benchmark = False
+
+
+def combo_kernels() -> None:
+    """Have Inductor put independent operations into one kernel."""
+    import torch._inductor.config
+
+    torch._inductor.config.combo_kernels = True
+
+
+LEVERS = {"search_off": search_off, "combo_kernels": combo_kernels}
+"""Settings of a process that no option offers."""
+
+
 class Ours:
     """This project's loop, as a run executes it, or several runs that take turns."""
 
-    def __init__(self, config: RunConfig, pack: int) -> None:
+    def __init__(self, config: RunConfig, pack: int, levers: Sequence[str]) -> None:
         self.engine = choose_engine(config.trainer)
         self.settings = self.engine.settings(torch.get_num_threads())
         self.settings.__enter__()  # for as long as this process lives
+        for lever in levers:
+            LEVERS[lever]()
         seed_global(config.seed)
         self.trainings = [Training(replace(config, seed=seed), self.engine) for seed in range(pack)]
 
@@ -188,13 +217,21 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def serve(
-    pipe: Connection, side: str, config: RunConfig, device: str, threads: int, clock: str, pack: int
+    pipe: Connection,
+    side: str,
+    config: RunConfig,
+    device: str,
+    threads: int,
+    clock: str,
+    pack: int,
+    levers: Sequence[str],
 ) -> None:
     """Be one side in a process of its own: train and test an epoch at each request; say how fast it was."""
+    os.setpgrp()  # so that `kill` reaches the rival's workers
     torch.set_num_threads(threads)
     now = CLOCKS[clock]
     started = now()
-    loop = Ours(config, pack) if side == "ours" else Rival(config, torch.device(device))
+    loop = Ours(config, pack, levers) if side == "ours" else Rival(config, torch.device(device))
     built = now() - started
     while pipe.recv():
         steps: list[float] = []
@@ -221,29 +258,63 @@ def peak_memory(device: str) -> float:
     return torch.cuda.max_memory_allocated() / 2**20
 
 
+SERVER = multiprocessing.get_context("forkserver")
+# Forked from a process that has imported torch and used nothing of it: nobody's advantage, and quick.
+SERVER.set_forkserver_preload(["torchvision.transforms", "senet_lab.cli", "senet_lab.runs.execute"])
+
+
 class Contestant:
     """A process that trains when told to."""
 
     def __init__(
-        self, side: str, config: RunConfig, device: str, threads: int, clock: str, pack: int = 1
+        self,
+        side: str,
+        config: RunConfig,
+        device: str,
+        threads: int,
+        clock: str,
+        pack: int = 1,
+        levers: Sequence[str] = (),
     ) -> None:
-        # Spawned: what this process has imported and allocated is nobody's advantage.
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        arguments = (theirs, side, config, device, threads, clock, pack)
-        self.process = context.Process(target=serve, args=arguments)
+        self.pipe, theirs = SERVER.Pipe()
+        arguments = (theirs, side, config, device, threads, clock, pack, levers)
+        self.process = SERVER.Process(target=serve, args=arguments)
         self.process.start()
         theirs.close()
 
-    def sample(self) -> dict[str, float]:
-        """Train and test one epoch; returns the measurements."""
+    def begin(self) -> None:
+        """Have it train and test one epoch."""
         self.pipe.send(True)
+
+    def result(self, within: float | None = None) -> dict[str, float]:
+        """The measurements of the epoch that was begun.
+
+        Args:
+            within: seconds to wait; None for as long as it takes.
+
+        Raises:
+            TimeoutError: it took longer.
+            EOFError: its process died.
+        """
+        if not self.pipe.poll(within):
+            raise TimeoutError(f"took longer than {within:.0f} s")
         return self.pipe.recv()
 
+    def sample(self) -> dict[str, float]:
+        """Train and test one epoch; returns the measurements."""
+        self.begin()
+        return self.result()
+
     def end(self) -> None:
-        """End the process, if it has not failed."""
-        if self.process.is_alive():
-            self.pipe.send(False)
+        """End the process."""
+        self.pipe.send(False)
+        self.process.join()
+
+    def kill(self) -> None:
+        """End the process whatever it does, and its workers."""
+        with suppress(ProcessLookupError):
+            os.killpg(cast(int, self.process.pid), signal.SIGKILL)
+        self.process.kill()  # if it had no group of its own yet
         self.process.join()
 
 
@@ -254,9 +325,12 @@ def rounds(contestants: Sequence[Contestant], count: int) -> list[list[dict]]:
         for _ in range(1 + count):
             for contestant, own in zip(contestants, samples, strict=True):
                 own.append(contestant.sample())
-    finally:  # where one has failed, too: this process would wait for the others
+    except EOFError:  # one has failed: this process would wait for the others at its end
         for contestant in contestants:
-            contestant.end()
+            contestant.kill()
+        raise
+    for contestant in contestants:
+        contestant.end()
     return samples
 
 
@@ -362,16 +436,17 @@ def compose_case(model: str, activation: str, data: Path, device: str) -> RunCon
 
 def machine(device: str, threads: int) -> dict[str, Any]:
     """Hardware and versions."""
-    name, commit = device_name(torch.device(device)), git_state()
+    name = device_name(torch.device(device))
     if device == "cpu":
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
         name = f"{model}, {name}, {threads} {'thread' if threads == 1 else 'threads'}"
+    git = git_state()
     return {
         "device": name,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": asdict(commit) if commit else None,
+        "commit": git and asdict(git),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -380,7 +455,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
     """All that is measured on one device."""
     threads = options.threads
     torch.set_num_threads(threads)
-    train, test = (options.steps * BATCH, options.test_images) if device == "cpu" else EPOCH
+    train, test = options.steps * BATCH, options.test_images
     data = write_data(options.data, folder, train, test)
     rate, bandwidth = matrix_rate(device), copy_bandwidth(device)
     result = {
@@ -474,21 +549,27 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--activations", nargs="+", default=ACTIVATIONS)
-    parser.add_argument("--steps", type=int, default=8, help="training steps of a round on the CPU")
-    parser.add_argument("--test-images", type=int, default=1000, help="test images of a round on the CPU")
+    default = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=ROUND, default=default)
+    parser.add_argument("--steps", type=int, help="training steps of a round; 8 on the CPU, 100 on a GPU")
+    parser.add_argument("--test-images", type=int, help="of a round; 1,000 on the CPU, 10,000 on a GPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that is shared")
     parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
-    parser.add_argument("--pack", type=int, nargs="+", default=[], help="runs in one process, K at a time")
+    parser.add_argument("--pack", type=int, nargs="+", help="runs in one process; 2 4 8 on a GPU")
     options = parser.parse_args()
+    device = options.device
+    steps, test_images = ROUND[device]
+    options.steps = options.steps or steps
+    options.test_images = options.test_images or test_images
+    options.pack = PACKS[device] if options.pack is None else options.pack
     options.out.mkdir(parents=True, exist_ok=True)
-    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
-        with tempfile.TemporaryDirectory() as folder:
-            result = benchmark(device, options, Path(folder))
-        (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
-        (options.out / f"benchmark_{device}.md").write_text(markdown(result))
+    with tempfile.TemporaryDirectory() as folder:
+        result = benchmark(device, options, Path(folder))
+    (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / f"benchmark_{device}.md").write_text(markdown(result))
 
 
 if __name__ == "__main__":

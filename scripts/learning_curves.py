@@ -61,21 +61,19 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = write_data(options.data, Path(folder), *options.images)
-        case = compose_case(options.model, options.activation, data, options.device)
         curves: dict[str, list[list[float]]] = {"fast": [], "plain": []}
         for seed in range(options.seeds):
-            config = replace(case, seed=seed)
+            config = replace(compose_case(options.model, options.activation, data, options.device), seed=seed)
             curves["fast"].append(fast_curve(config, options.epochs))
             curves["plain"].append(plain_curve(config, options.epochs))
             print(seed, curves["fast"][-1], curves["plain"][-1], flush=True)
     about = machine(options.device, torch.get_num_threads())
-    commit = about["commit"]["commit"][:10] if about["commit"] else "unknown"
     train, test = options.images
     lines = [
         f"# Learning curves, fast and plain: {options.model}, {options.activation}",
         "",
         f"Made by `scripts/learning_curves.py` on {about['date']}: {about['device']}, "
-        f"torch {about['torch']}, commit {commit}. The first {train:,} training and {test:,} test images of "
+        f"torch {about['torch']}. The first {train:,} training and {test:,} test images of "
         f"`{options.data.name}`, batch {BATCH}, "
         f"{options.seeds} seeds; test top-1, mean ± sample standard deviation.",
         "",

@@ -174,6 +174,12 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     return network, optimizer
 
 
+def pixels_at_once(config: RunConfig) -> int:
+    """Pixels of a micro-batch: the work of one operation of a training step."""
+    size = build_augment(config.augment).output_size(build_dataset(config.dataset).image_size)
+    return config.batch_size // config.accumulate * size**2
+
+
 def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:
     if len(bounds) != 2 or not all(
         isinstance(bound, int | float) and math.isfinite(bound) for bound in bounds

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from senet_lab.analysis.templates import whole_figures_first
 from senet_lab.compose import Command
 from senet_lab.config import TrainConfig
 from senet_lab.records.plan import Plan, PlannedRun
@@ -104,14 +105,16 @@ def _execute(
     """Execute the runs that have not ended; returns their number."""
     for run in survey.with_state(State.FINISHED):
         survey.sweep.run(run.directory).tidy(run.config.checkpoint.keep)  # if its process died before
-    pending = survey.without_state(*FINAL, State.DAMAGED)
+    unfinished = survey.without_state(*FINAL, State.DAMAGED)
+    pending = whole_figures_first(unfinished, config.figures)
     ended = survey.with_state(*FINAL)
     if ended:
         print(f"{len(ended)} of {len(request.runs)} runs are finished already")
     if not pending:
         return 0
     packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
-    workers = launcher.workers(packs)
+    with stop.at_once():
+        workers = launcher.workers(packs)  # may import torch
     at_a_time = workers * len(packs[0])
     if launcher.is_here:
         with stop.at_once():

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -53,7 +53,7 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
             colour.
     """
     texts = {key: json.dumps(getattr(templates, key)) for key in ("name", "title", "line", "style")}
-    filled = [_fill_in(run, texts) for run in runs]
+    filled = [_place(run, texts) for run in runs]
     _check_titles(filled)
     _check_colors(filled)
     members: dict[str, dict[str, list[int]]] = {}
@@ -68,20 +68,41 @@ def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
     return filled
 
 
-def _fill_in(run: Configured, templates: Mapping[str, str]) -> Place:
-    """Fill in the templates, each as JSON by its key, with a run's values."""
+R = TypeVar("R", bound=Configured)
+
+
+def whole_figures_first(runs: Sequence[R], templates: FiguresConfig) -> list[R]:
+    """The runs figure by figure, in the order in which figures and, within one, runs first appear.
+
+    Raises:
+        UsageError: a `name` that a run's config cannot fill in.
+    """
+    text = {"name": json.dumps(templates.name)}
+    members: dict[str, list[R]] = {}
+    for run in runs:
+        members.setdefault(str(_fill_in(run, text)["name"]), []).append(run)
+    return [run for figure in members.values() for run in figure]
+
+
+def _place(run: Configured, templates: Mapping[str, str]) -> Place:
+    values = _fill_in(run, templates)
+    check_name("figures.name", str(values["name"]))
+    style = values["style"]
+    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
+    return Place(str(values["name"]), label(str(values["title"])), label(str(values["line"])), **given)
+
+
+def _fill_in(run: Configured, templates: Mapping[str, str]) -> dict[str, Any]:
+    """Templates, each as JSON by its key, filled in with a run's values."""
     plain = as_plain(run.config)
     try:
-        name, title, line, style = (
-            _filled(key, text, json.dumps({word: plain[word] for word in _mentioned(text)}))
+        return {
+            key: _filled(key, text, json.dumps({word: plain[word] for word in _mentioned(text)}))
             for key, text in templates.items()
-        )
+        }
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"figures: {run.directory} cannot fill in a template: {reason}") from error
-    check_name("figures.name", str(name))
-    given = {} if style is None else {"order": _checked_style(style)["order"], "color": style["color"]}
-    return Place(str(name), label(str(title)), label(str(line)), **given)
 
 
 @cache

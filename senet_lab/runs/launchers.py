@@ -76,9 +76,18 @@ def threads_of(pack: Pack) -> int:
     return max(run.threads for run in pack)
 
 
+def gpus_for(packs: Sequence[Pack]) -> int:
+    """Number of this machine's GPUs that the packs may use; 0 if all their runs compute on the CPU."""
+    if all(run.config.trainer.device == "cpu" for pack in packs for run in pack):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:
-    """Number of `packs` to run at a time, so that processes × threads = cores."""
-    return min(len(packs), max(1, cores // max(map(threads_of, packs))))
+    """Number of `packs` to run at a time: one a GPU; on CPUs, so that processes × threads = cores."""
+    return min(len(packs), gpus_for(packs) or max(1, cores // max(map(threads_of, packs))))
 
 
 @dataclass(frozen=True)
@@ -161,11 +170,22 @@ def drive(
                 record_end(sweep, run, State.INTERRUPTED, "ended together with the sweep")
 
 
-def execute_in_worker(sweep: SweepDirectory, pack: Pack) -> list[State]:
-    """Execute a pack in a worker process, which receives signals itself."""
+def execute_in_worker(sweep: SweepDirectory, pack: Pack, gpu: int | None = None) -> list[State]:
+    """Execute a pack in a worker process, which receives signals itself.
+
+    Args:
+        sweep: of the runs.
+        pack: the runs.
+        gpu: the GPU for runs that name none; None for the first.
+    """
     with stop_on_signal() as stop:
         with stop.at_once():
             from senet_lab.runs.execute import execute
+
+            if gpu is not None:
+                import torch
+
+                torch.cuda.set_device(gpu)
         return [State.INTERRUPTED] * len(pack) if stop() else execute(sweep, pack, stop)
 
 
@@ -193,7 +213,8 @@ class Joblib:
     """Worker processes through joblib's process engine.
 
     Args:
-        n_jobs: number of processes; None fills the cores.
+        n_jobs: number of processes, which share the GPUs evenly; None for one a GPU, or for as many as fill
+            the cores where the runs compute on the CPU.
     """
 
     n_jobs: int | None = None
@@ -211,7 +232,7 @@ class Joblib:
         workers = self.workers(packs)
         if workers == 1:
             return Serial().launch(sweep, packs, stop)
-        return drive(_Pools(sweep, workers), sweep, packs, workers, stop)
+        return drive(_Pools(sweep, workers, gpus_for(packs)), sweep, packs, workers, stop)
 
 
 LOKY_WARNING = "A worker stopped while some jobs were given to the "
@@ -223,16 +244,16 @@ warnings.filterwarnings("ignore", LOKY_WARNING)
 class _Pools:
     """An `Engine` of one-worker pools, because a killed worker fails all jobs of its pool."""
 
-    def __init__(self, sweep: SweepDirectory, workers: int) -> None:
+    def __init__(self, sweep: SweepDirectory, workers: int, gpus: int) -> None:
         self.sweep = sweep
-        self.idle = [_pool() for _ in range(workers)]
-        self.busy: dict[Future, ProcessPoolExecutor] = {}
+        self.idle = [(_pool(), worker % gpus if gpus else None) for worker in range(workers)]
+        self.busy: dict[Future, tuple[ProcessPoolExecutor, int | None]] = {}
 
     def __enter__(self) -> "_Pools":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in [*self.idle, *self.busy.values()]:
+        for pool, _gpu in [*self.idle, *self.busy.values()]:
             pool.shutdown(kill_workers=True)
 
     def submit(self, packs: Sequence[Pack]) -> list[Future]:
@@ -242,8 +263,8 @@ class _Pools:
         try:
             pools = [self.idle.pop() for _ in packs]
             jobs = [
-                pool.submit(execute_in_worker, self.sweep, pack)
-                for pool, pack in zip(pools, packs, strict=True)
+                pool.submit(execute_in_worker, self.sweep, pack, gpu)
+                for (pool, gpu), pack in zip(pools, packs, strict=True)
             ]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -256,12 +277,12 @@ class _Pools:
 
     def states(self, job: Future) -> list[State]:
         """See `Engine`."""
-        pool = self.busy.pop(job)
+        pool, gpu = self.busy.pop(job)
         error = job.exception()
         if error is not None:
             pool.shutdown(kill_workers=True)
             pool = _pool()
-        self.idle.append(pool)
+        self.idle.append((pool, gpu))
         if error is not None:
             killed = "the worker process was killed (by a person, or by the system for want of memory)"
             raise LostWorkerError(killed) from error
@@ -270,7 +291,7 @@ class _Pools:
     def interrupt(self, jobs: Sequence[Future]) -> None:
         """See `Engine`."""
         for job in jobs:
-            for pid in list(self.busy[job]._processes or {}):
+            for pid in list(self.busy[job][0]._processes or {}):
                 os.kill(pid, signal.SIGTERM)
 
 

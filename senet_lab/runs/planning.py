@@ -201,9 +201,21 @@ def _yaml_digest(command: Command) -> str:
     return digest.hexdigest()
 
 
+MANY_PIXELS = 2**22
+"""Pixels of a micro-batch from which an operation is long enough for several threads: 84 images of 224×224.
+
+Below, an operation waits for each thread that lost its core to another process: see `docs/performance.md`.
+"""
+
+
 def threads_per_run(runs: int) -> int:
-    """CPU threads per run: all cores for a single run, else one, since small networks scale across runs."""
+    """CPU threads that each of `runs` may have: an equal share of the cores, at least one."""
     return max(1, cpu_count() // runs)
+
+
+def threads_for(pixels: int, most: int) -> int:
+    """CPU threads of a run: `most` if its micro-batches have many pixels, else one."""
+    return most if pixels >= MANY_PIXELS else 1
 
 
 def make_writable(folder: Path, root: Path | None = None) -> None:
@@ -258,12 +270,17 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
     """Check and plan the points; imports torch if any needs it.
 
     Each distinct network, optimizer and data set is built once, on the meta device.
+
+    Args:
+        points: the runs.
+        command: the command line that asks for them.
+        threads: the most CPU threads of a run; see `threads_for`.
     """
-    from senet_lab.build import check_run
+    from senet_lab.build import check_run, pixels_at_once
     from senet_lab.runs.checkpoint import checkpoint_bytes
     from senet_lab.training.engine import choose_engine
 
-    sizes: dict[str, int] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     runs = []
     for point in points:
         plain = as_plain(point.config)
@@ -271,16 +288,18 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
             choose_engine(point.config.trainer)
+            network, optimizer = check_run(point.config)
             copies = 2 if point.config.ema else 1
-            sizes[text] = checkpoint_bytes(*check_run(point.config), copies)
+            sizes[text] = checkpoint_bytes(network, optimizer, copies), pixels_at_once(point.config)
+        size, pixels = sizes[text]
         runs.append(
             PlannedRun(
                 point.directory,
                 config_hash(plain),
                 command,
                 list(point.overrides),
-                threads,
-                sizes[text],
+                threads_for(pixels, threads),
+                size,
                 plain,
             )
         )

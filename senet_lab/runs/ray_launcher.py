@@ -18,6 +18,7 @@ from senet_lab.runs.launchers import (
     Pack,
     drive,
     execute_in_worker,
+    gpus_for,
     require_count,
     side_by_side,
     threads_of,
@@ -55,8 +56,20 @@ class Ray:
         return self.address is None
 
     def workers(self, packs: Sequence[Pack]) -> int:
-        """See `Launcher`; an estimate for a cluster, whose size only Ray knows."""
-        return side_by_side(packs, self.num_cpus or cpu_count())
+        """See `Launcher`; an estimate for a cluster, whose size only Ray knows.
+
+        Raises:
+            UsageError: runs on GPUs of which none gets a share: Ray would hide them all, or show all of them.
+        """
+        gpus = gpus_for(packs)
+        if not gpus:
+            return side_by_side(packs, self.num_cpus or cpu_count())
+        if not self.gpus_per_run:
+            raise UsageError(
+                "hydra.launcher.gpus_per_run=0: these runs use a GPU, so give each a share of one, such as "
+                "1 or 0.25; or trainer.device=cpu"
+            )
+        return min(len(packs), max(1, int(gpus / self.gpus_per_run)))
 
     def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""

@@ -9,13 +9,13 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.launchers import Pack
+from senet_lab.runs.launchers import Pack, gpus_for
 from senet_lab.runs.signals import Stop
 
 
 @dataclass(frozen=True)
 class Torchrun:
-    """Rank 0 plans and records, all ranks train: NCCL on GPUs, gloo on CPUs."""
+    """Rank 0 plans and records, all ranks train: NCCL between GPUs, gloo between CPUs and for control."""
 
     def __post_init__(self) -> None:
         if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -30,11 +30,15 @@ class Torchrun:
         """See `Launcher`.
 
         Raises:
-            UsageError: packs of several runs.
+            UsageError: packs of several runs, or compiled runs.
         """
         if any(len(pack) > 1 for pack in packs):
             raise UsageError(
                 "pack: hydra/launcher=torchrun has processes share a run, not runs a process; use pack=1"
+            )
+        if any(run.config.trainer.compile is True for pack in packs for run in pack):
+            raise UsageError(
+                "trainer.compile=true: hydra/launcher=torchrun cannot compile its parallel network; use false"
             )
         return 1
 
@@ -46,9 +50,10 @@ class Torchrun:
 
             from senet_lab.runs.execute import execute
             from senet_lab.training.distributed import current_group
-        if torch.cuda.is_available():
+        on_gpus = gpus_for(packs) > 0
+        if on_gpus:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
         group = current_group()
         try:
             for (run,) in packs:

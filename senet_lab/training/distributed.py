@@ -14,7 +14,10 @@ from senet_lab.errors import UsageError
 
 @dataclass(frozen=True)
 class Group:
-    """The process group of a run: this process's rank, and the number of processes."""
+    """The process group of a run: this process's rank, and the number of processes.
+
+    What steers a run goes between CPUs, so that no process waits for its GPU.
+    """
 
     rank: int = 0
     size: int = 1
@@ -32,13 +35,13 @@ class Group:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of the processes."""
-        return flag if self.size == 1 else bool(self.add(torch.tensor(float(flag), device=self._device())))
+        return flag if self.size == 1 else bool(self.add(torch.tensor(float(flag))))
 
     def first(self, value: Any) -> Any:
         """The first process's value."""
         values = [value]
         if self.size > 1:
-            dist.broadcast_object_list(values, device=self._device())
+            dist.broadcast_object_list(values, device=torch.device("cpu"))
         return values[0]
 
     def wrap(self, network: nn.Module) -> nn.Module:
@@ -51,12 +54,13 @@ class Group:
             return network
         for name, module in network.named_modules():
             if type(module) is nn.BatchNorm2d:
-                module.__class__ = SyncBatchNorm2d
+                share_statistics(module)
             elif isinstance(module, nn.BatchNorm2d):
                 raise UsageError(
                     f"hydra/launcher=torchrun: {name} is a {type(module).__name__}, not BatchNorm2d"
                 )
-        return DistributedDataParallel(network)
+        # Buffers are equal in all processes: the statistics are those of all images.
+        return DistributedDataParallel(network, broadcast_buffers=False)
 
     def check(self, train_images: int, batch_size: int, accumulate: int) -> None:
         """Refuse batches that the processes cannot share.
@@ -71,15 +75,21 @@ class Group:
                 f"or the last batch of {last}; choose another"
             )
 
-    def _device(self) -> torch.device:
-        return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-
 
 def current_group() -> Group:
     """The group that was set up in this process, or this process alone."""
     if not dist.is_initialized():
         return Group()
     return Group(dist.get_rank(), dist.get_world_size())
+
+
+def share_statistics(norm: nn.BatchNorm2d) -> None:
+    """Have a batch norm on its device normalise over the images of all processes, in place."""
+    if norm.running_mean is not None and norm.running_mean.is_cuda:
+        norm.__class__ = nn.SyncBatchNorm  # type: ignore[assignment]
+        norm.process_group = None  # type: ignore[assignment]
+    else:
+        norm.__class__ = SyncBatchNorm2d
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):

@@ -27,12 +27,19 @@ class Engine:
     cuda_graph: bool = False
     """Training steps are captured where they can be; see `training/steps.py`."""
 
-    def place(self, network: nn.Module) -> nn.Module:
-        """Move the network to the device, in channels_last, which the batches have too."""
+    def place(self, network: nn.Module, processes: int = 1) -> nn.Module:
+        """Move the network to the device, in channels_last, which the batches have too.
+
+        Args:
+            network: on the CPU.
+            processes: number of processes that train it.
+        """
         if self.device.type == "cpu":
             cpu.keep_memory()
         if not self.compiled:  # which makes kernels of its own
             (cpu if self.device.type == "cpu" else cuda).use_fast_layers(network)
+            if self.device.type == "cuda" and processes == 1:  # several share their statistics
+                cuda.use_fast_norms(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make_optimizer(self, node: Node, network: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -81,6 +88,16 @@ class Engine:
         torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
         torch.backends.cudnn.allow_tf32 = cudnn_tf32
         torch.backends.cudnn.benchmark = benchmark
+
+    @contextmanager
+    def search(self, wanted: bool) -> Iterator[None]:
+        """Within, cuDNN searches for the fastest kernels only if that is wanted."""
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = before and wanted
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     def synchronize(self) -> None:
         """Wait until the device has finished all submitted work."""

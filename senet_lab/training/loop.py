@@ -19,10 +19,12 @@ from senet_lab.networks.activations import coefficient_rows
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.records.run import State
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
+from senet_lab.training import cuda
 from senet_lab.training.average import WeightAverage
 from senet_lab.training.distributed import current_group
 from senet_lab.training.engine import Engine
 from senet_lab.training.steps import CapturedStep, CudaCapture, TestStep, TrainStep, can_capture
+from senet_lab.training.streams import Lent
 from senet_lab.training.turns import Turns, in_turns
 
 Stop = Callable[[], bool]
@@ -34,6 +36,9 @@ Record = Callable[[Metrics, State], object]
 StepHook = Callable[["Training", int, Stop], bool | None]
 """Takes a training, the index of the next step in the epoch (evaluations count on), and the stop function.
 Returning True stops the run there; an exception fails it."""
+
+streams: Lent[torch.cuda.Stream] = Lent(torch.cuda.Stream)
+"""CUDA streams: each keeps workspaces of cuBLAS and freed memory for as long as the process lives."""
 
 step_hooks: list[StepHook] = []
 """Called before every step of every run of this process: for tests and for profiling."""
@@ -66,11 +71,11 @@ class Training:
         self.group.check(dataset.train_images, config.batch_size, config.accumulate)
         # Runs that share a GPU overlap if each has its own stream, which capture needs, too.
         alone = engine.device.type == "cuda" and self.group.size == 1
-        self.stream = torch.cuda.Stream(engine.device) if alone else None
+        self.stream = streams.lend(self, engine.device) if alone else None
         with self.on_stream():
             self.batches = dataset.batches(build_augment(config.augment), config.batch_size, engine.device)
             self.batches.share = self.group.share
-            self.network = engine.place(build_network(config, dataset.num_classes))
+            self.network = engine.place(build_network(config, dataset.num_classes), self.group.size)
             self.average = WeightAverage(self.network, config.ema) if config.ema else None
             self.parallel = self.group.wrap(self.network)
             self.optimizer = engine.make_optimizer(config.optimizer, self.network, config.lr)
@@ -166,6 +171,7 @@ class Training:
             if total is None:
                 return None
             sums[part.name] = total, part.images
+        self._prepare_next()
         means = self._means(sums)
         if not self.schedule_by_step:
             self.schedule.step()
@@ -178,6 +184,12 @@ class Training:
             images=self.epochs_done * self.batches.train_images,
             **means,
         )
+
+    def _prepare_next(self) -> None:
+        """Draw the next epoch's random numbers while a GPU is busy with the end of this one."""
+        if self.epochs_done + 1 < self.config.epochs:
+            with self.on_stream():
+                self.batches.prepare(generator(self.config.seed, Stream.EPOCH, self.epochs_done + 1))
 
     def _with_hooks(self, should_stop: Stop) -> Stop:
         """`should_stop` for one epoch, with the hooks called first."""
@@ -265,7 +277,7 @@ class Training:
     def _train(self, should_stop: Stop) -> Turns[Tensor | None]:
         self.network.train()
         self.train_step.begin()
-        size = self.config.batch_size
+        size, parts = self.config.batch_size, 0
         batches = self.batches.train(generator(self.config.seed, Stream.EPOCH, self.epochs_done))
         for number, (images, labels) in enumerate(batches):
             if should_stop():
@@ -275,11 +287,13 @@ class Training:
             self.step(images, labels, count)
             if self.average is not None:
                 self.average.update()
+            parts += self.train_step.parts(count)
             if self.schedule_by_step:
                 self.schedule.step()
                 self.train_step.set_rates()
             self.images_done += count
             yield
+        cuda.count_batches(self.network, parts)
         return self.group.add(self.train_step.sums)
 
     def _evaluate(self, part: Evaluation, should_stop: Stop) -> Turns[Tensor | None]:

@@ -1,43 +1,59 @@
 """Device memory: an estimate for a run before it starts, and the free amount."""
 
+import weakref
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet_lab.build import build_augment, build_dataset, build_network
 from senet_lab.config import RunConfig
+from senet_lab.data.batches import AT_ONCE, TEST_BATCH
+from senet_lab.data.dataset import InMemory
 from senet_lab.training.engine import Engine
 from senet_lab.training.steps import plain_forward
 
 PROCESS_BYTES = 2**30
 """Memory of a process besides its runs: libraries, a CUDA context, a small data set."""
 
+WORKSPACES = {"cpu": 0, "cuda": 2 * 32 * 2**20}
+"""Bytes that cuBLAS keeps for each stream and for its captured graphs, on a Hopper GPU."""
+
 BETWEEN = 1.25
 """Factor for a step's temporaries (gradients of feature maps, workspaces) over its saved tensors."""
 
 
 def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
-    """Estimated bytes that a run takes during training.
+    """Estimated bytes that a run takes: weights, gradients, a step or a test batch, workspaces.
+
+    A captured step has memory of its own, beside that of the plain steps before it and of the test.
 
     Args:
         config: of the run.
         state_bytes: bytes of weights and optimizer state, as in a checkpoint.
         engine: device and precision.
     """
+    kind = engine.device.type
     dataset = build_dataset(config.dataset)
     size = build_augment(config.augment).output_size(dataset.image_size)
     images = config.batch_size // config.accumulate
+    tested = TEST_BATCH[kind] if isinstance(dataset, InMemory) else config.batch_size
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
-        batch = torch.empty(images, 3, size, size)
+        batch, test_batch = (torch.empty(count, 3, size, size) for count in (images, tested))
         labels = torch.zeros(images, dtype=torch.int64)
     weights = sum(parameter.nbytes for parameter in network.parameters())
-    kept = kept_bytes(network, batch, labels)
+    kept, test = kept_bytes(network, batch, labels), forward_bytes(network, test_batch)
     if engine.precision == "bfloat16":
-        kept //= 2  # maps of half the size
+        kept, test = kept // 2, test // 2  # maps of half the size
         weights += weights // 2  # cast beside themselves
-    return state_bytes + weights + int(BETWEEN * (kept + batch.nbytes))  # as many gradients as weights
+    step, test = int(BETWEEN * (kept + batch.nbytes)), test + test_batch.nbytes
+    passing = step + max(step, test) if engine.cuda_graph else max(step, test)
+    # As many gradients as weights.
+    return state_bytes + weights + passing + AT_ONCE[kind] + WORKSPACES[kind]
 
 
 def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
@@ -60,6 +76,52 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         plain_forward(network.train(), images, labels)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+class _Living(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make while they are referenced.
+
+    Args:
+        given: tensors that are there already.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in given}
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known:
+            self.known.add(key)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self.known.remove(key)
+        self.now -= size
+
+
+def forward_bytes(network: nn.Module, images: Tensor) -> int:
+    """Most bytes of feature maps that a float32 forward pass without gradients holds at a time.
+
+    Args:
+        network: on the device `meta`.
+        images: float32 (B, 3, H, H) on `meta`.
+    """
+    with torch.no_grad(), _Living([images, *network.parameters(), *network.buffers()]) as living:
+        network.eval()(images)
+    return living.most
 
 
 def free_bytes(device: torch.device) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from senet_lab.training import cuda
 from senet_lab.training.engine import Engine
 
 Forward = Callable[[nn.Module, Tensor, Tensor, float], tuple[Tensor, Tensor]]
@@ -54,7 +55,9 @@ class TrainStep:
         self.processes = processes
         self.label_smoothing = label_smoothing
         self.clip_grad = clip_grad
-        self.forward: Forward = compiled_forward() if engine.compiled else plain_forward
+        casts = engine.device.type == "cuda" and engine.precision == "bfloat16" and processes == 1
+        self.plain: Forward = cast_forward if casts else plain_forward
+        self.forward: Forward = compiled_forward() if engine.compiled else self.plain
         self.sums = torch.zeros(3, device=engine.device)
         """Loss, top-1 and top-5 hits of the epoch so far."""
         on_device = engine.device.type == "cuda" and isinstance(optimizer, CAPTURABLE)
@@ -79,18 +82,26 @@ class TrainStep:
             labels: int64 (B,).
             count: images of the batch, over all processes.
         """
-        parts = math.ceil(count * self.accumulate / self.batch_size)
-        for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with self.engine.autocast():
-                loss, logits = self.forward(self.network, part, part_labels, self.label_smoothing)
-            # The processes' gradients are averaged; a batch's loss is the mean over its images.
-            (loss * (len(part) * self.processes / count)).backward()
-            self.sums += batch_sums(loss.detach(), logits, part_labels)
+        parts = self.parts(count)
+        # One batch of an epoch is not worth a compilation, or a search for its fastest kernels.
+        full = count == self.batch_size
+        forward = self.forward if full else self.plain
+        with self.engine.search(full):
+            for part, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
+                with self.engine.autocast():
+                    loss, logits = forward(self.network, part, part_labels, self.label_smoothing)
+                # The processes' gradients are averaged; a batch's loss is the mean over its images.
+                (loss * (len(part) * self.processes / count)).backward()
+                self.sums += batch_sums(loss.detach(), logits, part_labels)
         if self.clip_grad:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_grad)
         self._update()
         # Gradients live within a step, so that captured graphs can share their memory.
         self.optimizer.zero_grad(set_to_none=True)
+
+    def parts(self, count: int) -> int:
+        """Number of micro-batches of a batch of `count` images."""
+        return math.ceil(count * self.accumulate / self.batch_size)
 
     def _update(self) -> None:
         """The optimizer's step, with its learning rates on the device if it supports that.
@@ -135,9 +146,18 @@ def plain_forward(
     network: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """See `Forward`."""
-    logits = network(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
-    return loss, logits.detach()
+    return _with_loss(network(images), labels, label_smoothing)
+
+
+def cast_forward(
+    network: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """`plain_forward` with the casts of autocast to bfloat16 taken together."""
+    return _with_loss(cuda.forward_with_cast_weights(network, images), labels, label_smoothing)
+
+
+def _with_loss(logits: Tensor, labels: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing), logits.detach()
 
 
 @lru_cache(maxsize=1)

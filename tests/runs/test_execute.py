@@ -228,3 +228,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, outputs: Path) ->
     (run_directory / ".checkpoint.pt.0123456789ab.tmp").write_bytes(b"half")
     assert main(run(tmp_path)) == 0
     assert leftovers(tmp_path) == []
+
+
+def test_a_figure_is_complete_before_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[tuple[float, int]] = []
+
+    def logged(training: Training, step: int, stop: Stop) -> None:
+        if step == 0:
+            log.append((training.config.lr, training.config.seed))
+
+    monkeypatch.setattr(loop, "step_hooks", [logged])
+    # The seed is the first axis, so the plan has both figures' runs of seed 0 first.
+    words = [word for word in sweep(tmp_path, "epochs=1") if not word.startswith(("seed=", "lr="))]
+    assert main([*words, "seed=0,1", "lr=0.02,0.01"]) == 0
+    assert log == [(0.02, 0), (0.02, 1), (0.01, 0), (0.01, 1)]

@@ -7,16 +7,25 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch
 from joblib.externals.loky import process_executor
 from support import tiny
 from sweeps import at_step, held_in, hold, in_workers, records, start, statuses, sweep, wait_until
 
 from senet_lab.cli import main
+from senet_lab.config import TrainerConfig
+from senet_lab.errors import UsageError
+from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import RunDirectory, Status
-from senet_lab.runs.launchers import LOKY_WARNING
+from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs import launchers, ray_launcher
+from senet_lab.runs.launchers import LOKY_WARNING, Joblib, Pack, _Pools, execute_in_worker
+from senet_lab.runs.signals import stop_on_signal
+from senet_lab.runs.torchrun_launcher import Torchrun
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=2")
@@ -132,3 +141,73 @@ def test_a_worker_that_was_replaced_is_no_news() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "Something else." in done.stderr
     assert LOKY_WARNING not in done.stderr
+
+
+def packs_on(device: str, count: int = 5, compiled: bool = False) -> list[Pack]:
+    """Packs of one run each, as far as launchers look at them."""
+    config = SimpleNamespace(trainer=TrainerConfig(device, compile=compiled))
+    return [[cast(PlannedRun, SimpleNamespace(config=config, threads=1))] for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "workers"), [("auto", 2, 2), ("cuda", 1, 1), ("cpu", 2, 4), ("auto", 0, 4)]
+)
+def test_on_gpus_the_default_is_one_process_each(
+    monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, workers: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(launchers, "cpu_count", lambda: 4)
+    assert Joblib().workers(packs_on(device)) == workers
+    assert Joblib(n_jobs=3).workers(packs_on(device)) == 3
+
+
+def test_processes_share_the_gpus_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _Pools(SweepDirectory(tmp_path), 3, gpus=2) as pools:
+        assert [gpu for _, gpu in pools.idle] == [0, 1, 0]
+    with _Pools(SweepDirectory(tmp_path), 2, gpus=0) as pools:
+        assert [gpu for _, gpu in pools.idle] == [None, None]
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert execute_in_worker(SweepDirectory(tmp_path), [], 1) == []
+    assert execute_in_worker(SweepDirectory(tmp_path), []) == []
+    assert chosen == [1]
+
+
+def test_ray_gives_runs_on_a_gpu_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_launcher, "require_extra", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="gpus_per_run=0: these runs use a GPU"):
+        ray_launcher.Ray().workers(packs_on("auto"))
+    assert ray_launcher.Ray(gpus_per_run=0.5).workers(packs_on("auto")) == 4
+    assert ray_launcher.Ray(num_cpus=3).workers(packs_on("cpu")) == 3
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "backend"),
+    [("auto", 2, "cpu:gloo,cuda:nccl"), ("cpu", 2, "gloo"), ("auto", 0, "gloo")],
+)
+def test_torchrun_follows_the_runs_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, backend: str
+) -> None:
+    class Chosen(Exception):  # noqa: N818
+        """Ends the launch where the process group would be set up."""
+
+    def set_up(name: str) -> None:
+        raise Chosen(name)
+
+    placed: list[int] = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", set_up)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", placed.append)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with stop_on_signal() as stop, pytest.raises(Chosen, match=f"^{backend}$"):
+        next(iter(Torchrun().launch(SweepDirectory(tmp_path), packs_on(device), stop)))
+    assert placed == ([1] if "nccl" in backend else [])
+
+
+def test_torchrun_takes_no_compiled_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert Torchrun().workers(packs_on("cpu")) == 1
+    with pytest.raises(UsageError, match=r"trainer\.compile=true: hydra/launcher=torchrun cannot"):
+        Torchrun().workers(packs_on("cpu", compiled=True))

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import tiny
 from sweeps import records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
 from senet_lab.runs import machine
+from senet_lab.seeding import OwnGenerators
 from senet_lab.training import loop
 from senet_lab.training.loop import Stop, Training
 
@@ -127,3 +129,38 @@ def test_processes_that_share_a_run_take_no_packs(
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert main(sweep(tmp_path, "pack=2", "hydra/launcher=torchrun")) == 2
     assert "use pack=1" in capfd.readouterr().err
+
+
+class GeneratorOnGpu:
+    """A CUDA generator's part in a capture: graphs hold its state, which can be exchanged as an object."""
+
+    def __init__(self, state: list[int]) -> None:
+        self.state = state
+
+    def clone_state(self) -> "GeneratorOnGpu":
+        return GeneratorOnGpu(list(self.state))
+
+    def graphsafe_get_state(self) -> "GeneratorOnGpu":
+        return GeneratorOnGpu(self.state)
+
+    def graphsafe_set_state(self, other: "GeneratorOnGpu") -> None:
+        self.state = other.state
+
+
+def test_captured_graphs_draw_from_their_own_runs_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = GeneratorOnGpu([7])
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "default_generators", (shared,))
+    runs = [OwnGenerators(torch.device("cuda", 0)) for _ in range(2)]
+    captured = []
+    for seed, run in enumerate(runs):
+        with run.in_place():
+            shared.state[0] = 100 * seed
+            captured.append(shared.state)
+    for _ in range(3):
+        for run, offset in zip(runs, captured, strict=True):
+            with run.in_place():
+                assert shared.state is offset
+                offset[0] += 1  # a replay's draw
+    assert captured == [[3], [103]]
+    assert shared.state == [7]

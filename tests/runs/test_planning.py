@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support import tiny
 from sweeps import statuses, sweep
 
 from senet_lab.build import check_run
@@ -18,6 +19,7 @@ from senet_lab.compose import compose_command
 from senet_lab.config import as_plain
 from senet_lab.records.plan import config_hash
 from senet_lab.records.run import State
+from senet_lab.runs import planning
 from senet_lab.runs.checkpoint import checkpoint_bytes
 
 
@@ -210,3 +212,16 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "90 of 90 runs are finished already" in done.stdout
+
+
+@pytest.mark.parametrize(("size", "threads"), [(8, 1), (224, 4)])
+def test_a_lone_run_has_more_threads_only_for_large_operations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, threads: int
+) -> None:
+    monkeypatch.setattr(planning, "cpu_count", lambda: 4)
+    words = [f"augment.size={size}", "batch_size=96"]
+    point = compose_command("train", [*tiny(tmp_path), *words]).points[0]
+    (run,) = planning.freeze([point], "", planning.threads_per_run(1))
+    assert run.threads == threads
+    (run,) = planning.freeze([point], "", planning.threads_per_run(4))
+    assert run.threads == 1

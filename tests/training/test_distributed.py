@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.training.distributed import Group, SyncBatchNorm2d
+from senet_lab.training.distributed import Group, SyncBatchNorm2d, share_statistics
 
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
 RUN = [
@@ -73,3 +74,15 @@ def test_batches_that_cannot_be_shared_are_refused(images: int, batch_size: int,
 def test_the_launcher_says_how_to_start_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"outputs={tmp_path}", "hydra/launcher=torchrun"]) == 2
     assert "torchrun --nproc-per-node" in capsys.readouterr().err
+
+
+def test_on_gpus_statistics_are_shared_by_torchs_own_batch_norm() -> None:
+    on_gpu = torch.nn.BatchNorm2d(3)
+    del on_gpu.running_mean
+    on_gpu.running_mean = SimpleNamespace(is_cuda=True)  # type: ignore[assignment]
+    share_statistics(on_gpu)
+    assert type(on_gpu) is torch.nn.SyncBatchNorm
+    assert on_gpu.process_group is None
+    here = torch.nn.BatchNorm2d(3)
+    share_statistics(here)
+    assert type(here) is SyncBatchNorm2d

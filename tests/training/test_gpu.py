@@ -17,10 +17,11 @@ from senet_lab.config import Precision, TrainerConfig
 from senet_lab.networks.activations import MTAct, TAct
 from senet_lab.records.rows import Metrics
 from senet_lab.seeding import seed_global
-from senet_lab.training import cuda
+from senet_lab.training import cuda, loop
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.loop import Training
 from senet_lab.training.steps import CapturedStep
+from senet_lab.training.streams import Lent
 from senet_lab.training.turns import finish
 
 pytestmark = [
@@ -146,10 +147,24 @@ def test_packed_runs_equal_the_same_runs_alone(tmp_path: Path) -> None:
     assert records(tmp_path / "alone") == records(tmp_path / "packed")
 
 
+def test_packed_runs_draw_dropout_as_they_do_alone(tmp_path: Path) -> None:
+    words = [*DROPOUT, "trainer.device=cuda", "trainer.deterministic=true", f"epochs={LONG}", "seed=0,1,2"]
+    assert main(sweep(tmp_path / "alone", *words)) == 0
+    assert main(sweep(tmp_path / "packed", *words, "pack=3")) == 0
+    assert records(tmp_path / "alone") == records(tmp_path / "packed")
+
+
+def test_a_serial_sweep_uses_one_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "streams", Lent(torch.cuda.Stream))
+    assert main(sweep(tmp_path, "trainer.device=cuda", "seed=0,1,2")) == 0
+    (idle,) = loop.streams.idle.values()
+    assert len(idle) == 1
+
+
 def test_out_of_memory_costs_its_run_alone(tmp_path: Path) -> None:
-    """The second run's feature maps of 512×512 pixels take more than the 1 GB that this process may have."""
+    """The second run's feature maps of 512×512 pixels take more than the 1 GB that this process may add."""
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(1e9 / total)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1e9) / total)
     try:
         words = ["trainer.device=cuda", "seed=0", "augment.size=8,512", f"epochs={LONG}", "pack=2"]
         assert main(sweep(tmp_path, *words)) == 1

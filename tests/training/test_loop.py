@@ -1,6 +1,8 @@
 import copy
+import gc
 import math
 import warnings
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from senet_lab.training import loop
 from senet_lab.training.engine import Engine, choose_engine
 from senet_lab.training.loop import Stop, Training, is_finite
 from senet_lab.training.steps import batch_sums
+from senet_lab.training.streams import Lent
 from senet_lab.training.turns import finish
 
 PLAIN = Engine(torch.device("cpu"), "float32", deterministic=False)
@@ -369,3 +372,59 @@ def test_settings_are_put_back() -> None:
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
     assert determinism.fill_uninitialized_memory
+
+
+def test_a_stream_is_lent_again_once_its_run_is_gone() -> None:
+    class Run: ...
+
+    made = []
+
+    def make(device: torch.device) -> object:
+        made.append(device)
+        return object()
+
+    lent = Lent(make)
+    gpus = torch.device("cuda", 0), torch.device("cuda", 1)
+    one, other, elsewhere = Run(), Run(), Run()
+    first, second = (lent.lend(run, gpus[0]) for run in (one, other))
+    lent.lend(elsewhere, gpus[1])
+    assert first is not second
+    del one
+    assert lent.lend(elsewhere, gpus[0]) is first
+    assert made == [gpus[0], gpus[0], gpus[1]]
+
+
+def test_a_training_that_has_ended_is_garbage_at_once(tmp_path: Path) -> None:
+    """So that its stream is free for the next run of its process."""
+    training = Training(tiny_config(tmp_path), PLAIN)
+    finish(training.epoch(never))
+    gone = weakref.ref(training)
+    gc.disable()
+    try:
+        del training
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_the_next_epoch_is_drawn_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(tmp_path, "augment=published", "epochs=3")
+    ahead, late = Training(config, PLAIN), Training(config, PLAIN)
+    monkeypatch.setattr(late, "_prepare_next", lambda: None)
+    drawn: list[str] = []
+    part = "steps"
+
+    def draw(generator: torch.Generator, own: Any = ahead.batches.draw) -> Any:  # type: ignore[attr-defined]
+        drawn.append(part)
+        return own(generator)
+
+    def prepare_next(own: Any = ahead._prepare_next) -> None:
+        nonlocal part
+        part = "ahead"
+        own()
+        part = "steps"
+
+    monkeypatch.setattr(ahead.batches, "draw", draw)
+    monkeypatch.setattr(ahead, "_prepare_next", prepare_next)
+    assert [untimed(row) for row in run_to_end(ahead)[1]] == [untimed(row) for row in run_to_end(late)[1]]
+    assert drawn == ["steps", "ahead", "ahead"]  # the last epoch has no next one

@@ -6,7 +6,7 @@ from torch import nn
 
 from senet_lab.compose import compose_command
 from senet_lab.training.engine import Engine
-from senet_lab.training.memory import free_bytes, kept_bytes, run_bytes
+from senet_lab.training.memory import WORKSPACES, forward_bytes, free_bytes, kept_bytes, run_bytes
 
 CPU = torch.device("cpu")
 
@@ -19,9 +19,32 @@ def test_what_a_forward_pass_keeps_by_hand() -> None:
     assert kept_bytes(network, images, labels) == 16 * 12 * 4 + 16 * 5 * 4 + 16 * 7 * 4 + 16 * 8 + 4
 
 
+def test_what_a_forward_pass_holds_at_a_time_by_hand() -> None:
+    with torch.device("meta"):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 50), nn.ReLU(), nn.Linear(50, 7), nn.ReLU())
+        images = torch.empty(16, 3, 2, 2)
+    # Each layer's input and output: the widest two are the map before and after the first ReLU.
+    assert forward_bytes(network, images) == 16 * (50 + 50) * 4
+    assert forward_bytes(network, images) == 16 * (50 + 50) * 4, "nothing is left over"
+
+
+def test_a_gpu_holds_a_captured_step_beside_a_test_batch_and_workspaces(tmp_path: Path) -> None:
+    def size(*words: str, **how: bool) -> int:
+        config = compose_command("train", [*tiny(tmp_path), *words]).points[0].config
+        return run_bytes(config, 0, Engine(torch.device("cuda"), "float32", False, **how))
+
+    (plain, captured), (small, small_captured) = (
+        (size(words), size(words, cuda_graph=True)) for words in ("batch_size=64", "batch_size=16")
+    )
+    # A batch of 1,000 test images is larger than either step, which a graph adds to it.
+    assert plain == small > WORKSPACES["cuda"]
+    assert 0 < small_captured - small < captured - plain
+
+
 def test_half_the_precision_and_parts_of_a_batch_take_less(tmp_path: Path) -> None:
     def size(precision: str, *words: str) -> int:
-        config = compose_command("train", [*tiny(tmp_path), *words]).points[0].config
+        # A step larger than a batch of test images.
+        config = compose_command("train", [*tiny(tmp_path), "batch_size=4096", *words]).points[0].config
         return run_bytes(config, 0, Engine(CPU, precision, deterministic=False))
 
     whole = size("float32")

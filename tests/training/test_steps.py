@@ -17,7 +17,7 @@ from senet_lab.config import TrainerConfig
 from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine
 from senet_lab.training.loop import Training
-from senet_lab.training.steps import CapturedStep, TrainStep, compiled_forward
+from senet_lab.training.steps import CapturedStep, TrainStep, compiled_forward, plain_forward
 from senet_lab.training.turns import finish
 
 PLAIN = Engine(torch.device("cpu"), "float32", deterministic=False)
@@ -184,3 +184,24 @@ def test_compiling_without_a_compiler_is_refused_before_anything_starts(
     assert "trainer.compile=true: needs a C++ compiler" in error
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("plan.json"))
+
+
+def test_the_smaller_last_batch_is_neither_compiled_nor_searched_for(tmp_path: Path) -> None:
+    training = Training(tiny_config(tmp_path, "batch_size=40"), PLAIN)
+    compiled: list[int] = []
+    searched: dict[int, bool] = {}
+
+    def forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        compiled.append(len(images))
+        return plain_forward(network, images, labels)
+
+    def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        searched[len(inputs[0])] = torch.backends.cudnn.benchmark
+
+    training.train_step.forward = forward
+    training.network.register_forward_pre_hook(look)
+    with PLAIN.settings(threads=1):
+        finish(training.train(never))
+        assert torch.backends.cudnn.benchmark
+    assert compiled == [40, 40]
+    assert searched == {40: True, 16: False}

@@ -9,8 +9,16 @@ from torch import nn
 from torch.utils._triton import has_triton
 
 from senet_lab.networks.activations import MTAct, TAct
+from senet_lab.training.cuda.casts import forward_with_cast_weights
+from senet_lab.training.cuda.norms import count_batches, use_fast_norms
 
-__all__ = ["triton_works", "use_fast_layers"]
+__all__ = [
+    "count_batches",
+    "forward_with_cast_weights",
+    "triton_works",
+    "use_fast_layers",
+    "use_fast_norms",
+]
 
 
 def use_fast_layers(network: nn.Module) -> None:
