@@ -49,19 +49,22 @@ def targets(group: str) -> list[str]:
 def option_of(group: str, node: Mapping[str, Any]) -> str | None:
     """The option of `conf/` that a run's node stands for: its name, or for one without, the nearest option.
 
-    The nearest option has the same `_target_` and the most values in common; None if there is none.
+    The nearest option has the same `_target_`, and the most keys and then values in common; None if there is
+    none.
     """
     if "name" in node:
         return str(node["name"])
-    same = {
+    near = {
         name: values
         for name, values in _values(group).items()
         if values.get("_target_") == node.get("_target_")
     }
-    common = {
-        name: sum(node.get(key) == value for key, value in values.items()) for name, values in same.items()
-    }
-    return max(common, key=lambda name: (common[name], -len(same[name])), default=None)
+
+    def likeness(name: str) -> tuple[int, int]:
+        values = near[name]
+        return -len(node.keys() ^ values.keys()), sum(node.get(key) == value for key, value in values.items())
+
+    return max(near, key=likeness, default=None)
 
 
 @cache

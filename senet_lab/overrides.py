@@ -81,8 +81,13 @@ def _parser() -> OverridesParser:
 
 
 def _literal(override: str) -> str:
-    """Escape the `=` in a plain value: Hydra's grammar refuses it, paths of run directories contain it."""
+    """Escape the `=` in a plain value, quote it beside `${…}`: Hydra's grammar refuses it.
+
+    Paths of run directories contain it, and templates of lines.
+    """
     key, _, value = override.partition("=")
+    if "=" in value and "${" in value and not set(value) & set("\\'\"[]()") and value[0] != "{":
+        return f"{key}='{value}'"
     if "=" in value and not set(value) & set("\\'\"[]{}()"):
         return f"{key}={value.replace('=', chr(92) + '=')}"
     return override

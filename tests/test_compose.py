@@ -112,6 +112,12 @@ def test_ten_thousand_points_need_few_compositions(monkeypatch: pytest.MonkeyPat
     assert len(calls) == 1 + 6  # the command itself, and each option of `figure`
 
 
+def test_a_template_with_an_equals_sign_needs_no_second_quotes() -> None:
+    command = compose_command("plot", ["figures.line=lr=${lr} α=${activation.alpha}", "lr=0.5"])
+    assert command.config.figures.line == "lr=${lr} α=${activation.alpha}"
+    assert command.config.lr == 0.5
+
+
 def test_a_class_on_the_command_line_is_called_by_its_own_name() -> None:
     words = ["activation._target_=torch.nn.Softplus,torch.nn.Tanh"]
     for more, labels in (([], ["Softplus", "Tanh"]), (["activation.label=mine"], ["mine", "mine"])):

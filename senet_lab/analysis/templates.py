@@ -194,12 +194,13 @@ def _is_result(key: str) -> bool:
 
 def _results_depend_on(run: Configured) -> dict[str, Any]:
     """The values that runs of one line share, by dotted key; a node without a name has its option's."""
-    values = {key: value for key, value in leaves(comparable(run.config)) if _is_result(key.split(".")[0])}
-    for key in [key for key in values if key.endswith("._target_") and key.count(".") == 1]:
-        group = key.partition(".")[0]
-        name = option_of(group, getattr(run.config, group))
-        if name is not None:
-            values.setdefault(f"{group}.name", name)
+    values: dict[str, Any] = {}
+    for key, value in leaves(comparable(run.config)):
+        group, _, last = key.partition(".")
+        if last == "_target_" and (name := option_of(group, getattr(run.config, group))) is not None:
+            values[f"{group}.name"] = name
+        if _is_result(group):
+            values[key] = value
     return values
 
 

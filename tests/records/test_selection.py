@@ -60,7 +60,15 @@ def test_a_choice_of_nothing_is_refused_with_what_there_is(
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("name", [*options("optimizer"), "adamw optimizer.weight_decay=0.3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *options("optimizer"),
+        "adamw optimizer.weight_decay=0.3",
+        "sgd_nesterov optimizer.weight_decay=1e-4",
+        "sgd optimizer.weight_decay=5e-4",
+    ],
+)
 def test_the_option_of_a_node_without_a_name_is_found_by_its_values(name: str) -> None:
     (point,) = compose_command("train", f"optimizer={name}".split()).points
     assert option_of("optimizer", point.config.optimizer) == name.split()[0]
