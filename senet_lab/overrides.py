@@ -126,9 +126,13 @@ def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
 def _check_names(group: str, names: Sequence[Any], folders: Sequence[Path]) -> None:
     for name in names:
         parts = name.split("/") if isinstance(name, str) else []
-        if ".." in parts or "" in parts or any("\0" in part for part in parts):
+        is_path = ".." in parts or "" in parts or any("\0" in part for part in parts)
+        is_value = isinstance(name, dict) or (
+            isinstance(name, list) and not all(isinstance(one, str) for one in name)
+        )
+        if is_path or is_value:
             known = ", ".join(options(group, *folders[1:]))
-            raise UsageError(f"{group}={name}: an option's name, not a path; one of {known}")
+            raise UsageError(f"{group}={name}: an option's name, not a path or a value; one of {known}")
 
 
 def _swept(override: Override, folders: Sequence[Path]) -> list[Any]:

@@ -63,7 +63,7 @@ def finish(plan: Plan, error_of: ErrorOf) -> None:
         is_tuning = role_of(run).stage is Stage.tune
         tested, validated = (None, accuracy) if is_tuning else (accuracy, None)
         epochs, lr = run.plain["epochs"], run.plain["lr"]
-        for epoch in range(epochs):
+        for epoch in range(len(directory.metric("epoch")), epochs):
             row = Metrics(epoch, lr, 1.0, 0.5, None, tested, tested, 1.0, None, None, validated, validated)
             directory.append_metrics(row)
         directory.add_environment(MACHINE)

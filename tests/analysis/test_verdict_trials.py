@@ -1,6 +1,7 @@
 """A comparison's records as frames, words and tables, from records with errors that the test makes up."""
 
 import json
+from math import log10
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +28,8 @@ def error_of(run: PlannedRun) -> float | None:
     best = {"ReLU": 0.1, "Mish": 1.0}[role.arm]
     gain = 0.05 if role.arm == "Mish" else 0.0
     slip = 0.003 * seed if role.arm == "Mish" and role.stage is Stage.tune else 0.0
-    return 0.3 - gain + 0.007 * max(lr / best, best / lr) + NOISE[seed] * (1 + gain) + slip
+    distance = abs(log10(lr / best))
+    return 0.31 - gain + 0.09 * distance + NOISE[seed] * (1 + gain) + slip
 
 
 @pytest.fixture(scope="module")

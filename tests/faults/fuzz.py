@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import senet_lab as sl
@@ -246,12 +246,13 @@ def fuzz(check: Callable[[Any], None], cases: st.SearchStrategy[Any], count: int
         check: raises for a case that fails.
         cases: how to draw them.
         count: how many.
-        is_fixed: the same ones at each call.
+        is_fixed: the same ones at each call, and none made smaller, which takes minutes.
     """
     limits = settings(
         max_examples=count,
         derandomize=is_fixed,
         database=None,
+        phases=[Phase.generate] if is_fixed else [Phase.generate, Phase.shrink],
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -176,7 +176,7 @@ def test_a_record_that_cannot_be_decoded_hides_no_other(sweep):
     (damaged / "metrics.csv").write_bytes(b"epoch,lr\n0,\xff\n")
     add_epoch(running(sweep), 0.75)
     look(live)
-    assert states(live) == ["running", "unreadable", "planned", "finished"]
+    assert states(live) == ["running", "damaged", "planned", "finished"]
     assert "0.2500" in cells(shown(live)[FIGURE]["html"])
 
 

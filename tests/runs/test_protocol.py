@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from math import log10
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ BEST = {"ReLU": 0.1, "Mish": 0.1}
 
 def error_of(run: PlannedRun, best: dict[str, float] = BEST) -> float | None:
     """An error that grows with the distance from the arm's best rate."""
-    factor = max(run.plain["lr"], best[role_of(run).arm]) / min(run.plain["lr"], best[role_of(run).arm])
-    return 0.1 + 0.01 * factor + 0.001 * (run.plain["seed"] % 3)
+    distance = abs(log10(run.plain["lr"] / best[role_of(run).arm]))
+    return 0.11 + 0.09 * distance + 0.001 * (run.plain["seed"] % 3)
 
 
 def by_stage(runs: list[PlannedRun]) -> Counter[tuple[str, str, float, int]]:
