@@ -113,7 +113,9 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     _add_means(chart, means[~far & is_baseline], "error", BASELINE, FINALS[BASELINE])
     tooltips = [("arm", "@arm"), ("error", "@error{0.00} %"), ("", "@of")]
     height = _finish(chart, words, tooltips, values["arm"], list(FINALS))
-    return Picture(name, chart, values, _notes(values["arm"][far]), height)
+    beyond = seeds[(seeds["kind"] == DIVERGED) & (seeds["error"] > chart.figure.x_range.end)]
+    lost = [f"Beyond the right edge, too: {', '.join(beyond['arm'] + ' ' + beyond['of'])}, which diverged."]
+    return Picture(name, chart, values, [*_notes(values["arm"][far]), *lost[: len(beyond)]], height)
 
 
 def _seeds(runs: pd.DataFrame, rows: Mapping[str, float]) -> pd.DataFrame:
