@@ -23,7 +23,7 @@ from senet_lab.figures.charts import (
     start,
 )
 from senet_lab.figures.export import Picture
-from senet_lab.figures.style import FADED, SMALL_INK, Look
+from senet_lab.figures.style import FADED, Look
 
 CLAIMS = {
     Claim.better: ("better", Look("#0072B2")),
@@ -63,7 +63,7 @@ def draw_differences(name: str, verdict: Verdict, block: str) -> Picture:
     )
     chart = start(words, {label: look.color for label, look in CLAIMS.values()})
     shade(chart, -margin, margin)
-    mark(chart, 0, Look(SMALL_INK))
+    mark(chart, 0, CLAIMS[Claim.none][1])
     drawn = values.assign(row=-values.index.to_numpy(float))
     low, high = _visible(drawn["low"], drawn["difference"], drawn["high"])
     far = _set_range(chart, min(low, -margin), max(high, margin), drawn, "difference")
@@ -113,7 +113,9 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     _add_means(chart, means[~far & is_baseline], "error", BASELINE, FINALS[BASELINE])
     tooltips = [("arm", "@arm"), ("error", "@error{0.00} %"), ("", "@of")]
     height = _finish(chart, words, tooltips, values["arm"], list(FINALS))
-    return Picture(name, chart, values, _notes(values["arm"][far]), height)
+    beyond = seeds[(seeds["kind"] == DIVERGED) & (seeds["error"] > chart.figure.x_range.end)]
+    lost = [f"Beyond the right edge, too: {', '.join(beyond['arm'] + ' ' + beyond['of'])}, which diverged."]
+    return Picture(name, chart, values, [*_notes(values["arm"][far]), *lost[: len(beyond)]], height)
 
 
 def _seeds(runs: pd.DataFrame, rows: Mapping[str, float]) -> pd.DataFrame:
