@@ -136,7 +136,7 @@ def draw_maps(name: str, rows: Sequence[tuple[str, Sequence[Map]]], columns: Seq
         pictures.append((label, [(255 * part).astype(np.uint8) for part in parts]))
     note = "test image, and red where the evidence for the predicted class lies"
     words = Words(f"{name}: class activation maps", note, "", "", "Images")
-    labels = pd.DataFrame({"image": [label for label, _, _ in rows]})
+    labels = pd.DataFrame({"image": [label for label, _ in rows]})
     chart = draw_pictures(pictures, words, ["test image", *columns] if columns else ())
     return compile_chart(chart, [], labels, words.caption)
 
