@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(sweep, tmp_path):
 
 def test_published_values_stand_at_their_cost_or_at_ours(tmp_path, monkeypatch):
     (tmp_path / "own.yaml").write_text(
-        "source: paper\nwhere: {dataset.label: Digits}\nends:\n"
+        "source: paper\nwhere: {dataset.name: digits}\nends:\n"
         "  - {se.name: none, test_error: 0.25, macs: 12000000}\n  - {se.name: standard, test_error: 0.2}\n"
     )
     points = compose_command("train", ["model=cnn3", "se=none,standard,bump"], multirun=True).points
