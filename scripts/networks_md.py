@@ -115,9 +115,11 @@ up to 19 % lower.
 
 ## Through timm
 
-SE in ResNeXt is `model=timm model.name=seresnext50_32x4d`. timm has no SE-Inception and no
-SE-Inception-ResNet, and they are not here either: the published SE-Inception is BN-Inception's, which neither
-timm nor torchvision has. Counts with the activation under test at every site, 1000 classes at 224 pixels.
+SE in ResNeXt is `model=timm model.name=seresnext50_32x4d`. SE after the Inception modules of Inception-v3,
+and at the end of the branches of Inception-ResNet-v2, is `se=standard` with a pattern of their modules, see
+`conf/model/timm.yaml`: 25,496,188 parameters for 23,834,568, and 64,387,444 for 55,843,464. The published
+SE-Inception is BN-Inception's, which neither timm nor torchvision has, and no count of SE-Inception-ResNet-v2
+is known to us. Counts with the activation under test at every site, 1000 classes at 224 pixels.
 
 {timm}
 """

@@ -447,7 +447,8 @@ def draw_points(
         hollow: more rows, drawn as outlines in the colours of the labels.
     """
     chart = start(words, {label: look.color for label, look in looks.items()}, x_type="log")
-    for rows, outlined in [(table, False), *([] if hollow is None else [(hollow, True)])]:
+    drawn = [(table, False)] if hollow is None else [(table, False), (hollow, True)]
+    for rows, outlined in drawn:
         for label, look in looks.items():
             part = rows.loc[rows[point] == label, [x, y, point]]
             if len(part):

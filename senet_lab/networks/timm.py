@@ -1,6 +1,9 @@
 """The networks of the timm library (Wightman, github.com/huggingface/pytorch-image-models), untrained."""
 
 import difflib
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from senet_lab.errors import UsageError
+from senet_lab.networks.squeeze_excite import NO_SE, Placement
 from senet_lab.networks.unit import ActLayer
 
 # PyTorch's own, and what timm calls its versions of them; gates (sigmoid, tanh, …) are none of these.
@@ -27,13 +31,22 @@ class Timm(nn.Module):
         num_classes: logits.
         act_layer: the activation under test.
         name: of the network, as `timm.list_models()` gives it.
+        after: regular expression for whole paths of modules whose output SE gates.
+        se: in stage 2, the block that stands after each of these modules, beside what SE the network has.
 
     Raises:
         UsageError: timm is not installed, has no such network, or the network computes an activation where
-            it cannot be replaced.
+            it cannot be replaced; SE without a module that `after` matches.
     """
 
-    def __init__(self, num_classes: int, act_layer: ActLayer, name: str) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        act_layer: ActLayer,
+        name: str,
+        after: str | None = None,
+        se: Placement = NO_SE,
+    ) -> None:
         super().__init__()
         timm = _import_timm(name)
         self.network = timm.create_model(name, num_classes=num_classes)
@@ -41,6 +54,13 @@ class Timm(nn.Module):
         sites = {path: module for path, module in self.network.named_modules() if isinstance(module, kinds)}
         for path, channels in _widths(timm, name, sites).items():
             self.network.set_submodule(path, act_layer(channels))
+        if se.stages:
+            se.check(range(2, 6), ["standard"])
+            paths = [path for path, _ in self.network.named_modules() if after and re.fullmatch(after, path)]
+            for path, channels in _output_widths(timm, name, paths).items():
+                slots = se.slots(2, {"pre": channels, "standard": channels}, act_layer)
+                layers = OrderedDict(module=self.network.get_submodule(path), **slots)
+                self.network.set_submodule(path, nn.Sequential(layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to logits (N, num_classes)."""
@@ -76,6 +96,31 @@ def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[st
         twin.set_submodule(path, _Site(path, widths, refusal))
     with torch.no_grad(), _NoFunctions(refusal):
         twin(image)
+    return widths
+
+
+def _output_widths(timm: ModuleType, name: str, paths: Iterable[str]) -> dict[str, int]:
+    """The channels that each of these modules gives, from a forward pass on the meta device.
+
+    Raises:
+        UsageError: no module at all.
+    """
+    widths: dict[str, int] = {}
+    with torch.device("meta"):
+        twin = timm.create_model(name).eval()
+        image = torch.empty(1, *twin.default_cfg["input_size"])
+
+    def keep(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _inputs, output: widths.update({path: output.shape[1]})
+
+    for path in paths:
+        twin.get_submodule(path).register_forward_hook(keep(path))
+    with torch.no_grad():
+        twin(image)
+    if not widths:
+        raise UsageError(
+            f"se: model.after matches no module of {name}; for inception_v3 as 'model.after=\"Mixed_[^.]*\"'"
+        )
     return widths
 
 

@@ -127,8 +127,7 @@ def test_class_activation_maps_of_several_networks_side_by_side(seeds: Path) -> 
         [line, image, number] for line in ("ReLU", "Tanh") for image, number in ((0, 0), (359, 8))
     ]
     page = (seeds / "figures" / "class_activation_map.html").read_text("utf-8")
-    assert "2 networks: class activation maps" in page
-    assert page.count('"ImageRGBA"') == 2 * 3, "each image, and under the maps of two networks"
+    assert all(words in page for words in ("2 networks: class activation maps", "ReLU", "Tanh"))
 
 
 @pytest.mark.parametrize(

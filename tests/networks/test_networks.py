@@ -15,8 +15,9 @@ from senet_lab.networks.resnet import ResNet
 from senet_lab.networks.squeeze_excite import SqueezeExcite
 from senet_lab.networks.unit import ResidualUnit, branch_alone, concat
 
-# B1 to B7 differ from B0 in depth and width alone; timm's networks have tests of their own.
-MODELS = [name for name in options("model") if not re.fullmatch("efficientnet_b[1-7]|timm", name)]
+# B1 to B7 and ResNet-101 differ in depth and width alone; timm's networks have tests of their own.
+LARGER = "efficientnet_b[1-7]|resnet101|timm"
+MODELS = [name for name in options("model") if not re.fullmatch(LARGER, name)]
 COUNTS = {
     ("densenet121", "relu"): 6_956_298,
     ("mobilenetv2", "relu"): 2_236_682,
@@ -31,6 +32,8 @@ COUNTS = {
 # Places in the standard networks where the activation under test stands.
 SITES = {
     "densenet121": 2 * (6 + 12 + 24 + 16) + 3 + 1,  # bottlenecks, transitions, head
+    "mobilenetv1": 1 + 2 * 13,
+    "shufflenet": 1 + 2 * 16,
     "mobilenetv2": 1 + 1 + 2 * 16 + 1,  # stem, the unit without expansion, the others, head
     "cnn3": 3,
     "condconv_mobilenetv2": 1 + 2 * 16 + 1,

@@ -8,6 +8,7 @@ from torch import nn
 
 from senet_lab.errors import UsageError
 from senet_lab.networks.activations import TAct
+from senet_lab.networks.squeeze_excite import SqueezeExcite
 from senet_lab.networks.summary import ActivationProbes, summarise
 from senet_lab.networks.timm import Timm
 
@@ -79,3 +80,30 @@ def test_without_timm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install 'senet-lab\[timm\]'"):
         Timm(10, tact, "seresnet50")
+
+
+# Hu et al., arXiv 1709.01507v4, section 3.3: SE after a whole Inception module, or at the end of a branch.
+@pytest.mark.parametrize(
+    ("name", "after", "widths"),
+    [
+        ("inception_v3", "Mixed_[^.]*", [256, 288, 288, *[768] * 5, 1280, 2048, 2048]),
+        ("inception_resnet_v2", "(repeat.*|block8)[.]conv2d", [320] * 10 + [1088] * 20 + [2080] * 10),
+    ],
+)
+def test_se_after_the_modules_that_a_pattern_names(
+    build: Callable, name: str, after: str, widths: list[int]
+) -> None:
+    model = ["model=timm", f"model.name={name}", f'model.after="{after}"']
+    with torch.device("meta"):
+        plain, gated = (build(*model, f"se={se}", num_classes=1000) for se in ("none", "standard"))
+        gated(torch.empty(1, 3, 299, 299))
+    blocks = [module for module in gated.modules() if isinstance(module, SqueezeExcite)]
+    assert sorted(block.excite[-1].out_features for block in blocks) == sorted(widths)
+    counts = [sum(parameter.numel() for parameter in network.parameters()) for network in (plain, gated)]
+    assert counts[1] - counts[0] == sum(2 * c * (c // 16) + c + c // 16 for c in widths)
+    assert counts[0] == {"inception_v3": 23_834_568, "inception_resnet_v2": 55_843_464}[name]
+
+
+def test_se_needs_a_module_to_stand_after(build: Callable) -> None:
+    with pytest.raises(UsageError, match=r"model\.after matches no module of resnet18"):
+        build("model=timm", "model.name=resnet18", "se=standard")
