@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from senet_lab.build import build_act_layer
-from senet_lab.compose import config_folder, options
+from senet_lab.composition.command import config_folder, options
 from senet_lab.files import read_yaml
 from senet_lab.networks.gallery import Portrait, gallery
 from senet_lab.training import cpu

@@ -48,7 +48,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from senet_lab.build import build_dataset, build_network
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import RunConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise

@@ -9,7 +9,7 @@ from torch import nn
 
 from senet_lab.analysis.published import read_published
 from senet_lab.build import build_network
-from senet_lab.compose import Point, compose_command, options
+from senet_lab.composition.command import Point, compose_command, options
 from senet_lab.config import RunConfig, ScalingConfig
 from senet_lab.networks.summary import Summary, summarise
 

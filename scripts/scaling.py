@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 
 from senet_lab.api import open_sweep
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.records.plan import Plan, PlannedRun, config_hash
 from senet_lab.records.rows import Metrics, columns

@@ -18,7 +18,7 @@ from statistics import mean
 import torch
 
 from senet_lab.build import build_dataset
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import ProtocolConfig, RunConfig, Tuning
 from senet_lab.runs.space import epochs_of, rungs, trials
 from senet_lab.seeding import seed_global

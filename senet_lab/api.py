@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from senet_lab.compose import Command, compose_command
+from senet_lab.composition.command import Command, compose_command
+from senet_lab.composition.overrides import is_swept
 from senet_lab.config import ReportConfig
 from senet_lab.errors import UsageError
-from senet_lab.overrides import is_swept
 from senet_lab.records.figures import planned_config
 from senet_lab.records.run import Status
 from senet_lab.records.sweep import SweepDirectory

@@ -21,7 +21,7 @@ from senet_lab.text import plain
 from senet_lab.version import __version__
 
 if TYPE_CHECKING:
-    from senet_lab.compose import Command
+    from senet_lab.composition.command import Command
 
 Verb = Callable[["Command", Sequence[str]], int]
 
@@ -67,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         print(f"senet-lab {__version__}")
         return 0
     if not arguments or arguments[0] in ("-h", "--help"):
-        from senet_lab.usage import usage
+        from senet_lab.composition.usage import usage
 
         print(usage())
         return 0 if arguments else 2
@@ -82,7 +82,7 @@ def _run(arguments: list[str]) -> int:
     if options.help or options.cfg:
         print(_answer(verb, options))
         return 0
-    from senet_lab.compose import compose_command  # imports Hydra: help is faster without
+    from senet_lab.composition.command import compose_command  # imports Hydra: help is faster without
 
     command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
@@ -125,8 +125,8 @@ def _answer(verb: str, options: argparse.Namespace) -> str:
     """The text of `--help`, or of `--cfg`."""
     from omegaconf import OmegaConf, open_dict
 
-    from senet_lab.compose import compose_node
-    from senet_lab.usage import verb_usage
+    from senet_lab.composition.command import compose_node
+    from senet_lab.composition.usage import verb_usage
 
     everything = options.help and "all" in options.overrides
     overrides = [word for word in options.overrides if not (everything and word == "all")]
@@ -154,7 +154,7 @@ def _complete(arguments: Sequence[str]) -> int:
     os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     import hydra
 
-    from senet_lab.compose import config_folder, register_resolvers, register_schemas
+    from senet_lab.composition.command import config_folder, register_resolvers, register_schemas
 
     register_schemas()
     register_resolvers()

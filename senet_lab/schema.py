@@ -13,10 +13,10 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from senet_lab.build import KINDS, PACKAGES
+from senet_lab.composition.groups import options, targets
 from senet_lab.config import SCHEMAS, TrainConfig
 from senet_lab.documentation import argument_lines, field_lines
 from senet_lab.files import read_yaml
-from senet_lab.groups import options, targets
 from senet_lab.optim import parameter_groups
 from senet_lab.targets import find_class, own_packages
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from senet_lab.analysis.templates import whole_figures_first
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import TrainConfig
 from senet_lab.records.plan import Plan, PlannedRun
 from senet_lab.records.protocol import Protocol

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.records.plan import Plan, PlannedRun
 from senet_lab.records.protocol import Protocol, Stage
 from senet_lab.records.rows import Metrics

@@ -34,7 +34,7 @@ def test_the_rival_is_the_same_network(activation: str, monkeypatch: pytest.Monk
     import torch
 
     from senet_lab.build import build_network
-    from senet_lab.compose import compose_command
+    from senet_lab.composition.command import compose_command
 
     monkeypatch.syspath_prepend(SCRIPT.parent)
     from benchmark import compose

@@ -15,7 +15,7 @@ from support import rows_without_seconds, tiny
 
 import senet_lab as sl
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
 from senet_lab.records.rows import Metrics, columns
 

@@ -16,7 +16,7 @@ from senet_lab.build import (
     build_optimizer,
     build_schedule,
 )
-from senet_lab.compose import compose_command, config_folder, options
+from senet_lab.composition.command import compose_command, config_folder, options
 
 # What a group's options are put into; digits unless the group is the data set itself.
 SMALL = ["dataset=digits", "batch_size=8", "trainer.device=cpu"]

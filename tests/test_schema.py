@@ -10,7 +10,7 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 
 from senet_lab.cli import main
-from senet_lab.groups import config_folder, options
+from senet_lab.composition.groups import config_folder, options
 from senet_lab.schema import FOR_PEOPLE, PRIMARY, schemas
 from senet_lab.targets import FOR_PEOPLE as READ_BY_PEOPLE
 from senet_lab.targets import PACKAGES

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import Tuning
 
 

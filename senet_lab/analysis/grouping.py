@@ -6,9 +6,9 @@ from itertools import combinations
 
 from senet_lab.analysis.runs import MISSING, Run
 from senet_lab.analysis.templates import Place, places
+from senet_lab.composition.groups import options
 from senet_lab.config import FiguresConfig, RunConfig
 from senet_lab.errors import UsageError
-from senet_lab.groups import options
 
 LINE = ("figure", "line")
 """Key columns of a line in every frame: its panel's name and its label."""

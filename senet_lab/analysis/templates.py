@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from senet_lab.compose import register_resolvers
+from senet_lab.composition.command import register_resolvers
+from senet_lab.composition.groups import option_of
 from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
 from senet_lab.errors import UsageError
-from senet_lab.groups import option_of
 from senet_lab.records.plan import NOT_RESULTS
 from senet_lab.records.selection import Configured
 from senet_lab.text import label, literal

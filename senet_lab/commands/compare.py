@@ -12,14 +12,14 @@ from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, published
 from senet_lab.commands.terminal import print_table
 from senet_lab.commands.whole import whole_runs
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
+from senet_lab.composition.groups import options
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of
 from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import write_atomic
-from senet_lab.groups import options
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.planning import make_writable

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 
 from senet_lab.commands.terminal import print_table
-from senet_lab.compose import Command, config_folder, options
+from senet_lab.composition.command import Command, config_folder, options
 from senet_lab.config import Format
 from senet_lab.errors import UsageError
 from senet_lab.runs.cores import cpu_count

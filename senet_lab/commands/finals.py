@@ -13,7 +13,7 @@ from senet_lab.analysis.published import published_headings
 from senet_lab.analysis.results import Results, results
 from senet_lab.analysis.runs import read_run
 from senet_lab.commands.terminal import cell, columns
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import axes_of
 from senet_lab.records.figures import planned_config

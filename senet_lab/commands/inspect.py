@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings

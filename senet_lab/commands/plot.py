@@ -13,7 +13,7 @@ from senet_lab.analysis.results import Results, results
 from senet_lab.analysis.statistics import with_statistics
 from senet_lab.commands.finals import print_finals
 from senet_lab.commands.whole import whole_runs
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import PlotConfig, XAxis
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import RemoveConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import require_plan

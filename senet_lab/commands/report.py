@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import ReportConfig
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory

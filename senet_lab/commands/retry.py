@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from senet_lab.commands.train import tell_end
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.runs.planning import request_retry
 from senet_lab.session import train_runs
 

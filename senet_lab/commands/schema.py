@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import SchemaConfig
 from senet_lab.files import write_atomic
 from senet_lab.schema import PRIMARY, schemas

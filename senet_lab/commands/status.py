@@ -11,7 +11,7 @@ from rich.text import Text
 
 from senet_lab.analysis.templates import places
 from senet_lab.commands.terminal import columns
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import Format
 from senet_lab.records.figures import planned_config
 from senet_lab.records.plan import Plan, PlannedRun, require_plan

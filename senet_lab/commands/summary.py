@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from senet_lab.commands.terminal import print_table
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from senet_lab.commands.terminal import print_table
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.records.run import FINAL, State
 from senet_lab.session import Session, train_command
 

@@ -10,7 +10,7 @@ from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_co
 from senet_lab.analysis.verdict import Verdict, judge
 from senet_lab.analysis.verdict_tables import as_json, pair_table, pairs_latex, summary, summary_latex
 from senet_lab.commands.terminal import print_table
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import Format
 from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import write_atomic

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
 from senet_lab.records.plan import require_plan

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import WatchConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from senet_lab.compose import config_folder, options
+from senet_lab.composition.command import config_folder, options
 from senet_lab.files import read_yaml
 from senet_lab.networks.activations import coefficients
 

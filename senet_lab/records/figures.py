@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
+from senet_lab.composition.groups import config_folder
 from senet_lab.config import FiguresConfig
 from senet_lab.files import read_yaml, typed
-from senet_lab.groups import config_folder
 from senet_lab.records.plan import Plan, read_plan
 from senet_lab.records.sweep import SweepDirectory
 

@@ -5,9 +5,9 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 
+from senet_lab.composition.groups import option_of
 from senet_lab.config import RunConfig, as_plain
 from senet_lab.errors import UsageError
-from senet_lab.groups import option_of
 
 Selection = Mapping[str, Sequence[str]]
 """Chosen values by dotted key, as typed; a config group's value is its option's name."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from senet_lab.compose import Command, Point
+from senet_lab.composition.command import Command, Point
 from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, Tuning, as_plain
 from senet_lab.errors import UsageError
 from senet_lab.records.protocol import Cell, Protocol, get_value

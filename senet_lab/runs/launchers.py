@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Protocol
 from filelock import Timeout
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+from senet_lab.composition.groups import targets
 from senet_lab.errors import UsageError
-from senet_lab.groups import targets
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.sweep import SweepDirectory

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from senet_lab.compose import Command, Point
+from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.errors import UsageError
 from senet_lab.files import make_folder, remove_temporaries

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from senet_lab.compose import Command, Point
+from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
 from senet_lab.records.figures import chosen_figures

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from senet_lab.background import Background
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.files import write_atomic
 from senet_lab.records.plan import NOT_RESULTS, PlannedRun
 from senet_lab.records.run import FINAL, State, Status

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from senet_lab.compose import Command
+from senet_lab.composition.command import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun

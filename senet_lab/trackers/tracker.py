@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from senet_lab.groups import targets
+from senet_lab.composition.groups import targets
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.targets import construct, own_packages

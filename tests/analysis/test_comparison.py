@@ -11,7 +11,7 @@ from senet_lab.analysis.curves import values
 from senet_lab.analysis.metrics import find_metric
 from senet_lab.analysis.published import FOLDER, published
 from senet_lab.commands.compare import compare
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 
 ERROR = find_metric("test_error")

@@ -5,7 +5,7 @@ import pytest
 from records_on_disk import panels_of, run_config, write_plan, write_run
 
 from senet_lab.analysis.runs import read_runs
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
 from senet_lab.records.sweep import SweepDirectory

@@ -10,10 +10,10 @@ from senet_lab.analysis.metrics import find_metric
 from senet_lab.analysis.published import FOLDER, published, read_published
 from senet_lab.analysis.results import results
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
+from senet_lab.composition.groups import options
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
-from senet_lab.groups import options
 
 ERROR = find_metric("test_error")
 SIX = [

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from senet_lab.cli import main
-from senet_lab.compose import options
+from senet_lab.composition.command import options
 from senet_lab.records.run import RunDirectory
 
 TRAIN = ["train", "epochs=1", "checkpoint.keep=true", "hydra/launcher=serial", "trainer.device=cpu"]

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from senet_lab.build import build_augment
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.data.augment import Augment
 from senet_lab.data.moves import rotation_maps
 from senet_lab.errors import UsageError

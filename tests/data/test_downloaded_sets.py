@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import datasets
 
 from senet_lab.build import build_dataset
-from senet_lab.compose import compose_command, options
+from senet_lab.composition.command import compose_command, options
 from senet_lab.data.dataset import ImageData
 from senet_lab.data.datasets import EMNIST, KMNIST, MNIST, STL10, Downloaded, FashionMNIST, Imagenette
 from senet_lab.errors import UsageError

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from senet_lab.build import build_dataset
-from senet_lab.compose import compose_command, options
+from senet_lab.composition.command import compose_command, options
 from senet_lab.data.arrays import Arrays
 from senet_lab.data.augment import Augment
 from senet_lab.data.dataset import load

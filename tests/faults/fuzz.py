@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import senet_lab as sl
-from senet_lab import compose, session
+from senet_lab import session
 from senet_lab.cli import main
+from senet_lab.composition import command
 from senet_lab.errors import UsageError
 
 SWEEP = Path(__file__).parents[1] / "records/sweeps/d55bf84"
@@ -212,13 +213,13 @@ def _python() -> int:
 def prepared(folder: Path) -> Iterator[None]:
     """Within, `folder` holds a sweep, and equal commands are composed once; a hang raises TimeoutError."""
     shutil.copytree(SWEEP, folder / "d55bf84")
-    once = lru_cache(maxsize=None)(compose.compose_command)
+    once = lru_cache(maxsize=None)(command.compose_command)
 
     def composed(verb: str, overrides: Sequence[str], *others: Any, **options: Any) -> Any:
         return once(verb, tuple(overrides), *others, **options)
 
     with (
-        mock.patch.object(compose, "compose_command", composed),
+        mock.patch.object(command, "compose_command", composed),
         mock.patch("senet_lab.api.compose_command", composed),
         alarmed(),
     ):

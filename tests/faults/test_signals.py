@@ -19,8 +19,9 @@ from sweeps import (
     wait_until,
 )
 
-from senet_lab import compose, files
+from senet_lab import files
 from senet_lab.cli import main
+from senet_lab.composition import command
 from senet_lab.records.run import RunDirectory, State
 from senet_lab.records.survey import living_status
 from senet_lab.runs import planning
@@ -152,4 +153,4 @@ def signal_in_compose(number: int) -> None:
     def compose_command(*_: object, **__: object) -> None:
         signal.raise_signal(number)
 
-    compose.compose_command = compose_command  # type: ignore[assignment]
+    command.compose_command = compose_command  # type: ignore[assignment]

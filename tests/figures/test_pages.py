@@ -26,7 +26,7 @@ from selenium.webdriver.common.keys import Keys
 from test_live import add_epoch, set_status
 
 from senet_lab.commands.report import report
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.records.run import RunDirectory
 
 pytestmark = pytest.mark.browser

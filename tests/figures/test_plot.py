@@ -6,7 +6,7 @@ import pytest
 from records_on_disk import STYLES, run_config, write_plan, write_run
 
 from senet_lab.commands.plot import plot
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
 from senet_lab.figures.charts import draw_points

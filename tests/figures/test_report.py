@@ -8,7 +8,7 @@ import pytest
 from records_on_disk import run_config, write_plan, write_run
 
 from senet_lab.commands.report import report
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 from senet_lab.records.run import Environment, Git, RunDirectory
 

@@ -6,7 +6,7 @@ import pytest
 from records_on_disk import run_config, write_plan
 
 from senet_lab.commands.watch import watch
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 from senet_lab.figures.viewer import Door
 

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from senet_lab.build import build_network
-from senet_lab.compose import compose_command, config_folder
+from senet_lab.composition.command import compose_command, config_folder
 
 CONF = config_folder()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from senet_lab.compose import options
+from senet_lab.composition.command import options
 
 ROOT = Path(__file__).parents[2]
 

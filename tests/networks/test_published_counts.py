@@ -9,7 +9,7 @@ import torchvision
 
 from senet_lab.analysis.published import read_published
 from senet_lab.build import build_augment
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 from senet_lab.networks.scaling import scaling_cost
 from senet_lab.networks.shufflenet import ChannelShuffle

@@ -1,10 +1,10 @@
 import pytest
 from records_on_disk import run_config as plain_config
 
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
+from senet_lab.composition.groups import option_of, options
 from senet_lab.config import run_config
 from senet_lab.errors import UsageError
-from senet_lab.groups import option_of, options
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.selection import select
 

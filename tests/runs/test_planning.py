@@ -15,7 +15,7 @@ from sweeps import statuses, sweep
 
 from senet_lab.build import check_run
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.records.plan import config_hash
 from senet_lab.records.run import State

@@ -9,7 +9,7 @@ import pytest
 from protocols import arguments_of, finish, requests
 
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.protocol import Stage

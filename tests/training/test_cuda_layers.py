@@ -7,7 +7,7 @@ from support import tiny
 from torch import nn
 
 from senet_lab.build import build_network
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.training.cuda import count_batches, use_fast_norms
 from senet_lab.training.cuda.norms import UnbiasedConv2d
 from senet_lab.training.engine import Engine

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from senet_lab.build import build_network, build_optimizer
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.training.engine import Engine
 
 # Each has 8×8 images shrink to tiny maps, and all kinds of layer of the full network.

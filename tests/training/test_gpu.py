@@ -12,7 +12,7 @@ from sweeps import records, sweep
 from torch import Tensor, nn
 
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import Precision, TrainerConfig
 from senet_lab.networks.activations import MTAct, TAct
 from senet_lab.records.rows import Metrics

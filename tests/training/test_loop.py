@@ -15,7 +15,7 @@ from torch.utils import deterministic as determinism
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from senet_lab.build import build_augment, build_dataset, build_network
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import activation_sites
 from senet_lab.records.rows import Metrics

@@ -4,7 +4,7 @@ import torch
 from support import tiny
 from torch import nn
 
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.training.engine import Engine
 from senet_lab.training.memory import WORKSPACES, forward_bytes, free_bytes, kept_bytes, run_bytes
 

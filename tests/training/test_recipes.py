@@ -9,7 +9,7 @@ from support import tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import RunConfig, as_plain, comparable, run_config
 from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine

@@ -12,7 +12,7 @@ from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
 
 from senet_lab.cli import main
-from senet_lab.compose import compose_command
+from senet_lab.composition.command import compose_command
 from senet_lab.config import TrainerConfig
 from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine

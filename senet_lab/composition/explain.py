@@ -9,8 +9,8 @@ import yaml
 from hydra.errors import MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
+from senet_lab.composition.groups import is_group, option_file, options
 from senet_lab.files import read_text
-from senet_lab.groups import is_group, option_file, options
 
 COMPOSING = re.compile(r"In '([^']+)': (?:\w+ raised while composing config:\s*)?(.*)", re.DOTALL)
 """Hydra's message for a config that cannot be merged: its name, and why."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from senet_lab.composition.groups import is_group, options
 from senet_lab.config import PLANNING_VERBS, SCHEMAS, RunConfig, TrainConfig
 from senet_lab.documentation import allowed, field_lines, verb_line
-from senet_lab.groups import is_group, options
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, Transformer
 from hydra.errors import HydraException
 
+from senet_lab.composition.groups import is_group, options
 from senet_lab.errors import UsageError
-from senet_lab.groups import is_group, options
 
 MOST = 1_000_000
 """Maximal number of values of an axis."""

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from senet_lab.compose import RUN_KEYS, Point, compose_command, config_folder, options
+from senet_lab.composition.command import RUN_KEYS, Point, compose_command, config_folder, options
 from senet_lab.config import as_plain, run_config
 
 SWEEPS = {
@@ -106,7 +106,7 @@ def test_ten_thousand_points_need_few_compositions(monkeypatch: pytest.MonkeyPat
         calls.append(arguments)
         return compose(*arguments, **keywords)
 
-    monkeypatch.setattr("senet_lab.compose.compose", counted)
+    monkeypatch.setattr("senet_lab.composition.command.compose", counted)
     command = compose_command("train", ["experiment=six_plots", "seed=range(334)"])
     assert len(command.points) == 6 * 5 * 334
     assert len(calls) == 1 + 6  # the command itself, and each option of `figure`

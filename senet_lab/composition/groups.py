@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from senet_lab.files import read_yaml
+from senet_lab.version import PACKAGE
 
 
 def config_folder() -> Path:
     """`conf/`: the wheel's own copy, or the checkout's."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "conf"
+    packaged = PACKAGE / "conf"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "conf"
 
 
 def is_group(key: str, folders: Sequence[Path]) -> bool:

@@ -20,6 +20,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from senet_lab.composition.explain import (
+    did_you_mean,
+    explain,
+    located,
+    one_line,
+    place_of,
+    unknown_key,
+    unknown_option,
+)
+from senet_lab.composition.groups import config_folder, option_file
+from senet_lab.composition.groups import options as options
+from senet_lab.composition.overrides import MOST, Axis, axes_of, parse
+from senet_lab.composition.sources import load, search_path
+from senet_lab.composition.variants import Axes, Variants
 from senet_lab.config import (
     PLANNING_VERBS,
     SCHEMAS,
@@ -30,12 +44,6 @@ from senet_lab.config import (
     run_config,
 )
 from senet_lab.errors import UsageError
-from senet_lab.explain import did_you_mean, explain, located, one_line, place_of, unknown_key, unknown_option
-from senet_lab.groups import config_folder, option_file
-from senet_lab.groups import options as options
-from senet_lab.overrides import MOST, Axis, axes_of, parse
-from senet_lab.sources import load, search_path
-from senet_lab.variants import Axes, Variants
 
 RUN_KEYS = [field.name for field in fields(RunConfig)]
 
