@@ -38,6 +38,7 @@ from senet_lab.figures.style import (
     colored,
     distinct,
 )
+from senet_lab.text import label as harmless
 
 # Importing chartify loads ~/.chartify with an unsafe YAML loader; a folder that does not exist has no
 # such files. Chartify glues file names to the string, hence the slash.
@@ -121,7 +122,8 @@ def start(
     chart = chartify.Chart(blank_labels=True, x_axis_type=x_type, y_axis_type=y_type)
     if colors is not None:
         chart.style.set_color_palette("accent", accent_values=dict(colors))
-    title, subtitle = textwrap.wrap(words.title, TITLE_WIDTH), textwrap.wrap(words.subtitle, NOTE_WIDTH)
+    title = textwrap.wrap(harmless(words.title), TITLE_WIDTH)
+    subtitle = textwrap.wrap(harmless(words.subtitle), NOTE_WIDTH)
     chart.set_title("\n".join(title))
     chart.set_subtitle("\n".join(subtitle))
     chart.figure.height += TITLE_HEIGHT * len(title[1:]) + NOTE_HEIGHT * len(subtitle[1:])
@@ -319,8 +321,8 @@ def fit_rows(chart: chartify.Chart, labels: Iterable[str], room: int = 0) -> int
 
 
 def wrapped(label: str, width: int = LABEL_WIDTH) -> str:
-    """A label on lines of at most `width` characters."""
-    return textwrap.fill(label, width)
+    """A label as plain text on lines of at most `width` characters."""
+    return textwrap.fill(harmless(label), width)
 
 
 def _add_columns(chart: chartify.Chart, table: pd.DataFrame, name: str) -> None:
@@ -347,7 +349,7 @@ def finish(
         order: labels as the legend lists them; those that it lacks are left out.
         decimals: tick numbers of the y axis with as many decimals as they need.
     """
-    style_axes(chart, words.x, words.y)
+    style_axes(chart, harmless(words.x), harmless(words.y))
     plot = chart.figure
     if tooltips:
         shown = [renderer for renderer in plot.renderers if renderer.name == VALUES]

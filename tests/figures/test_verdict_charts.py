@@ -84,6 +84,14 @@ def test_the_smallest_difference_that_matters_is_shaded() -> None:
     assert figure.x_range.start < -0.5 < 0.5 < figure.x_range.end
 
 
+def test_labels_of_records_are_plain_text_in_a_chart() -> None:
+    table = runs({"ReLU": 0.0, "$$x$$\x1b[1m": -0.02}).assign(block="$$net$$")
+    verdict = judge(table, RULES)
+    picture = draw_differences("x", verdict, "$$net$$")
+    assert row_labels(picture) == [r"$ $x$ $\x1b[1m"]
+    assert picture.chart.title == "$ $net$ $: differences to ReLU"
+
+
 def test_no_two_claims_look_alike() -> None:
     looks = [look for _, look in CLAIMS.values()]
     assert len({look.color for look in looks}) == len({look.dash for look in looks}) == len(CLAIMS)
