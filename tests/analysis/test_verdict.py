@@ -42,7 +42,7 @@ def test_a_better_arm_is_said_to_be_better_by_a_positive_number() -> None:
 def test_a_worse_arm_is_said_to_be_worse() -> None:
     verdict = judge(runs(Mish=(0.012, 0.01)), RULES)
     assert sentence_of(verdict, "Mish") == (
-        "Mish is worse than ReLU by 1.2 points (95 % interval 0.7 to 1.7), 12 pairs."
+        "Mish is worse than ReLU by 1.2 points (95 % interval 0.6 to 1.8), 12 pairs."
     )
 
 
