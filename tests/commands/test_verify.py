@@ -146,7 +146,8 @@ def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
 def test_other_files_are_checked_too(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = sweep / RUN
     edit_text(run / "config.yaml", "batch_size: ", "batch_size: 1")
-    (run / "activations.csv").write_text("".join((run / "activations.csv").open().readlines()[:-1]))
+    rows = (run / "activations.csv").read_text().splitlines(keepends=True)
+    (run / "activations.csv").write_text("".join(rows[:-1]))
     (run / "checkpoint.pt").write_bytes(b"what")
     other = sweep / "runs/resnet18/relu/lr=0.001/seed=0"
     (other / "environment.json").unlink()
