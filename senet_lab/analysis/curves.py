@@ -35,22 +35,20 @@ def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
 
 
 def _of_line(figure: str, line: Line, metric: Metric) -> pd.DataFrame:
-    runs = [_of_run(run, metric) for run in line.runs]
-    table = pd.concat(runs).sort_values("epoch", kind="stable").assign(figure=figure, line=line.label)
-    return table.astype({"epoch": int, "value": float})[list(VALUES_COLUMNS)]
-
-
-def _of_run(run: Run, metric: Metric) -> pd.DataFrame:
-    table = run.metrics
-    return pd.DataFrame(
+    rows = pd.concat([run.metrics for run in line.runs], keys=range(len(line.runs)), names=["run", None])
+    lengths = [len(run.metrics) for run in line.runs]
+    table = pd.DataFrame(
         {
-            "seed": run.config.seed,
-            "epoch": table["epoch"],
-            "seconds": table["seconds"].cumsum(),
-            "images": table["images"],
-            "value": metric.of(table),
+            "figure": figure,
+            "line": line.label,
+            "seed": np.repeat([run.config.seed for run in line.runs], lengths),
+            "epoch": rows["epoch"],
+            "seconds": rows.groupby(level="run")["seconds"].cumsum(),
+            "images": rows["images"],
+            "value": metric.of(rows),
         }
     )
+    return table.sort_values("epoch", kind="stable").astype({"epoch": int, "value": float})
 
 
 def curves(runs: pd.DataFrame) -> pd.DataFrame:
