@@ -133,14 +133,13 @@ def test_no_process_outlives_a_killed_plot(chromium, short_folder):
         "with headless_chromium(*sys.argv[1:], limit=300): print('up', flush=True); time.sleep(300)"
     )
     environment = os.environ | {"TMPDIR": short_folder}
-    plot = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code, *chromium], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert plot.stdout is not None
-    assert plot.stdout.readline() == "up\n"
-    assert running(short_folder)
-    plot.send_signal(signal.SIGKILL)
-    plot.wait()
+    ) as plot:
+        assert plot.stdout is not None
+        assert plot.stdout.readline() == "up\n"
+        assert running(short_folder)
+        plot.send_signal(signal.SIGKILL)
     assert gone(short_folder)
 
 
