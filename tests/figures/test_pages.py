@@ -210,16 +210,16 @@ def view(outputs):
             "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
             "from senet_lab.cli import main; sys.exit(main(sys.argv[1:]))"
         )
-        server = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-c", code, "watch", "name=live", f"outputs={outputs}"],
             stdout=subprocess.PIPE,
             text=True,
-        )
-        assert server.stdout is not None
-        address = server.stdout.readline().split()[0]
-        yield address, sweep / directory_of(config)
-        server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=120) == 0
+        ) as server:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[0]
+            yield address, sweep / directory_of(config)
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=120) == 0
 
 
 def test_live_view_shows_a_new_epoch_and_a_failure_without_reload(chrome, view):
