@@ -1,5 +1,6 @@
 """`senet-lab watch`: show a sweep's figures and states live in the browser."""
 
+import socket
 from collections.abc import Sequence
 
 from senet_lab.composition.command import Command
@@ -19,25 +20,28 @@ def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
     import asyncio
     from contextlib import suppress
 
-    from tornado.netutil import bind_sockets
-
     from senet_lab.figures.live import LiveSweep
     from senet_lab.figures.viewer import Door, serve
 
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: WatchConfig = planned_config(command, sweep)
     live = LiveSweep(sweep, config.figures, config.band, command.selection)
+    with _listening(config) as listening:
+        door = Door.at(config.address, listening.getsockname()[1], config.allow_origin)
+        for origin in door.origins:
+            print(f"{origin}{door.root}")
+        if door.token:
+            print("Whoever has one of these addresses can read the sweep.")
+        print("Ctrl-C ends the view, not the sweep.", flush=True)
+        with suppress(KeyboardInterrupt):
+            asyncio.run(serve(live, listening, door))
+    return 0
+
+
+def _listening(config: WatchConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.address else socket.AF_INET
     try:
-        sockets = bind_sockets(config.port, config.address)
+        return socket.create_server((config.address, config.port), family=family)
     except OSError as error:
         where = f"address={config.address} port={config.port}"
         raise UsageError(f"{where}: cannot listen there: {error.strerror or error}") from error
-    door = Door.at(config.address, sockets[0].getsockname()[1], config.allow_origin)
-    for origin in door.origins:
-        print(f"{origin}{door.root}")
-    if door.token:
-        print("Whoever has one of these addresses can read the sweep.")
-    print("Ctrl-C ends the view, not the sweep.", flush=True)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(serve(live, sockets, door))
-    return 0

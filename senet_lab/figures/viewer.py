@@ -172,8 +172,8 @@ class _Server(HTTPServer):
         super().on_close(server_conn)
 
 
-async def serve(live: LiveSweep, sockets: Sequence[socket.socket], door: Door) -> None:
-    """Serve a sweep's view to viewers that `door` admits, until cancelled."""
+async def serve(live: LiveSweep, listening: socket.socket, door: Door) -> None:
+    """Serve a sweep's view at a socket to viewers that `door` admits, until cancelled; closes the socket."""
     logging.getLogger("tornado").setLevel(logging.ERROR)  # do not log invalid requests
     nonce = secrets.token_urlsafe(16)
     lead = (
@@ -193,7 +193,8 @@ async def serve(live: LiveSweep, sockets: Sequence[socket.socket], door: Door) -
             max_body_size=0,
             idle_connection_timeout=CONNECTION_SECONDS,
         )
-        server.add_sockets(sockets)
+        listening.setblocking(False)
+        server.add_socket(listening)
         try:
             await asyncio.Event().wait()
         finally:

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from records_on_disk import TEMPLATES, run_config, write_plan, write_run
@@ -36,10 +36,9 @@ def live(tmp_path):
 def served(live: LiveSweep, address: str = "127.0.0.1", allowed: tuple[str, ...] = ()) -> Iterator[Door]:
     """A server in a thread of its own; it listens on the loopback whatever `address` its door has."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
     door = Door.at(address, listener.getsockname()[1], allowed)
     loop = asyncio.new_event_loop()
-    task = loop.create_task(serve(live, [listener], door))
+    task = loop.create_task(serve(live, listener, door))
 
     def run() -> None:
         with suppress(asyncio.CancelledError):
@@ -63,14 +62,16 @@ def ask(
     door: Door, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> tuple[int, str]:
     """Status and text of an answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(door), timeout=60)
-    connection.request(method, path, body, headers)
-    response = connection.getresponse()
-    assert "Access-Control-Allow-Origin" not in response.headers
-    assert "Server" not in response.headers
-    text = response.read().decode()
-    connection.close()
-    return response.status, text
+    with connected(door) as connection:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        assert "Access-Control-Allow-Origin" not in response.headers
+        assert "Server" not in response.headers
+        return response.status, response.read().decode()
+
+
+def connected(door: Door) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection("127.0.0.1", port_of(door), timeout=60))
 
 
 def test_the_page_and_its_parts(live):
@@ -180,8 +181,7 @@ def test_sixty_openings_are_one_drawing(live, monkeypatch):
 
 
 def test_scripts_of_a_record_would_not_run(live):
-    with served(live) as door:
-        connection = http.client.HTTPConnection("127.0.0.1", port_of(door), timeout=60)
+    with served(live) as door, connected(door) as connection:
         connection.request("GET", "/")
         response = connection.getresponse()
         policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))

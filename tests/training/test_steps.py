@@ -191,9 +191,9 @@ def test_the_smaller_last_batch_is_neither_compiled_nor_searched_for(tmp_path: P
     compiled: list[int] = []
     searched: dict[int, bool] = {}
 
-    def forward(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(network: nn.Module, images: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
         compiled.append(len(images))
-        return plain_forward(network, images, labels)
+        return plain_forward(network, images, *rest)
 
     def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
         searched[len(inputs[0])] = torch.backends.cudnn.benchmark
