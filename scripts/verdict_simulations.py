@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from senet_lab.analysis.effects import Claim, Rules, effects
+from senet_lab.analysis.effects import DECIMALS, Claim, Rules, effects, interval
 from senet_lab.analysis.statistics import CONFIDENCE, POWER, detectable
 from senet_lab.config import Family
 
@@ -141,10 +141,10 @@ def power(seeds: int, comparisons: int) -> Outcome:
 def coverage(draw: Draw, seeds: int, comparisons: int) -> Outcome:
     """Coverage of the interval of a difference whose true value is 0; equal pairs count as covered."""
 
-    def happens(table: pd.DataFrame) -> bool:
-        return not ((table["low"] > 0) | (table["high"] < 0)).any()
-
-    found = simulate(happens, draw, seeds, comparisons, [0, 0])
+    rng = np.random.default_rng(0)
+    differences = (np.diff(draw(rng, 2, seeds), axis=0)[0].round(DECIMALS) for _ in range(comparisons))
+    bounds = (interval(one) for one in differences)
+    found = [not (low > 0 or high < 0) for low, high, _ in bounds]
     return Outcome("interval of the difference", draw.__name__, seeds, f"{100 * CONFIDENCE:g} %", found)
 
 

@@ -12,7 +12,6 @@ from senet_lab.composition.overrides import is_swept
 from senet_lab.config import ReportConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
-from senet_lab.records.run import Status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.progress import transient_progress
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from senet_lab.analysis.frames import Frames
     from senet_lab.analysis.grouping import Panel
     from senet_lab.analysis.results import Results
+    from senet_lab.analysis.runs import Recorded
     from senet_lab.figures.drawings import Figure
 
 
@@ -97,7 +97,7 @@ class Sweep:
 
     def refresh(self) -> "Sweep":
         """Read the records again at the next use, to see the newest epochs."""
-        for name in ("_frames", "_panels"):
+        for name in ("_records", "_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
 
@@ -106,25 +106,31 @@ class Sweep:
         return planned_config(self._command, self.directory)
 
     @cached_property
-    def _frames(self) -> "Frames":
-        from senet_lab.analysis.frames import read_frames
+    def _records(self) -> "list[Recorded]":
+        from senet_lab.analysis.runs import read_records
 
         with transient_progress() as progress:
             task = progress.add_task(f"reading {self.directory.name}", total=None)
-            return read_frames(
+            return read_records(
                 self.directory, lambda read, of: progress.update(task, completed=read, total=of)
             )
 
     @cached_property
+    def _frames(self) -> "Frames":
+        from senet_lab.analysis.frames import frames
+
+        return frames(self._records)
+
+    @cached_property
     def _panels(self) -> "list[Panel]":
         from senet_lab.analysis.grouping import group
-        from senet_lab.analysis.runs import read_runs
+        from senet_lab.analysis.runs import whole_runs
 
-        left_out: dict[str, Status] = {}
-        runs = read_runs(self.directory, left_out)
-        for directory, status in left_out.items():
-            warnings.warn(f"{directory} is {status.state} and left out: {status.error}", stacklevel=3)
-        return group(runs, self._config.figures)
+        for one in self._records:
+            if not one.is_whole:
+                reason = f"{one.status.state} and left out: {one.status.error}"
+                warnings.warn(f"{one.directory} is {reason}", stacklevel=3)
+        return group(whole_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric

@@ -1,16 +1,20 @@
 """The runs of a sweep, from its plan and records."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
-from senet_lab.records.plan import read_plan
+from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
 from senet_lab.records.run import Environment, RunDirectory, State, Status
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.records.tables import frame, read_columns
 
 MISSING = "missing"
 """The state of a planned or expected run that has not begun."""
@@ -31,41 +35,104 @@ class Run:
     """Software and hardware of its attempts; empty if their record cannot be read."""
 
 
-def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
+@dataclass(frozen=True)
+class Recorded:
+    """A planned or recorded run as it was read."""
+
+    directory: str
+    """Directory relative to the sweep's folder."""
+    config: RunConfig | None
+    """None if its record is unreadable and no plan has it."""
+    status: Status
+    """With the state `unreadable` or `damaged`, and the reason, where its record cannot be used."""
+    table: Mapping[str, Sequence[Any]]
+    """The columns of `Metrics`; empty where the record cannot be used."""
+    record: RunDirectory
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its record can be used."""
+        return self.status.state not in (State.DAMAGED, State.UNREADABLE)
+
+
+Progress = Callable[[int, int], object]
+"""Callback for the numbers of read and of all runs."""
+
+
+def _silent(read: int, of: int) -> None:
+    """Ignore progress."""
+
+
+def read_records(sweep: SweepDirectory, progress: Progress = _silent) -> list[Recorded]:
     """Every planned or recorded run of `sweep`, in plan order.
 
-    Args:
-        sweep: the sweep's folder.
-        left_out: if given, runs whose record is unreadable or damaged are left out, and it receives their
-            directories and states.
-
     Raises:
-        UsageError: no run, or an unreadable or damaged record without `left_out`.
+        UsageError: no run, or a plan that cannot be read.
     """
     plan = read_plan(sweep)
     planned = {run.directory: run for run in plan.runs} if plan else {}
     recorded = sweep.find_runs()
     if not planned and not recorded:
-        raise UsageError(f"{sweep.path} holds no runs to plot: senet-lab train name={sweep.name} makes them")
-    runs = []
-    for directory in planned | recorded:
-        if directory not in recorded:
-            empty = pd.DataFrame(columns=columns(Metrics), dtype=float)
-            runs.append(Run(directory, planned[directory].config, MISSING, empty))
-            continue
-        record, run = recorded[directory], planned.get(directory)
-        status = readable_status(record, run)
+        raise UsageError(f"{sweep.path} holds no runs: senet-lab train name={sweep.name} makes them")
+    directories = list(planned | recorded)
+    found = []
+    for number, directory in enumerate(directories, start=1):
+        found.append(
+            _read(directory, recorded.get(directory) or sweep.run(directory), planned.get(directory))
+        )
+        progress(number, len(directories))
+    return found
+
+
+def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recorded:
+    status = readable_status(record, run)
+    config, table = (run.config if run else None), _table(None)
+    try:
+        config = config or record.config()
         if status.state not in (State.DAMAGED, State.UNREADABLE):
-            try:
-                config = run.config if run else record.config()
-                runs.append(read_run(directory, record, config, status.state))
-                continue
-            except UsageError as error:
-                status = Status(State.UNREADABLE, error=str(error))
-        if left_out is None:
-            raise UsageError(f"{directory} is {status.state}: {status.error}")
-        left_out[directory] = status
-    return runs
+            table = _table(record)
+    except UsageError as error:
+        status = Status(State.UNREADABLE, error=str(error))
+    return Recorded(directory, config, status, table, record)
+
+
+def _table(record: RunDirectory | None) -> dict[str, list[Any]]:
+    """The columns of a run's `metrics.csv`, which has each epoch once."""
+    if record is None:
+        return {name: [] for name in columns(Metrics)}
+    table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
+    if len(set(table["epoch"])) < len(table["epoch"]):
+        twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
+        raise UsageError(f"{record.metrics_file} has epoch {twice} twice, where each belongs once")
+    return table
+
+
+def whole_runs(records: Sequence[Recorded]) -> list[Run]:
+    """The runs whose record can be used."""
+    return [
+        _run(one.directory, one.record, one.config, one.status.state, one.table)
+        for one in records
+        if one.is_whole and one.config is not None
+    ]
+
+
+def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
+    """`whole_runs` of a sweep.
+
+    Args:
+        sweep: the sweep's folder.
+        left_out: receives the directories and states of the other runs.
+
+    Raises:
+        UsageError: no run; an unreadable or damaged record, unless `left_out` is given.
+    """
+    records = read_records(sweep)
+    for one in records:
+        if not one.is_whole and left_out is None:
+            raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
+        if not one.is_whole and left_out is not None:
+            left_out[one.directory] = one.status
+    return whole_runs(records)
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:
@@ -74,12 +141,14 @@ def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str
     Raises:
         UsageError: the record cannot be read.
     """
-    metrics = record.metrics()
-    if metrics["epoch"].duplicated().any():
-        epoch = metrics["epoch"][metrics["epoch"].duplicated()].iloc[0]
-        raise UsageError(f"{record.metrics_file} has epoch {epoch:g} twice, where each belongs once")
+    return _run(directory, record, config, state, _table(record))
+
+
+def _run(
+    directory: str, record: RunDirectory, config: RunConfig, state: str, table: Mapping[str, Sequence[Any]]
+) -> Run:
     state = MISSING if state == State.PLANNED else state
-    return Run(directory, config, state, metrics, _attempts(record))
+    return Run(directory, config, state, frame(Metrics, table), _attempts(record))
 
 
 def _attempts(record: RunDirectory) -> tuple[Environment, ...]:

@@ -33,8 +33,8 @@ from senet_lab.files import (
     write_atomic,
 )
 from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment
-from senet_lab.records.rows import Coefficient, Metrics, Row, text_columns
-from senet_lab.records.tables import append_rows, keep_epochs, read_columns, require_epochs
+from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.records.tables import append_rows, frame, keep_epochs, read_columns, require_epochs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,7 +280,7 @@ class RunDirectory:
         Raises:
             UsageError: where a value is no number.
         """
-        return _frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
+        return frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
 
     def metrics_digest(self) -> str | None:
         """SHA-256 of `metrics.csv`; None if there is none."""
@@ -294,7 +294,7 @@ class RunDirectory:
 
     def activations(self) -> "pd.DataFrame":
         """`activations.csv` as a frame with the columns of `Coefficient`; empty where nothing is learned."""
-        return _frame(Coefficient, read_columns(self.activations_file, self.root, Coefficient))
+        return frame(Coefficient, read_columns(self.activations_file, self.root, Coefficient))
 
     def write_config(self, plain: dict[str, Any]) -> None:
         """Write the resolved config."""
@@ -386,11 +386,3 @@ def _is_locked(file: Path) -> bool:
     finally:
         os.close(handle)
     return False
-
-
-def _frame(kind: type[Row], values: dict[str, Any]) -> "pd.DataFrame":
-    import pandas as pd  # half a second, which writers of records need not pay
-
-    text = text_columns(kind)
-    types = {name: object if name in text else float for name in values} | {"epoch": "int64"}
-    return pd.DataFrame(values) if values["epoch"] else pd.DataFrame(values).astype(types)

@@ -4,13 +4,17 @@ Parsed by hand: `float` returns exactly the number that `repr` wrote, and import
 most commands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from senet_lab.errors import UsageError
 from senet_lab.files import append_lines, is_there, read_text, remove, write_atomic
 from senet_lab.records.migrations import current_table
 from senet_lab.records.rows import KEYS, Row, columns, text_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAN = float("nan")
 
@@ -98,6 +102,15 @@ def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[floa
                 raise UsageError(f"{file}, column {name}: {error}") from error
             values[name] = cells  # a text column of a later version
     return values
+
+
+def frame(kind: type[Row], values: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
+    """The columns of a table, as `read_columns` gives them, as a frame."""
+    import pandas as pd  # half a second, which writers of records need not pay
+
+    text = text_columns(kind)
+    types = {name: object if name in text else float for name in values} | {"epoch": "int64"}
+    return pd.DataFrame(values) if values["epoch"] else pd.DataFrame(values).astype(types)
 
 
 def _read(

@@ -147,7 +147,7 @@ def test_bad_input(sweep, tmp_path, overrides, message):
 
 
 def test_nothing_to_plot(tmp_path):
-    with pytest.raises(UsageError, match="holds no runs to plot"):
+    with pytest.raises(UsageError, match="holds no runs"):
         run_plot(tmp_path)
     write_run(tmp_path / "sweep", run_config(), [], state="running")
     with pytest.raises(UsageError, match="no run has finished an epoch yet"):
