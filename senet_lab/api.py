@@ -61,7 +61,7 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     from senet_lab.session import train_command
 
     command = compose(*overrides, config_dir=config_dir)
-    session = train_command(command, overrides, Console())
+    session = train_command(command, Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
     return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=config_dir))

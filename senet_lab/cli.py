@@ -23,7 +23,7 @@ from senet_lab.version import __version__
 if TYPE_CHECKING:
     from senet_lab.composition.command import Command
 
-Verb = Callable[["Command", Sequence[str]], int]
+Verb = Callable[["Command"], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,10 +84,10 @@ def _run(arguments: list[str]) -> int:
         return 0
     from senet_lab.composition.command import compose_command  # imports Hydra: help is faster without
 
-    command = compose_command(verb, options.overrides, options.multirun, options.config_dir)
+    command = compose_command(verb, options.overrides, options.multirun, options.config_dir, rest)
     run: Verb = getattr(import_module(f"senet_lab.commands.{verb}"), verb)
     try:
-        return run(command, rest)
+        return run(command)
     except UsageError as error:
         raise UsageError(command.located(str(error))) from error
 

@@ -36,19 +36,18 @@ class Session:
     """Number of runs that had not ended before."""
 
 
-def train_command(command: Command, arguments: Sequence[str], console: Console) -> Session:
+def train_command(command: Command, console: Console) -> Session:
     """Execute a sweep, or a comparison stage by stage.
 
     Args:
         command: the composed command.
-        arguments: the command line as typed.
         console: output for messages and progress.
 
     Raises:
         UsageError: before any run starts.
     """
     if command.config.protocol is None:
-        return train_runs(command, lambda: request_runs(command, arguments), console)
+        return train_runs(command, lambda: request_runs(command), console)
 
     def confirms(plan: Plan, protocol: Protocol) -> bool:
         from senet_lab.analysis.trials import power_sentences  # imports pandas
@@ -56,7 +55,7 @@ def train_command(command: Command, arguments: Sequence[str], console: Console) 
         print("\n".join(power_sentences(plan, protocol)))
         return not command.config.power
 
-    asked = stages(command, arguments, confirms)
+    asked = stages(command, confirms)
     return train_runs(command, lambda: next(asked), console, lambda: next(asked, None))
 
 

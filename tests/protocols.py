@@ -45,7 +45,7 @@ def requests(
     """All requests of the command, each one's runs finished before the next is asked for."""
     command = compose_command("train", arguments, config_dir=config_dir)
     found = []
-    for request in stages(command, arguments, confirms):
+    for request in stages(command, confirms):
         found.append(request)
         finish(request.plan, error_of)
     return found

@@ -39,7 +39,7 @@ SHOWN = {
 }
 
 
-def compare(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def compare(command: Command) -> int:
     """Compare a sweep, or its selected runs, with `against`.
 
     Writes tables and a page to its folder `compare/<against>`.

@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ DEVELOPMENT = "dev"
 """The extra for developers of this package."""
 
 
-def doctor(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def doctor(command: Command) -> int:
     """Print versions, devices, browser, extras, trackers and data sets, with a remedy for missing ones."""
     rows = [*_software(), *_devices(), *_browser(), *_extras(), *_trackers(), *_datasets()]
     if command.config.format is Format.json:

@@ -63,7 +63,7 @@ class Trained:
         return _name(self.config)
 
 
-def inspect(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def inspect(command: Command) -> int:
     """Run one inspection; writes to `figures` in the run's or runs' folder, or to `folder`.
 
     Returns:

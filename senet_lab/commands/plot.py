@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
 
 
-def plot(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def plot(command: Command) -> int:
     """Draw the figures of a sweep, or of its selected runs, into its folder `figures`, or into `folder`.
 
     Returns:

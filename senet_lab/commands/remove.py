@@ -1,7 +1,6 @@
 """`senet-lab remove`: remove runs, selected by their axes; without `confirm=true`, only list them."""
 
 import shutil
-from collections.abc import Sequence
 
 from senet_lab.composition.command import Command
 from senet_lab.config import RemoveConfig
@@ -12,7 +11,7 @@ from senet_lab.records.sweep import sweep_directory
 from senet_lab.text import plain
 
 
-def remove(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def remove(command: Command) -> int:
     """List the selected runs; with `confirm=true`, remove them and their records.
 
     Raises:

@@ -1,7 +1,6 @@
 """`senet-lab report`: write one HTML page with all results of a sweep, for reading offline and in print."""
 
 import shlex
-from collections.abc import Sequence
 
 from senet_lab.composition.command import Command
 from senet_lab.config import ReportConfig
@@ -9,8 +8,8 @@ from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 
 
-def report(command: Command, arguments: Sequence[str]) -> int:
-    """Write `report.html` into the sweep's folder; `arguments` is the command line as typed.
+def report(command: Command) -> int:
+    """Write `report.html` into the sweep's folder.
 
     Raises:
         UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric.
@@ -20,6 +19,6 @@ def report(command: Command, arguments: Sequence[str]) -> int:
 
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: ReportConfig = planned_config(command, sweep)
-    made_by = shlex.join(["senet-lab", "report", *arguments])
+    made_by = shlex.join(["senet-lab", "report", *command.words])
     print(write_report(sweep, config, made_by, command.selection))
     return 0

@@ -1,7 +1,5 @@
 """`senet-lab retry`: run only the failed, diverged and damaged runs of a sweep again."""
 
-from collections.abc import Sequence
-
 from rich.console import Console
 
 from senet_lab.commands.train import tell_end
@@ -10,7 +8,7 @@ from senet_lab.runs.planning import request_retry
 from senet_lab.session import train_runs
 
 
-def retry(command: Command, arguments: Sequence[str]) -> int:
+def retry(command: Command) -> int:
     """Execute the failed, diverged and damaged runs of a plan again; all but failed ones start over.
 
     Returns:
@@ -20,4 +18,4 @@ def retry(command: Command, arguments: Sequence[str]) -> int:
         UsageError: no plan, or no such run.
     """
     session = train_runs(command, lambda: request_retry(command), Console())
-    return tell_end(session, ["retry", *arguments])
+    return tell_end(session, ["retry", *command.words])

@@ -1,7 +1,6 @@
 """`senet-lab schema`: write JSON Schemas by which editors complete and check `conf/` and `--config-dir`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from senet_lab.composition.command import Command
@@ -13,7 +12,7 @@ FOLDER = ".schema"
 """Beside the config groups; no group, for it holds no YAML."""
 
 
-def schema(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def schema(command: Command) -> int:
     """Write a schema a config group; print the setting of yaml-language-server that maps files to them.
 
     Raises:

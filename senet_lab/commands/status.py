@@ -23,7 +23,7 @@ from senet_lab.records.sweep import sweep_directory
 WATCH_SECONDS = 1.0
 
 
-def status(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def status(command: Command) -> int:
     """Print the state of each run, or of the selected ones; with `watch=true`, repeatedly until all are done.
 
     Raises:

@@ -1,7 +1,6 @@
 """`senet-lab summary`: list parameters, multiply-accumulates and activation sites of a network."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
 
 
-def summary(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def summary(command: Command) -> int:
     """Print the summary of one run's network.
 
     Raises:

@@ -11,10 +11,8 @@ from senet_lab.records.run import FINAL, State
 from senet_lab.session import Session, train_command
 
 
-def train(command: Command, arguments: Sequence[str]) -> int:
+def train(command: Command) -> int:
     """Execute the unfinished runs of `command`, and print the last values by line if there were any.
-
-    `arguments` is the command line as typed.
 
     Returns:
         0 if all runs are finished, 1 if some failed or diverged (in a comparison, diverged runs are valid
@@ -23,8 +21,8 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     Raises:
         UsageError: before any run starts.
     """
-    session = train_command(command, arguments, Console())
-    code = tell_end(session, ["train", *arguments])
+    session = train_command(command, Console())
+    code = tell_end(session, ["train", *command.words])
     ended = session.signal_number is None and not session.survey.without_state(*FINAL)
     if command.config.protocol is not None and ended:
         from senet_lab.commands.verdict import conclude  # imports pandas

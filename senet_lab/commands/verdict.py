@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from senet_lab.analysis.methods import checklists, methods
@@ -18,7 +17,7 @@ from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.runs.planning import make_writable
 
 
-def verdict(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def verdict(command: Command) -> int:
     """Write the verdict on a complete comparison and its figures, and print it as text or JSON.
 
     Returns:

@@ -1,7 +1,5 @@
 """`senet-lab verify`: check all records of a sweep against its plan, digests, data and checkpoints."""
 
-from collections.abc import Sequence
-
 from rich.text import Text
 
 from senet_lab.composition.command import Command
@@ -15,7 +13,7 @@ from senet_lab.runs.verify import faults, notes
 from senet_lab.text import plain
 
 
-def verify(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def verify(command: Command) -> int:
     """Print one line for each fault and note; it changes nothing.
 
     Returns:

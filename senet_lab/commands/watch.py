@@ -1,7 +1,6 @@
 """`senet-lab watch`: show a sweep's figures and states live in the browser."""
 
 import socket
-from collections.abc import Sequence
 
 from senet_lab.composition.command import Command
 from senet_lab.config import WatchConfig
@@ -10,7 +9,7 @@ from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
 
 
-def watch(command: Command, arguments: Sequence[str]) -> int:  # noqa: ARG001
+def watch(command: Command) -> int:
     """Serve the live view until Ctrl-C; it reads records and writes nothing.
 
     Raises:

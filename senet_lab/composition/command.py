@@ -83,6 +83,8 @@ class Command:
     """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
     keys: frozenset[str]
     """The keys on the command line."""
+    words: Sequence[str]
+    """What was typed after the verb."""
     under: Callable[[Sequence[str]], "Command"]
     """The same command line under further overrides."""
 
@@ -113,7 +115,11 @@ def register_resolvers() -> None:
 
 
 def compose_command(
-    verb: str, overrides: Sequence[str], multirun: bool = False, config_dir: str | Path | None = None
+    verb: str,
+    overrides: Sequence[str],
+    multirun: bool = False,
+    config_dir: str | Path | None = None,
+    words: Sequence[str] | None = None,
 ) -> Command:
     """Compose the command `senet-lab <verb> <overrides>`.
 
@@ -122,6 +128,7 @@ def compose_command(
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
         config_dir: the user's own folder of YAML, besides `conf/`.
+        words: what was typed after the verb; the overrides by default.
 
     Raises:
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
@@ -156,7 +163,9 @@ def compose_command(
 
     config, launcher = _checked(node, choices, folders), _plain(base.hydra.launcher)
     keys = frozenset(asked)
-    return Command(config, launcher, node, is_sweep, points, folders, choices, chosen, keys, under)
+    return Command(
+        config, launcher, node, is_sweep, points, folders, choices, chosen, keys, words or overrides, under
+    )
 
 
 def compose_node(

@@ -47,7 +47,7 @@ class Request:
     """Messages for the user: dropped duplicates, edits that do not reach the plan."""
 
 
-def request_runs(command: Command, arguments: Sequence[str]) -> Request:
+def request_runs(command: Command) -> Request:
     """Find the command's runs in the frozen plan; freeze new ones if that is allowed.
 
     A repeated command line selects the runs that it planned, even if the YAML has changed since. A single
@@ -56,7 +56,6 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
 
     Args:
         command: the composed command; its points are read only if the plan does not know the command.
-        arguments: the command line as typed.
 
     Raises:
         UsageError: points that are not in the plan without `plan=extend`; a directory whose config differs;
@@ -64,7 +63,7 @@ def request_runs(command: Command, arguments: Sequence[str]) -> Request:
     """
     config: TrainConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
-    line = shlex.join(without_execution_keys(arguments))
+    line = shlex.join(without_execution_keys(command.words))
     # Before the folder is created, so that a refused command leaves nothing behind.
     first = None if sweep.plan_file.exists() else _first(sweep, command, line)
     make_writable(sweep.path)

@@ -55,20 +55,19 @@ class _Draft:
     role: Role
 
 
-def stages(command: Command, arguments: Sequence[str], confirms: Confirms) -> Iterator[Request]:
+def stages(command: Command, confirms: Confirms) -> Iterator[Request]:
     """The requests of a comparison, stage by stage, each on the plan of that moment.
 
     The caller executes the runs of one before taking the next; there is none after runs that did not end.
 
     Args:
         command: a command with a protocol; its points are the arms in the blocks.
-        arguments: the command line as typed.
         confirms: called before the confirmation is planned; True to go on.
 
     Raises:
         UsageError: see `open_plan`.
     """
-    plan, notes = open_plan(command, arguments)
+    plan, notes = open_plan(command)
     while True:
         yield Request(plan, plan.runs, notes)
         if Survey(plan.sweep, plan.runs).refresh().without_state(*FINAL):
@@ -79,14 +78,14 @@ def stages(command: Command, arguments: Sequence[str], confirms: Confirms) -> It
             return
 
 
-def open_plan(command: Command, arguments: Sequence[str]) -> tuple[Plan, list[str]]:
+def open_plan(command: Command) -> tuple[Plan, list[str]]:
     """The frozen plan of a comparison, created if there is none, and messages for the user.
 
     Raises:
         UsageError: a declaration that does not fit the sweep (see `declare`), the plan of a plain sweep or of
             another command, a folder that cannot be written.
     """
-    config, line = command.config, shlex.join(without_execution_keys(arguments))
+    config, line = command.config, shlex.join(without_execution_keys(command.words))
     sweep = sweep_directory(config.outputs, config.name)
     make_writable(sweep.path)
     with sweep.plan_lock():

@@ -304,7 +304,7 @@ def test_the_report_in_print_has_a_heading_with_each_figure_and_no_half_empty_pa
     write_plan(sweep, configs)
     for config in configs:
         write_run(sweep, config, [0.5, 0.6])
-    assert report(command(tmp_path, "report"), []) == 0
+    assert report(command(tmp_path, "report")) == 0
     open_page(chrome, (sweep / "report.html").as_uri(), 1280, plots=4)
     sheets = {"preferCSSPageSize": True, "generateTaggedPDF": False}
     pdf = base64.b64decode(chrome.execute_cdp_cmd("Page.printToPDF", sheets)["data"])

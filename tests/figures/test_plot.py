@@ -13,7 +13,7 @@ from senet_lab.figures.charts import draw_points
 
 
 def run_plot(outputs: Path, *overrides: str) -> int:
-    return plot(compose_command("plot", ["name=sweep", f"outputs={outputs}", *overrides]), [])
+    return plot(compose_command("plot", ["name=sweep", f"outputs={outputs}", *overrides]))
 
 
 @pytest.fixture

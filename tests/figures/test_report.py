@@ -16,7 +16,7 @@ from senet_lab.records.run import Environment, Git, RunDirectory
 def text_of(outputs, *overrides):
     """The page's text without styles, scripts and markup."""
     arguments = ["name=sweep", f"outputs={outputs}", *overrides]
-    assert report(compose_command("report", arguments), arguments) == 0
+    assert report(compose_command("report", arguments)) == 0
     page = (outputs / "sweep" / "report.html").read_text("utf-8")
     bare = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())

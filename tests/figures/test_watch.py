@@ -40,7 +40,7 @@ def test_every_address_is_this_machines_name_and_number(address):
 
 
 def run_watch(outputs, *overrides):
-    return watch(compose_command("watch", ["name=sweep", f"outputs={outputs}", *overrides]), [])
+    return watch(compose_command("watch", ["name=sweep", f"outputs={outputs}", *overrides]))
 
 
 def test_bad_input(tmp_path):

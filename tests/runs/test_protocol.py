@@ -53,7 +53,7 @@ def test_tuning_then_confirmation_at_the_best_rate_with_fresh_seeds(tmp_path: Pa
 def test_a_comparison_goes_on_where_its_records_stand(tmp_path: Path) -> None:
     arguments = arguments_of(tmp_path)
     command = compose_command("train", arguments)
-    asked = stages(command, arguments, lambda *_: True)
+    asked = stages(command, lambda *_: True)
     tuning = next(asked)
     assert next(asked, None) is None, "nothing follows while runs are not at their end"
     finish(tuning.plan, error_of)
@@ -66,7 +66,7 @@ def test_a_comparison_goes_on_where_its_records_stand(tmp_path: Path) -> None:
 def test_what_another_process_has_planned_is_not_planned_twice(tmp_path: Path) -> None:
     arguments = arguments_of(tmp_path)
     command = compose_command("train", arguments)
-    one, other = (stages(command, arguments, lambda *_: True) for _ in range(2))
+    one, other = (stages(command, lambda *_: True) for _ in range(2))
     finish(next(one).plan, error_of)
     next(other)
     assert len(next(one).runs) == 18
@@ -134,7 +134,7 @@ def test_halving_drops_the_checkpoints_of_those_that_stay_behind(tmp_path: Path)
     halving = ["protocol.tuning=halving", "epochs=3"]
     arguments = arguments_of(tmp_path, *halving)
     command = compose_command("train", arguments)
-    asked = stages(command, arguments, lambda *_: True)
+    asked = stages(command, lambda *_: True)
     plan = next(asked).plan
     finish(plan, error_of)
     for run in plan.runs:
