@@ -106,19 +106,14 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
     with tempfile.TemporaryDirectory(
         prefix="senet-lab-", dir=_short_folder(), ignore_cleanup_errors=True
     ) as folder:
-        options = ChromeOptions()
-        options.binary_location = browser
-        for flag in (*FLAGS, f"--user-data-dir={folder}/profile"):
-            options.add_argument(flag)
+        options = _options(browser, folder)
         # Started here, so that selenium never looks for a driver to download.
         service = ChromeService(
             executable_path=driver,
             env={**os.environ, "HOME": folder, "TMPDIR": folder},
             popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent},
         )
-        page = Path(folder, "page.html")
-        head = f'<!DOCTYPE html><meta charset="utf-8">{INLINE.render()}'
-        page.write_text(f'{head}<body style="margin: 0">', "utf-8")
+        page = _empty_page(Path(folder))
 
         def render(drawing: "Drawing", formats: Collection[str]) -> dict[str, bytes]:
             size = {"width": drawing.width, "height": drawing.height, "deviceScaleFactor": SCALE}
@@ -148,6 +143,21 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
             yield render
         finally:
             _kill(service)
+
+
+def _empty_page(folder: Path) -> Path:
+    page = folder / "page.html"
+    head = f'<!DOCTYPE html><meta charset="utf-8">{INLINE.render()}'
+    page.write_text(f'{head}<body style="margin: 0">', "utf-8")
+    return page
+
+
+def _options(browser: str, folder: str) -> ChromeOptions:
+    options = ChromeOptions()
+    options.binary_location = browser
+    for flag in (*FLAGS, f"--user-data-dir={folder}/profile"):
+        options.add_argument(flag)
+    return options
 
 
 def _sheet(drawing: "Drawing") -> dict[str, Any]:

@@ -72,39 +72,13 @@ class MobileNetV2(Trunk):
         if not 0 <= stochastic_depth < 1:
             raise UsageError(f"model.stochastic_depth={stochastic_depth}: must be 0 or more and less than 1")
         depths = [scale_depth(row[2], depth) for row in stages]
-        drops = iter(stochastic_depth * i / sum(depths) for i in range(sum(depths)))
-        conv_layer = partial(CondConv2d, experts=experts) if experts > 1 else nn.Conv2d
-
-        def unit(
-            number: int, expansion: int, kernel: int, channels: int, out: int, stride: int
-        ) -> ResidualUnit:
-            convs = inverted_residual(channels, expansion, out, stride, kernel)
-            if expansion == 1:
-                convs = convs[1:]  # nothing to expand
-            skip = stride == 1 and channels == out
-            widths = {"pre": channels, "depthwise": expansion * channels, "standard": out, "post": out}
-            slots = se.slots(number, widths | ({"identity": out} if skip else {}), act_layer)
-            branch = conv_norm_act(
-                channels,
-                convs,
-                act_layer,
-                last_act=False,
-                conv_layer=conv_layer,
-                before_last=slots.pop("depthwise", None),
-            )
-            drop = next(drops)
-            if skip and drop:
-                from torchvision.ops import StochasticDepth  # slow to import, and rarely needed
-
-                branch.add_module("drop", StochasticDepth(drop, mode="row"))
-            return ResidualUnit(branch, combine=torch.add if skip else branch_alone, slots=slots)
-
+        build = _Units(act_layer, se, experts, stochastic_depth, sum(depths))
         channels, number = scale_width(stem_channels, width), 2
         stem = conv_norm_act(3, [Conv(channels, 3, stem_stride)], act_layer)
         rows = []
         for (expansion, row_channels, _, stride, *kernel), units in zip(stages, depths, strict=True):
             number += stride > 1
-            row_unit = partial(unit, number, expansion, *kernel or (3,))
+            row_unit = partial(build.unit, number, expansion, *kernel or (3,))
             out = scale_width(row_channels, width)
             rows.append(stage_of(row_unit, units, channels, out, stride))
             channels = out
@@ -112,3 +86,48 @@ class MobileNetV2(Trunk):
         wide = scale_width(head_channels, width)
         head = conv_norm_act(channels, [Conv(wide, 1)], act_layer)
         super().__init__(stem, rows, head, linear_classifier(wide, num_classes, dropout))
+
+
+class _Units:
+    """What the units of a network share; counts them, for their stochastic depth.
+
+    Args:
+        act_layer: the activation under test.
+        se: where squeeze-and-excitation stands.
+        experts: of each convolution.
+        stochastic_depth: of the last unit.
+        count: units of the network.
+    """
+
+    def __init__(
+        self, act_layer: ActLayer, se: Placement, experts: int, stochastic_depth: float, count: int
+    ) -> None:
+        self.act_layer = act_layer
+        self.se = se
+        self.conv_layer = partial(CondConv2d, experts=experts) if experts > 1 else nn.Conv2d
+        self.drops = iter(stochastic_depth * index / count for index in range(count))
+
+    def unit(
+        self, number: int, expansion: int, kernel: int, channels: int, out: int, stride: int
+    ) -> ResidualUnit:
+        """The next unit: stage, expansion, kernel, input and output channels, stride."""
+        convs = inverted_residual(channels, expansion, out, stride, kernel)
+        if expansion == 1:
+            convs = convs[1:]  # nothing to expand
+        skip = stride == 1 and channels == out
+        widths = {"pre": channels, "depthwise": expansion * channels, "standard": out, "post": out}
+        slots = self.se.slots(number, widths | ({"identity": out} if skip else {}), self.act_layer)
+        branch = conv_norm_act(
+            channels,
+            convs,
+            self.act_layer,
+            last_act=False,
+            conv_layer=self.conv_layer,
+            before_last=slots.pop("depthwise", None),
+        )
+        drop = next(self.drops)
+        if skip and drop:
+            from torchvision.ops import StochasticDepth  # slow to import, and rarely needed
+
+            branch.add_module("drop", StochasticDepth(drop, mode="row"))
+        return ResidualUnit(branch, combine=torch.add if skip else branch_alone, slots=slots)

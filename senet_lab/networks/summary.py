@@ -110,14 +110,9 @@ def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summar
         return sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
     layers = [
-        Layer(
-            name,
-            type(leaves[name]).__name__,
-            shape,
-            own_parameters(leaves[name]),
-            own_flops(name) // 2,
-        )
+        Layer(name, type(module).__name__, shape, own_parameters(module), own_flops(name) // 2)
         for name, shape in shapes.items()
+        for module in [leaves[name]]
     ]
     return Summary(sum(map(own_parameters, network.modules())), flops["Global"] // 2, layers)
 
