@@ -126,10 +126,10 @@ class Sweep:
         from senet_lab.analysis.grouping import group
         from senet_lab.analysis.runs import whole_runs
 
-        for one in self._records:
-            if not one.is_whole:
-                reason = f"{one.status.state} and left out: {one.status.error}"
-                warnings.warn(f"{one.directory} is {reason}", stacklevel=3)
+        others = [one for one in self._records if not one.is_whole]
+        if others:
+            first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
+            warnings.warn(f"{len(others)} runs are left out: {first}", stacklevel=3)
         return group(whole_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":

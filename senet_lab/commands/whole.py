@@ -9,6 +9,9 @@ from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import plain
 
+MOST_NAMED = 10
+"""Left-out runs that are named one by one."""
+
 
 def whole_runs(sweep: SweepDirectory, selection: Selection) -> list[Run]:
     """The selected runs of a sweep; those with an unreadable or damaged record are named and left out.
@@ -18,8 +21,10 @@ def whole_runs(sweep: SweepDirectory, selection: Selection) -> list[Run]:
     """
     left_out: dict[str, Status] = {}
     runs = read_runs(sweep, left_out)
-    for directory, status in left_out.items():
+    for directory, status in list(left_out.items())[:MOST_NAMED]:
         print(plain(f"left out, {status.state}: {directory}: {status.error}"), file=sys.stderr)
+    if len(left_out) > MOST_NAMED:
+        print(f"left out: {len(left_out) - MOST_NAMED} more; senet-lab verify names all", file=sys.stderr)
     if not runs:
         raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
     return select(runs, selection)

@@ -121,7 +121,7 @@ def test_a_damaged_record_is_named_and_never_taken_for_whole(
     assert DAMAGES[damage] in faults[0]
     assert give("status", sweep) == 0
     assert "1 damaged" in capsys.readouterr().out
-    with pytest.warns(UserWarning, match=f"{RUN} is damaged and left out"):
+    with pytest.warns(UserWarning, match=f"{RUN} is damaged"):
         curves = sl.open_sweep(sweep).curves()
     assert set(curves.loc[curves["line"] == "TAct", "n"]) == {1}, "of the interrupted run"
     frames = sl.open_sweep(sweep)
