@@ -81,8 +81,7 @@ def command(outputs, verb):
 
 @pytest.fixture(scope="module")
 def page(outputs):
-    arguments = [f"name={EVIL}", f"outputs={outputs}"]
-    assert report(command(outputs, "report"), arguments) == 0
+    assert report(command(outputs, "report")) == 0
     return outputs / EVIL / "report.html"
 
 
