@@ -1,5 +1,6 @@
 """The life of a sweep after it was trained: runs again, runs taken out, in a folder that was moved."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -113,6 +114,18 @@ def test_status_report_and_compare_keep_to_the_selection(
     assert give("compare", outputs, "against=other", "activation=tact") == 0
     final = pd.read_csv(outputs / "d55bf84/compare/other/final.csv")
     assert set(final["line"]) == {"TAct"}
+
+
+def test_status_counts_the_figures_that_plot_draws(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_activation = ["figures.name=${activation.name}", "figures.title=${activation.label}"]
+    by_activation += ["figures.line='lr ${lr}'", "figures.style=null"]
+    assert give("plot", outputs, *by_activation, "formats=[html]") == 0
+    drawn = {file.stem for file in (outputs / "d55bf84/figures").glob("*.html")}
+    capsys.readouterr()
+    assert give("status", outputs, *by_activation, "format=json") == 0
+    told = json.loads(capsys.readouterr().out)["figures"]
+    assert {one["figure"] for one in told} == drawn == {"relu", "tact"}
+    assert {one["figure"]: one["runs"] for one in told} == {"relu": 3, "tact": 2}
 
 
 @pytest.mark.parametrize("verb", ["plot", "report", "compare", "status", "watch"])
