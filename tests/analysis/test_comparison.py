@@ -125,8 +125,7 @@ def test_another_sweep_as_the_baseline(tmp_path):
 
 def run_compare(outputs, *overrides):
     return compare(
-        compose_command("compare", ["name=sweep", f"outputs={outputs}", "published=six_plots", *overrides]),
-        [],
+        compose_command("compare", ["name=sweep", f"outputs={outputs}", "published=six_plots", *overrides])
     )
 
 

@@ -215,8 +215,8 @@ def prepared(folder: Path) -> Iterator[None]:
     shutil.copytree(SWEEP, folder / "d55bf84")
     once = lru_cache(maxsize=None)(command.compose_command)
 
-    def composed(verb: str, overrides: Sequence[str], *others: Any, **options: Any) -> Any:
-        return once(verb, tuple(overrides), *others, **options)
+    def composed(verb: str, *arguments: Any, **options: Any) -> Any:
+        return once(verb, *(tuple(one) if isinstance(one, list) else one for one in arguments), **options)
 
     with (
         mock.patch.object(command, "compose_command", composed),
