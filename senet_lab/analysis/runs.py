@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -85,21 +85,19 @@ def read_records(sweep: SweepDirectory, progress: Progress = _silent) -> list[Re
 
 
 def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recorded:
-    status = readable_status(record, run)
-    config, table = (run.config if run else None), _table(None)
+    config = run.config if run else None
+    found = Recorded(
+        directory, config, readable_status(record, run), dict.fromkeys(columns(Metrics), ()), record
+    )
     try:
-        config = config or record.config()
-        if status.state not in (State.DAMAGED, State.UNREADABLE):
-            table = _table(record)
+        found = replace(found, config=config or record.config())
+        return replace(found, table=_table(record)) if found.is_whole else found
     except UsageError as error:
-        status = Status(State.UNREADABLE, error=str(error))
-    return Recorded(directory, config, status, table, record)
+        return replace(found, status=Status(State.UNREADABLE, error=str(error)))
 
 
-def _table(record: RunDirectory | None) -> dict[str, list[Any]]:
+def _table(record: RunDirectory) -> dict[str, list[Any]]:
     """The columns of a run's `metrics.csv`, which has each epoch once."""
-    if record is None:
-        return {name: [] for name in columns(Metrics)}
     table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)

@@ -301,8 +301,13 @@ def label_rows(chart: chartify.Chart, labels: Mapping[float, str], side: str = "
         size = axis.major_label_text_font_size
         axis = LinearAxis(major_label_text_font=FONT, major_label_text_font_size=size)
         plot.add_layout(axis, "right")
+    _label_ticks(axis, labels, LABEL_WIDTH)
+
+
+def _label_ticks(axis: Any, labels: Mapping[float, str], width: int) -> None:
+    """Write labels of at most `width` characters a line at these places of an axis, without its line."""
     axis.ticker = FixedTicker(ticks=list(labels))
-    axis.major_label_overrides = {place: wrapped(label) for place, label in labels.items()}
+    axis.major_label_overrides = {place: wrapped(label, width) for place, label in labels.items()}
     axis.update(axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
 
 
@@ -506,11 +511,8 @@ def draw_pictures(
             plot.image_rgba([flat], x=column * 1.05, y=-(row + 1) * 1.05, dw=1, dh=1)
     finish(chart, words, (), decimals=False)
     label_rows(chart, {0.5 - (row + 1) * 1.05: label for row, (label, _) in enumerate(rows)})
-    plot.xaxis.ticker = [column * 1.05 + 0.5 for column in range(len(columns))]
-    plot.xaxis.major_label_overrides = {
-        column * 1.05 + 0.5: textwrap.fill(label, TICK_WIDTH) for column, label in enumerate(columns)
-    }
-    plot.xaxis.update(axis_line_color=None, major_tick_line_color=None)
+    places = {column * 1.05 + 0.5: label for column, label in enumerate(columns)}
+    _label_ticks(plot.xaxis[0], places, TICK_WIDTH)
     plot.xaxis.visible = bool(columns)
     plot.grid.visible = False
     plot.match_aspect = True
