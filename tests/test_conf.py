@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from senet_lab.build import (
     build_schedule,
 )
 from senet_lab.composition.command import compose_command, config_folder, options
+from senet_lab.config import FiguresConfig
+from senet_lab.files import read_yaml
 
 # What a group's options are put into; digits unless the group is the data set itself.
 SMALL = ["dataset=digits", "batch_size=8", "trainer.device=cpu"]
@@ -44,6 +47,16 @@ def step(config: dict[str, Any], device: str = "cpu") -> None:
     optimizer.step()
     schedule.step()
     assert device == "meta" or loss.isfinite()
+
+
+def test_the_yaml_shows_every_key_of_figures_with_its_default() -> None:
+    shown = read_yaml(config_folder() / "base.yaml")["figures"]
+    assert list(shown) == [field.name for field in fields(FiguresConfig)]
+    templates = ("name", "title", "line", "style")
+    defaults = {field.name: field.default for field in fields(FiguresConfig)}
+    assert {key: value for key, value in shown.items() if key not in templates} == {
+        key: value for key, value in defaults.items() if key not in templates
+    }
 
 
 def test_every_group_is_known_to_this_test() -> None:

@@ -15,8 +15,8 @@ import senet_lab
 from senet_lab.analysis.grouping import LINE, Line, Panel
 from senet_lab.analysis.metrics import Metric, known_metrics
 from senet_lab.analysis.statistics import over_seeds
-from senet_lab.analysis.templates import leaves
 from senet_lab.config import RunConfig, as_plain
+from senet_lab.dotted import leaves
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml, typed
 

@@ -5,7 +5,7 @@ No other module decides which runs share a figure or a line. Imports no pandas, 
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.composition.command import register_resolvers
 from senet_lab.composition.groups import option_of
 from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
+from senet_lab.dotted import leaves
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
 from senet_lab.records.selection import Configured
@@ -158,20 +159,20 @@ def _axes(runs: Sequence[Configured]) -> list[str]:
     rest = [{key: value for key, value in config.items() if _is_result(key)} for config in configs]
     if all(one == rest[0] for one in rest):
         return []
-    leaves = [_results_depend_on(run) for run in runs]
-    keys = dict.fromkeys(key for one in leaves for key in one)
-    varying = [key for key in keys if _kinds(leaves, [key]) > 1]
+    values = [_results_depend_on(run) for run in runs]
+    keys = dict.fromkeys(key for one in values for key in one)
+    varying = [key for key in keys if _kinds(values, [key]) > 1]
     chosen: list[str] = []
     for key in sorted(varying, key=_telling):
         of_node = [other for other in chosen if other.split(".")[0] == key.split(".")[0]]
-        if _kinds(leaves, [*of_node, key]) > _kinds(leaves, of_node):
+        if _kinds(values, [*of_node, key]) > _kinds(values, of_node):
             chosen.append(key)
     return sorted(chosen, key=varying.index)
 
 
-def _kinds(leaves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+def _kinds(values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
     """Number of distinct combinations of these keys' values."""
-    return len({repr([one.get(key) for key in keys]) for one in leaves})
+    return len({repr([one.get(key) for key in keys]) for one in values})
 
 
 def _telling(key: str) -> int:
@@ -202,12 +203,3 @@ def _results_depend_on(run: Configured) -> dict[str, Any]:
         if _is_result(group):
             values[key] = value
     return values
-
-
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value below `node` with its dotted key; lists count as values."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node

@@ -8,7 +8,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 from senet_lab.config import RunConfig, run_config
@@ -132,6 +131,8 @@ _CONTENT = tuple(field.name for field in fields(_Content) if field.name != "form
 def read_plan(sweep: SweepDirectory) -> Plan | None:
     """The frozen plan; None before there is one.
 
+    Parsed anew only if its file is another: a verb asks for it in several places, and every run of thousands.
+
     Raises:
         UsageError: a file that is no plan of this format, a run outside the sweep's folder, a config that was
             changed after it was frozen.
@@ -139,6 +140,14 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
     file = sweep.plan_file
     if not is_there(file):
         return None
+    found = file.lstat()  # changes whenever the file is replaced or written
+    return _parsed(sweep, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _parsed(sweep: SweepDirectory, identity: tuple[int, ...]) -> Plan:  # noqa: ARG001
+    """The content of the plan's file of this identity."""
+    file = sweep.plan_file
     content = current_plan(read_json(file, sweep.path))
     found = content.get("format") if isinstance(content, dict) else None
     if found != PLAN_FORMAT:
@@ -175,25 +184,10 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> Plan:
     Raises:
         UsageError: another command has replaced the plan, or it cannot be read.
     """
-    plan = _plan_of(sweep, _identity(sweep.plan_file))
+    plan = read_plan(sweep)
     if plan is None or plan.hashes.get(run.directory) != run.hash:
         raise UsageError(f"{sweep.plan_file} was replaced: this run is not in it any more")
     return plan
-
-
-def _identity(file: Path) -> tuple[int, ...] | None:
-    """Changes whenever a file is replaced or written; None if there is none."""
-    try:
-        found = file.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-@lru_cache(maxsize=1)
-def _plan_of(sweep: SweepDirectory, identity: tuple[int, ...] | None) -> Plan | None:  # noqa: ARG001
-    """The plan, read anew only if its file's identity has changed: every run of thousands asks for it."""
-    return read_plan(sweep)
 
 
 def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> None:
@@ -240,15 +234,3 @@ _SOURCE = _source_hash()  # on import: later edits do not change the code that r
 def source_hash() -> str:
     """SHA-256 of this package's code as this process loaded it, to detect edits."""
     return _SOURCE
-
-
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    """The first dotted key in which two configs differ, and both values."""
-    for key in dict.fromkeys([*first, *second]):
-        one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping) and one != other:
-            inner, one, other = difference(one, other)
-            return f"{key}.{inner}", one, other
-        if one != other:
-            return key, one, other
-    raise ValueError("the configs are equal")

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, run_config
+from senet_lab.dotted import set_value
 
 CHOICE = (
     "the trial with the lowest mean validation error after the last epoch over the tuning seeds; of equal "
@@ -105,22 +106,3 @@ class Protocol:
     def arms(self) -> list[str]:
         """Labels of the arms, in order."""
         return list(dict.fromkeys(cell.arm for cell in self.cells))
-
-
-def set_value(plain: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value at a dotted key."""
-    *path, last = key.split(".")
-    node = plain
-    for part in path:
-        node = node[part]
-    node[last] = value
-
-
-def get_value(plain: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; KeyError if there is none."""
-    node: Any = plain
-    for part in key.split("."):
-        if not isinstance(node, Mapping):
-            raise KeyError(key)
-        node = node[part]
-    return node

@@ -6,9 +6,10 @@ from statistics import fmean
 from typing import Literal
 
 from senet_lab.config import ErrorMetric
+from senet_lab.dotted import get_value
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, PlannedRun
-from senet_lab.records.protocol import Protocol, Role, Stage, get_value
+from senet_lab.records.protocol import Protocol, Role, Stage
 from senet_lab.records.run import FINAL, RunDirectory, State
 from senet_lab.records.survey import checked_status
 

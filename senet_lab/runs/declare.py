@@ -5,8 +5,9 @@ from typing import Any
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, Tuning, as_plain
+from senet_lab.dotted import get_value, leaves
 from senet_lab.errors import UsageError
-from senet_lab.records.protocol import Cell, Protocol, get_value
+from senet_lab.records.protocol import Cell, Protocol
 from senet_lab.runs.space import ETA, rungs, trials
 
 PROBES = {"seed": 2**53 - 111, "epochs": 9_999_991}
@@ -89,7 +90,7 @@ def _follows(declared: ProtocolConfig, command: Command) -> list[dict[str, str]]
     if len(probed) != len(points):
         raise UsageError(f"a comparison varies {', '.join(probes)} itself: give each of them a single value")
     return [
-        _followers(_leaves(as_plain(point.config)), _leaves(as_plain(other.config)), probes)
+        _followers(dict(leaves(as_plain(point.config))), dict(leaves(as_plain(other.config))), probes)
         for point, other in zip(points, probed, strict=True)
     ]
 
@@ -108,15 +109,6 @@ def _followers(
                 )
             follows[key] = sources[0]
     return follows
-
-
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every leaf value below `node`, by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        leaves |= _leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return leaves
 
 
 def _arm_labels(declared: ProtocolConfig, points: Sequence[Point], options: Sequence[str]) -> dict[str, str]:

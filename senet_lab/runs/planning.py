@@ -13,6 +13,7 @@ from typing import Any
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
+from senet_lab.dotted import difference
 from senet_lab.errors import UsageError
 from senet_lab.files import make_folder, remove_temporaries
 from senet_lab.records.figures import chosen_figures
@@ -21,7 +22,6 @@ from senet_lab.records.plan import (
     Plan,
     PlannedRun,
     config_hash,
-    difference,
     read_plan,
     require_plan,
     source_hash,
