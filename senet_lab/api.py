@@ -124,13 +124,13 @@ class Sweep:
     @cached_property
     def _panels(self) -> "list[Panel]":
         from senet_lab.analysis.grouping import group
-        from senet_lab.analysis.runs import whole_runs
+        from senet_lab.analysis.runs import usable_runs
 
         others = [one for one in self._records if not one.is_whole]
         if others:
             first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
             warnings.warn(f"{len(others)} runs are left out: {first}", stacklevel=3)
-        return group(whole_runs(self._records), self._config.figures)
+        return group(usable_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric

@@ -5,15 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from senet_lab.analysis.grouping import Line, Panel
+from senet_lab.analysis.grouping import LINE, Line, Panel
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.runs import MISSING, Run
 from senet_lab.analysis.statistics import over_seeds
 from senet_lab.records.run import State
 from senet_lab.records.surroundings import mixture
 
-LINE = ("figure", "line")
-"""Key columns of a line in every frame."""
 VALUES_COLUMNS = (*LINE, "seed", "epoch", "seconds", "images", "value")
 CURVES_COLUMNS = (*LINE, "epoch", "n", "mean", "std")
 """Columns of `curves.csv`."""

@@ -105,7 +105,7 @@ def _table(record: RunDirectory) -> dict[str, list[Any]]:
     return table
 
 
-def whole_runs(records: Sequence[Recorded]) -> list[Run]:
+def usable_runs(records: Sequence[Recorded]) -> list[Run]:
     """The runs whose record can be used."""
     return [
         _run(one.directory, one.record, one.config, one.status.state, one.table)
@@ -115,7 +115,7 @@ def whole_runs(records: Sequence[Recorded]) -> list[Run]:
 
 
 def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
-    """`whole_runs` of a sweep.
+    """`usable_runs` of a sweep.
 
     Args:
         sweep: the sweep's folder.
@@ -130,7 +130,7 @@ def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) 
             raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
         if not one.is_whole and left_out is not None:
             left_out[one.directory] = one.status
-    return whole_runs(records)
+    return usable_runs(records)
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:

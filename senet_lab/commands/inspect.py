@@ -15,7 +15,7 @@ from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
 from senet_lab.records.plan import NOT_RESULTS, config_hash
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, run_directories
 from senet_lab.text import label
 
 if TYPE_CHECKING:
@@ -96,10 +96,7 @@ def _run(config: InspectConfig) -> RunDirectory:
 def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
     """The runs in or below the folder `run=`, by line; runs of a line differ in the seed alone."""
     folder = _run(config)
-    if folder.config_file.exists():
-        runs = [folder]
-    else:
-        runs = [RunDirectory(file.parent) for file in sorted(folder.path.rglob("config.yaml"))]
+    runs = run_directories(folder.path)
     if not runs:
         raise UsageError(f"run={folder.path} is no run directory, and none is below it")
     groups: dict[str, list[RunDirectory]] = {}

@@ -373,6 +373,17 @@ class RunDirectory:
         append_rows(self.activations_file, self.root, rows)
 
 
+def run_directories(folder: Path, sweep: Path | None = None) -> list[RunDirectory]:
+    """The run directories at or below a folder, in path order: those with a config.
+
+    Args:
+        folder: a run's directory, or one above several.
+        sweep: see `RunDirectory`.
+    """
+    files = sorted(folder.rglob(RunDirectory(folder).config_file.name))
+    return [RunDirectory(file.parent, sweep) for file in files]
+
+
 def _is_locked(file: Path) -> bool:
     """Whether a process holds a lock file that can only be read; True if the system does not tell."""
     try:
