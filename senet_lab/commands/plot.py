@@ -101,8 +101,9 @@ def _draw_macs(
     Published values stand at the published count; where there is none, at ours.
     """
     from senet_lab.commands.summary import describe
-    from senet_lab.figures.charts import Words, draw_points
+    from senet_lab.figures.charts import Words
     from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.kinds import draw_points
 
     lines = [(panel.name, line) for panel in panels for line in panel.lines]
     costs = pd.DataFrame([describe(line.config) for _, line in lines])[["macs", "parameters", "image_size"]]

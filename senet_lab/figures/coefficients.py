@@ -5,7 +5,8 @@ from itertools import cycle
 
 import pandas as pd
 
-from senet_lab.figures.charts import Words, add_band, add_line, chartify, finish, start
+from senet_lab.figures.charts import Words, chartify, finish, start
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.style import DASHES, Look
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}

@@ -11,19 +11,10 @@ import pandas as pd
 from bokeh.embed import json_item
 from bokeh.layouts import gridplot
 
-from senet_lab.figures.charts import (
-    Words,
-    add_band,
-    add_line,
-    chartify,
-    draw_heatmap,
-    draw_lines,
-    draw_pictures,
-    finish,
-    make_interactive,
-    start,
-)
+from senet_lab.figures.charts import Words, chartify, count_along_x, finish, make_interactive, start
 from senet_lab.figures.export import Drawing, compile_chart
+from senet_lab.figures.kinds import draw_heatmap, draw_lines, draw_pictures
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.page import Section, render
 from senet_lab.figures.style import PALETTE, looks
 
@@ -167,9 +158,8 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
     note = "channels whose output is the same for all test images and places"
     dead = Words(f"{name}: dead channels by depth", note, "Activation site", "Share of channels", "Values")
     lines = draw_lines(table, "depth", "dead", "weights", colors, dead, (-0.02, 1.02))
-    for plot in (chart.figure, lines.figure):  # sites are counted
-        plot.xaxis.ticker.min_interval = 1
-        plot.xaxis.ticker.num_minor_ticks = 0
+    count_along_x(chart)
+    count_along_x(lines)
     return {
         "pre_activations": compile_chart(chart, [], table, words.caption),
         "dead_channels": compile_chart(lines, [], table, dead.caption),
@@ -210,9 +200,8 @@ def draw_landscape(table: pd.DataFrame) -> Drawings:
             what,
             "Values",
         )
-        colors = {label: look.color for label, look in looks(dict.fromkeys(table["line"].unique())).items()}
-        values = table[["line", "place", column]]
-        chart = draw_lines(values, "place", column, "line", colors, words, _around(values[column]))
+        values, y_range = table[["line", "place", column]], _around(table[column])
+        chart = draw_lines(values, "place", column, "line", _line_colors(table), words, y_range)
         drawings[f"landscape_{column}"] = compile_chart(chart, [], values, words.caption)
     return drawings
 
@@ -261,7 +250,7 @@ def _portrait(portrait: Portrait) -> chartify.Chart:
 
 def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:
     """Lines of `mean` over bands from `low` to `high`, one for each label in the column `line`."""
-    colors = {label: look.color for label, look in looks(dict.fromkeys(values["line"].unique())).items()}
+    colors = _line_colors(values)
     chart = start(words, colors)
     parts = {label: values[values["line"] == label] for label in colors}
     for label, part in parts.items():
@@ -272,6 +261,11 @@ def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:
     shown = [("line", "@line"), (x, f"@{x}"), ("mean", "@mean{0.0000}"), ("n", "@n")]
     finish(chart, words, shown, list(colors))
     return chart
+
+
+def _line_colors(table: pd.DataFrame) -> dict[str, str]:
+    """A colour for each label in the column `line`, in order of appearance."""
+    return {label: look.color for label, look in looks(dict.fromkeys(table["line"].unique())).items()}
 
 
 def _spread(values: np.ndarray, most: int = MOST_SHAPES) -> list[str]:

@@ -10,16 +10,9 @@ from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.published import Others
 from senet_lab.config import Band, Scale, XAxis
 from senet_lab.figures.axes import X_LABELS, Axes
-from senet_lab.figures.charts import (
-    Curve,
-    Tooltips,
-    Words,
-    add_band,
-    add_line,
-    chartify,
-    finish,
-    start_curves,
-)
+from senet_lab.figures.charts import Tooltips, Words, chartify, count_along_x, finish
+from senet_lab.figures.kinds import Curve, start_curves
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.style import Look
 
 BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
@@ -129,8 +122,7 @@ def _set_axes(chart: chartify.Chart, axes: Axes) -> None:
     plot = chart.figure
     if axes.x is XAxis.epoch:
         plot.x_range.default_span = 1  # around a lone epoch
-        plot.xaxis.ticker.min_interval = 1
-        plot.xaxis.ticker.num_minor_ticks = 0
+        count_along_x(chart)
     else:
         plot.xaxis.formatter = NumeralTickFormatter(format="0.[0]a")
     if axes.y_range is not None:

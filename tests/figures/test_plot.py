@@ -9,7 +9,7 @@ from senet_lab.commands.plot import plot
 from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
-from senet_lab.figures.charts import draw_points
+from senet_lab.figures.kinds import draw_points
 
 
 def run_plot(outputs: Path, *overrides: str) -> int:
@@ -188,7 +188,7 @@ def test_published_values_stand_at_their_cost_or_at_ours(tmp_path, monkeypatch):
         drawn.append(draw_points(*arguments))
         return drawn[-1]
 
-    monkeypatch.setattr("senet_lab.figures.charts.draw_points", keep)
+    monkeypatch.setattr("senet_lab.figures.kinds.draw_points", keep)
     command = ["figures.macs=true", "figures.line=${se.label}", "figures.style=null", "formats=[html]"]
     command.append(f"published={tmp_path / 'own.yaml'}")
     assert run_plot(tmp_path, *command, "reference=true") == 0
