@@ -83,7 +83,7 @@ def test_every_experiment_composes_for_every_verb_and_its_ends_step(name: str) -
     for verb in ("plot", "status", "summary"):
         command = compose_command(verb, experiment)
         assert command.config.name == name
-    crops = command.node.augment.name == "resized_crop"
+    crops = command.config.augment["name"] == "resized_crop"
     here = [*experiment, "dataset=digits", "dataset.image_size=8", *(["augment.size=16"] if crops else [])]
     points = compose_command("train", here).points
     assert len({point.directory for point in points}) == len(points)

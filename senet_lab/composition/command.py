@@ -71,10 +71,11 @@ class Command:
     config: Any
     """The verb's own schema class, range-checked."""
     launcher: dict[str, Any]
-    node: DictConfig
-    """The same config before interpolations were resolved."""
+    """The node of `hydra/launcher=…`."""
     is_sweep: bool
+    """Whether several runs are requested, by `-m` or by an experiment."""
     compose_points: Callable[[], list[Point]]
+    """Composes `points`."""
     folders: Sequence[Path]
     """The folders of config groups: `conf/`, and the user's own."""
     choices: Mapping[str, str]
@@ -138,34 +139,36 @@ def compose_command(
     asked = axes_of(parsed, folders)
     base = _compose_first(verb, asked, folders)
     is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
-    swept = next((axis for axis in asked.values() if axis.is_swept), None)
-    if swept and not is_sweep and verb in PLANNING_VERBS:
-        raise UsageError(f"{swept.line} asks for several values: add -m to sweep over them")
+    if not is_sweep and verb in PLANNING_VERBS:
+        _check_single(asked.values())
     planned = _axes_in(base, folders) if is_sweep else {}
     axes = planned | asked
     _check_axes(axes.values())
+    swept = {key for key, axis in axes.items() if axis.is_swept}
     # An experiment's axis is part of its runs' directories even if a command fixes its value.
-    named = [key for key, axis in axes.items() if axis.is_swept or key in planned]
-    node = base.copy()
-    OmegaConf.set_struct(node, False)
-    del node["hydra"]
-    swept_keys = {key for key, axis in axes.items() if axis.is_swept}
-    choices = {key: name for key, name in base.hydra.runtime.choices.items() if key not in swept_keys}
-    points = partial(_points, verb, axes, named, folders)
-    chosen = {
+    named = [key for key in axes if key in swept or key in planned]
+    choices = {group: name for group, name in base.hydra.runtime.choices.items() if group not in swept}
+    return Command(
+        config=_checked(base, choices, folders),
+        launcher=_plain(base.hydra.launcher),
+        is_sweep=is_sweep,
+        compose_points=partial(_points, verb, axes, named, folders),
+        folders=folders,
+        choices=choices,
+        selection=_selection(asked),
+        keys=frozenset(asked),
+        words=words or overrides,
+        under=lambda more: compose_command(verb, [*overrides, *more], multirun, config_dir),
+    )
+
+
+def _selection(asked: Mapping[str, Axis]) -> dict[str, list[str]]:
+    """The values of run configs among the axes of a command line; see `Command.selection`."""
+    return {
         key: [str(value) for value in axis.values]
         for key, axis in asked.items()
         if key.split(".")[0] in RUN_KEYS
     }
-
-    def under(more: Sequence[str]) -> Command:
-        return compose_command(verb, [*overrides, *more], multirun, config_dir)
-
-    config, launcher = _checked(node, choices, folders), _plain(base.hydra.launcher)
-    keys = frozenset(asked)
-    return Command(
-        config, launcher, node, is_sweep, points, folders, choices, chosen, keys, words or overrides, under
-    )
 
 
 def compose_node(
@@ -291,6 +294,13 @@ def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
     search = search_path(persons)
     with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
         yield search
+
+
+def _check_single(axes: Iterable[Axis]) -> None:
+    """Refuse several values where one run is asked for."""
+    for axis in axes:
+        if axis.is_swept:
+            raise UsageError(f"{axis.line} asks for several values: add -m to sweep over them")
 
 
 def _check_axes(axes: Iterable[Axis]) -> None:
