@@ -1,15 +1,16 @@
 """The Python API: the command line's verbs as functions that return frames and figures."""
 
 import warnings
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 from senet_lab.composition.command import Command, compose_command
 from senet_lab.composition.overrides import is_swept
-from senet_lab.config import ReportConfig
+from senet_lab.config import Band, ReportConfig, XAxis
 from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from senet_lab.analysis.results import Results
     from senet_lab.analysis.runs import Recorded
     from senet_lab.figures.drawings import Figure
+
+E = TypeVar("E", bound=StrEnum)
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
@@ -74,6 +77,9 @@ def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
         path: the sweep's folder.
         overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
             into figures and lines, by default as the sweep was planned.
+
+    Raises:
+        UsageError: an unknown key or option; at the first use of its records, a folder without runs.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -166,6 +172,12 @@ class Sweep:
     def final(self, metric: str = "test_error") -> "pd.DataFrame":
         """The last epoch of each line, with intervals, best epoch and published values, if any.
 
+        Args:
+            metric: see `curves`.
+
+        Returns:
+            A row a line; the columns of `analysis.statistics.with_statistics`.
+
         Raises:
             UsageError: no such metric.
         """
@@ -176,6 +188,12 @@ class Sweep:
 
     def pairwise(self, metric: str = "test_error") -> "pd.DataFrame":
         """Pairwise comparison of the lines of each figure: difference, interval, p after Holm.
+
+        Args:
+            metric: see `curves`.
+
+        Returns:
+            A row a pair; the columns of `analysis.statistics.pairwise`.
 
         Raises:
             UsageError: no such metric.
@@ -207,9 +225,8 @@ class Sweep:
             reference: draw published curves, too.
 
         Raises:
-            UsageError: no such figure or metric, or no epoch to draw.
+            UsageError: no such figure, metric, x axis or band, or no epoch to draw.
         """
-        from senet_lab.config import Band, XAxis
         from senet_lab.figures.axes import Axes
         from senet_lab.figures.drawings import Figure, draw_panels
         from senet_lab.figures.style import looks_of
@@ -218,8 +235,8 @@ class Sweep:
         if not panels:
             raise UsageError(f"{name}: no such figure here; there is {', '.join(self.figures)}")
         result = self._results(metric)
-        axes = Axes(result.metric, XAxis(x))
-        drawn = draw_panels(panels, looks_of(self._panels), axes, result, Band(band), reference)
+        axes, kind = Axes(result.metric, _option(XAxis, "x", x)), _option(Band, "band", band)
+        drawn = draw_panels(panels, looks_of(self._panels), axes, result, kind, reference)
         if not drawn:
             raise UsageError(f"{name}: no run has recorded {metric} yet")
         return Figure(*drawn.popitem())
@@ -229,3 +246,10 @@ class Sweep:
         from senet_lab.figures.report import write_report
 
         return write_report(self.directory, self._config, "senet_lab.open_sweep(…).report()")
+
+
+def _option(kind: type[E], key: str, value: str) -> E:
+    """The member of an enum that an argument names."""
+    if value not in list(kind):
+        raise UsageError(f"{key}={value}: {key} must be one of {', '.join(kind)}")
+    return kind(value)

@@ -126,15 +126,11 @@ class TrainerConfig:
     precision: Precision = Precision.auto
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. CPU runs always are."""
-    compile: bool | str = False
+    compile: bool = False
     """Forward pass and loss through `torch.compile`: slower on a CPU, on a GPU not measured yet."""
     cuda_graph: bool = True
-    """On CUDA: replay each training step as one graph. `false` for networks that cannot be captured."""
-
-    def __post_init__(self) -> None:
-        if self.compile == "auto":  # the default of earlier versions, which meant false
-            self.compile = False
-        _require(isinstance(self.compile, bool), "trainer.compile", self.compile, "true or false")
+    """On CUDA: replay each training step as one graph. `false` for a network of one's own whose forward pass
+    reads values back from the device, which no graph can capture, and to measure what the graph gains."""
 
 
 @dataclass
@@ -144,8 +140,11 @@ class ScalingConfig:
     phi: float = 0.0
     """The exponent φ of α, β and γ."""
     alpha: float = 1.2
+    """The base α of the depth's factor."""
     beta: float = 1.1
+    """The base β of the width's factor."""
     gamma: float = 1.15
+    """The base γ of the resolution's factor."""
     depth: float = 1.0
     """Factor of the units of each stage."""
     width: float = 1.0
@@ -220,8 +219,11 @@ class RunConfig:
     test: WhenTested = WhenTested.each_epoch
     """Evaluation on the test images: after every epoch, after the last one, or never."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    """Compound scaling, for networks that support it."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """Device, number format, compilation."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When checkpoints are written; results do not depend on it."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
@@ -322,6 +324,7 @@ class FiguresConfig:
     name: str = MISSING
     """Figure of a run, and the name of its files."""
     title: str = MISSING
+    """Title of a run's figure."""
     line: str = MISSING
     """Line of a run: runs of a line are averaged, so they may differ in the seed only."""
     style: Any = None
@@ -376,6 +379,7 @@ class ProtocolConfig:
     widen: bool = True
     """Widen the space once, for all arms of a block, if an arm's best trial lies at its border."""
     tuning_seeds: list[int] = field(default_factory=list)
+    """Seeds of each tuning trial."""
     confirmation_seeds: list[int] = field(default_factory=list)
     """Seeds of the confirmation runs, shared by all arms."""
     metric: ErrorMetric = ErrorMetric.top1

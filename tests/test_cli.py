@@ -69,7 +69,7 @@ BAD_INPUT = {
     "train se=standard model=published/senet18": "has no place for it",
     "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",
     "train trainer.precision=int8": "trainer.precision=int8",
-    "train trainer.compile=maybe": "trainer.compile must be true or false",
+    "train trainer.compile=maybe": "trainer.compile=maybe: Value 'maybe' is not a valid bool",
     "train label_smoothing=1": "label_smoothing must be a number from 0 to below 1",
     "train clip_grad=-1": "clip_grad must be a finite number, 0 or more",
     "train ema=1": "ema must be a number from 0 to below 1",

@@ -16,6 +16,13 @@ VALUES_COLUMNS = (*LINE, "seed", "epoch", "seconds", "images", "value")
 CURVES_COLUMNS = (*LINE, "epoch", "n", "mean", "std")
 """Columns of `curves.csv`."""
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
+UNFINISHED = {
+    State.DIVERGED: "Diverged",
+    State.FAILED: "Failed",
+    State.INTERRUPTED: "Interrupted",
+    State.RUNNING: "Still running",
+}
+"""States that a figure's notes name, in this order."""
 
 
 def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
@@ -114,23 +121,7 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     Returns:
         One sentence for each kind of trouble; none for a complete panel.
     """
-    sentences = []
-    for state, word in (
-        (State.DIVERGED, "Diverged"),
-        (State.FAILED, "Failed"),
-        (State.INTERRUPTED, "Interrupted"),
-        (State.RUNNING, "Still running"),
-    ):
-        runs = [
-            f"{line.label} seed {run.config.seed} {_reach(run)}"
-            for line in panel.lines
-            for run in line.runs
-            if run.state == state
-        ]
-        if runs:
-            sentences.append(f"{word}: {_listed(runs)}.")
-    if sentences:
-        sentences.append("The epochs that these runs have count in the mean.")
+    sentences = _unfinished(panel)
     missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
@@ -147,6 +138,21 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     if counts:
         sentences.append(f"Runs averaged: {_listed(counts)}; otherwise n = {full}.")
     return sentences
+
+
+def _unfinished(panel: Panel) -> list[str]:
+    """Sentences on the runs that have not finished, by state."""
+    sentences = []
+    for state, word in UNFINISHED.items():
+        runs = [
+            f"{line.label} seed {run.config.seed} {_reach(run)}"
+            for line in panel.lines
+            for run in line.runs
+            if run.state == state
+        ]
+        if runs:
+            sentences.append(f"{word}: {_listed(runs)}.")
+    return [*sentences, "The epochs that these runs have count in the mean."] if sentences else []
 
 
 def _mixture(line: Line) -> str:

@@ -59,7 +59,9 @@ class Point:
     """One requested run."""
 
     overrides: tuple[str, ...]
+    """Its values of the command's keys, as overrides."""
     config: RunConfig
+    """Typed and range-checked."""
     directory: str
     """Relative to the sweep's folder: `runs/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
 

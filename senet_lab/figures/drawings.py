@@ -51,13 +51,21 @@ def draw_panels(
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with Jupyter display and `save`; pictures need Chromium."""
+    """A figure that shows itself in Jupyter; pictures need Chromium, without which it is a page.
+
+    Args:
+        name: file name without extension, as `plot` writes it.
+        drawing: page and printed form.
+    """
 
     name: str
     drawing: Drawing
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure in the format of `path`'s extension: .html, .png, .svg or .pdf.
+        """Write the figure as a file; returns its path.
+
+        Args:
+            path: with the extension .html, .png, .svg or .pdf, which decides the format.
 
         Raises:
             UsageError: another extension, no Chromium although the format needs it, an unwritable path.

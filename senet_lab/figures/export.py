@@ -16,11 +16,13 @@ class Drawing:
     """A chart in its two output forms."""
 
     html: str
+    """The interactive page, self-contained."""
     item: str
     """The printed form as JSON text, because chromedriver would sort the keys of an object."""
     width: int
+    """CSS pixels of the printed form."""
     height: int
-    """Height in CSS pixels."""
+    """CSS pixels of the printed form."""
 
 
 def compile_chart(

@@ -4,8 +4,10 @@
 fields need no conversion: they have a default (`Status`, `RunConfig`) or read as missing (`Metrics`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from senet_lab.config import RunConfig, run_config
 from senet_lab.records.rows import Coefficient, Row, columns
 
 PLAN_FORMAT = 2
@@ -24,6 +26,22 @@ def _renamed(fields: Any, old: str, new: str) -> Any:
     if not isinstance(fields, dict):
         return fields
     return {(new if key == old else key): value for key, value in fields.items()}
+
+
+def recorded_config(plain: Mapping[str, Any], source: object) -> RunConfig:
+    """The typed config of a record; `trainer.compile: auto`, once the default, meant false.
+
+    Args:
+        plain: as it was written, in a plan or a run's record.
+        source: its origin, for the message.
+
+    Raises:
+        UsageError: see `run_config`.
+    """
+    trainer = plain.get("trainer")
+    if isinstance(trainer, Mapping) and trainer.get("compile") == "auto":
+        plain = {**plain, "trainer": {**trainer, "compile": False}}
+    return run_config(plain, source)
 
 
 def current_environment(content: Any) -> Any:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from senet_lab.config import RunConfig, run_config
+from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, read_json, typed, write_atomic
-from senet_lab.records.migrations import PLAN_FORMAT, current_plan
+from senet_lab.records.migrations import PLAN_FORMAT, current_plan, recorded_config
 from senet_lab.records.protocol import Protocol, Role, Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import PACKAGE
@@ -47,7 +47,7 @@ class PlannedRun:
     @cached_property
     def config(self) -> RunConfig:
         """The typed config; fields of later versions have their defaults."""
-        return run_config(self.plain, f"the plan of {self.directory}")
+        return recorded_config(self.plain, f"the plan of {self.directory}")
 
 
 _FIELDS = tuple(field.name for field in fields(PlannedRun) if field.name != "role")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, run_config
+from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig
 from senet_lab.dotted import set_value
+from senet_lab.records.migrations import recorded_config
 
 CHOICE = (
     "the trial with the lowest mean validation error after the last epoch over the tuning seeds; of equal "
@@ -77,7 +78,7 @@ class Cell:
         for key, source in self.follows.items():
             if source in values:
                 set_value(plain, key, values[source])
-        return run_config(plain, f"{self.arm} in {self.block}")
+        return recorded_config(plain, f"{self.arm} in {self.block}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from senet_lab.config import RunConfig, run_config
+from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.files import (
     TEXT_LIMIT,
@@ -32,7 +32,7 @@ from senet_lab.files import (
     typed,
     write_atomic,
 )
-from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment
+from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment, recorded_config
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.records.tables import append_rows, frame, keep_epochs, read_columns, require_epochs
 
@@ -219,7 +219,7 @@ class RunDirectory:
         Raises:
             UsageError: see `plain_config`; a value of the wrong type or out of range.
         """
-        return run_config(self.plain_config(), self.config_file)
+        return recorded_config(self.plain_config(), self.config_file)
 
     def status(self) -> Status:
         """The content of `status.json`; state `planned` before the run starts.

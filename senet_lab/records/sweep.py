@@ -14,6 +14,7 @@ class SweepDirectory:
     """The files of a sweep under `path`. None of them stores that path, so the folder can be moved."""
 
     path: Path
+    """`outputs/<name>`, or wherever the folder was moved."""
 
     @property
     def name(self) -> str:

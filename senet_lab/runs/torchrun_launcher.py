@@ -36,7 +36,7 @@ class Torchrun:
             raise UsageError(
                 "pack: hydra/launcher=torchrun has processes share a run, not runs a process; use pack=1"
             )
-        if any(run.config.trainer.compile is True for pack in packs for run in pack):
+        if any(run.config.trainer.compile for pack in packs for run in pack):
             raise UsageError(
                 "trainer.compile=true: hydra/launcher=torchrun cannot compile its parallel network; use false"
             )

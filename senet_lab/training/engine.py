@@ -135,8 +135,8 @@ def choose_engine(trainer: TrainerConfig) -> Engine:
         )  # required by cuBLAS, before its first use
     if trainer.compile:
         _require_compiler(chosen)
-    compiled, captured = bool(trainer.compile), trainer.cuda_graph and chosen.type == "cuda"
-    return Engine(chosen, precision, trainer.deterministic, compiled, captured)
+    captured = trainer.cuda_graph and chosen.type == "cuda"
+    return Engine(chosen, precision, trainer.deterministic, trainer.compile, captured)
 
 
 def _require_compiler(device: torch.device) -> None:

@@ -23,7 +23,7 @@ SWEEPS = {
     "a node that others refer to": ["model=resnet18", "scaling={phi:0},{phi:1,alpha:1.3}", "lr=1,0.1"],
     "a reference to the parent": ["model=timm", "model.name=resnet10t,resnet14t", "lr=1e-3"],
     "lists": ["se=standard", "se.stages=[2],[3,4]", "model=resnet18", "model.widths=[8,8,8,8],[16,16,16,16]"],
-    "enums, unions and texts": ["init=he,default", "trainer.compile=auto,true", "model.label=a,'b c',3"],
+    "enums, booleans and texts": ["init=he,default", "trainer.compile=false,true", "model.label=a,'b c',3"],
     "integers as floats": ["lr=1,2", "checkpoint.min_seconds=3,4.5"],
     "a value that refers": ["model.label=${activation.label},x", "activation=relu,mish"],
     "package overrides": ["figure=senet18_lr0.001,densenet121_lr0.1", "activation=relu,tact", "lr=0.5"],
