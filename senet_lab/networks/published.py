@@ -16,7 +16,7 @@ from senet_lab.networks import densenet
 from senet_lab.networks.activations import as_site, coefficients
 from senet_lab.networks.mobilenetv2 import inverted_residual
 from senet_lab.networks.resnet import projection
-from senet_lab.networks.squeeze_excite import SqueezeExcite
+from senet_lab.networks.squeeze_excite import Placement
 from senet_lab.networks.unit import (
     ActLayer,
     Conv,
@@ -110,7 +110,7 @@ class SENet(Trunk):
                 conv_norm_act(channels, [Conv(out, 3, stride), Conv(out, 3)], one_act, bias=True),
                 projection(channels, out, stride, bias=True),
                 act=act,
-                slots={"standard": SqueezeExcite(out, one_act)},
+                slots={"standard": Placement().block(out, one_act)},
             )
 
         channels = widths[0]

@@ -66,11 +66,11 @@ class SqueezeExcite(nn.Module):
         self,
         channels: int,
         act_layer: ActLayer,
-        reduction: int = 16,
-        hidden: Sequence[int] = (1,),
-        squeeze: str = "avg",
-        gate: str = "sigmoid",
-        kernel: int = 1,
+        reduction: int,
+        hidden: Sequence[int],
+        squeeze: str,
+        gate: str,
+        kernel: int,
         base: int | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Placement:
-    """Kind and position of SE blocks: the ``se`` argument of every network.
+    """Kind and position of SE blocks: the ``se`` argument of every network. By default, the paper's.
 
     Args:
         stages: the stages that carry SE, in the paper's numbering: conv2_x is 2. No SE is ``[]``.
@@ -99,6 +99,9 @@ class Placement:
     Raises:
         UsageError: a value outside those named here.
     """
+
+    block: Callable[..., SqueezeExcite]
+    """Maps width and activation to a block of this kind."""
 
     def __init__(
         self,

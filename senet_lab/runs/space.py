@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from senet_lab.config import ProtocolConfig, Sampling, Tuning
 from senet_lab.records.trials import Side, Trial
@@ -82,6 +81,8 @@ def _product(axes: Mapping[str, np.ndarray]) -> list[Trial]:
 
 def _quasi_random(space: Mapping[str, Sequence[float]], count: int) -> list[Trial]:
     """Halton's points, log-uniform, without the sequence's first one, a corner of the space."""
+    from scipy.stats import qmc  # half a second, which other commands need not wait for
+
     low, high = np.log(list(space.values())).T
     points = qmc.Halton(len(space), scramble=False).fast_forward(1).random(count)
     values = np.exp(qmc.scale(points, low, high))

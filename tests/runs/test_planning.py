@@ -205,7 +205,7 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     (folder / "plan.json").write_text(json.dumps({"format": 1, "source": "", "runs": runs}))
     script = (
         "import sys; from senet_lab.cli import main; code = main(sys.argv[1:]);"
-        "sys.exit(code or sorted({'torch', 'pandas', 'sklearn', 'bokeh'} & sys.modules.keys()) or 0)"
+        "sys.exit(code or sorted({'torch', 'pandas', 'scipy', 'sklearn', 'bokeh'} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
