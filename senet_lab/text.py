@@ -45,6 +45,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
+def byte_size(count: int) -> str:
+    """A number of bytes in GB, or in MB below one; powers of ten."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 def plain(text: str, *, keep_lines: bool = False) -> str:
     r"""One line of harmless text: white space as spaces, unprintable characters escaped.
 

@@ -17,6 +17,7 @@ from senet_lab.data.augment import Augment
 from senet_lab.data.batches import Batches, Part, ResidentBatches
 from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
+from senet_lab.text import byte_size
 
 
 class DataSet(Protocol):
@@ -127,8 +128,8 @@ def require_memory(key: str, size: int) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise UsageError(
-            f"{key}: the images take {size / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of "
-            "memory: dataset=image_folder decodes while it trains"
+            f"{key}: the images take {byte_size(size)}, and this machine has {byte_size(memory)} of memory: "
+            "dataset=image_folder decodes while it trains"
         )
 
 

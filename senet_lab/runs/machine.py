@@ -7,6 +7,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.runs.environment import device_name
 from senet_lab.runs.launchers import Pack
+from senet_lab.text import byte_size
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
@@ -48,7 +49,7 @@ def check_memory(packs: Sequence[Pack], workers: int) -> None:
         room = free_bytes(engine.device) // workers - PROCESS_BYTES
         if sum(sizes) > room:
             raise UsageError(
-                f"pack={len(pack)}: a run like {pack[0].directory} takes about {max(sizes) / 1e9:.2g} GB of "
+                f"pack={len(pack)}: a run like {pack[0].directory} takes about {byte_size(max(sizes))} of "
                 f"memory on {engine.device}, and each of {workers} processes can have "
-                f"{max(0, room) / 1e9:.2g} GB; {max(0, room) // max(sizes)} fit"
+                f"{byte_size(max(0, room))}; {max(0, room) // max(sizes)} fit"
             )

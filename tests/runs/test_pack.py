@@ -100,16 +100,16 @@ def test_worker_processes_take_packs(tmp_path: Path) -> None:
 def test_a_pack_that_memory_does_not_hold_is_refused_with_the_number_that_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = iter([300, 300, 300])
+    sizes = iter([3 * 10**9] * 3)
     monkeypatch.setattr(machine, "run_bytes", lambda *_: next(sizes))
-    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + 899)
+    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + 8_990_000_000)
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=3")) == 2
     error = capfd.readouterr().err
-    assert "pack=3: a run like runs/resnet18/tact/lr=0.001/seed=0 takes about 3e-07 GB" in error
+    assert "pack=3: a run like runs/resnet18/tact/lr=0.001/seed=0 takes about 3.0 GB of memory" in error
     assert error.endswith("; 2 fit\n")
     assert statuses(tmp_path) == {}
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
-    assert next(sizes) == 300  # seeds share an estimate
+    assert next(sizes) == 3 * 10**9  # seeds share an estimate
 
 
 def test_what_the_runs_compute_with_is_said_before_they_start(
