@@ -71,12 +71,8 @@ class Torchrun:
 
 def follow(run: PlannedRun, stop: Stop) -> State:
     """Train a run together with rank 0, without a record."""
-    from senet_lab.seeding import seed_global
-    from senet_lab.training.engine import choose_engine
-    from senet_lab.training.loop import Training
     from senet_lab.training.turns import finish
+    from senet_lab.training.unrecorded import unrecorded
 
-    engine = choose_engine(run.config.trainer)
-    with engine.settings(run.threads):
-        seed_global(run.config.seed)
-        return finish(Training(run.config, engine).run(stop))
+    with unrecorded(run.config, run.threads) as training:
+        return finish(training.run(stop))
