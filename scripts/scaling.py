@@ -49,18 +49,18 @@ def write_sweep(outputs: Path, runs: int, epochs: int) -> None:
         planned.append(
             PlannedRun(name, config_hash(config), "", list(point.overrides), 1, 135_000_000, config)
         )
-        folder = sweep.path / name
-        folder.mkdir(parents=True)
-        (folder / "config.yaml").write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
+        record = sweep.run(name)
+        record.path.mkdir(parents=True)
+        record.config_file.write_text(yaml.dump(config, Dumper=yaml.CSafeDumper))
         values = draws.random((epochs, len(measured))).tolist()
         rows = [",".join([str(epoch), *map(repr, row)]) for epoch, row in enumerate(values)]
-        (folder / "metrics.csv").write_text("\n".join([",".join(["epoch", *measured]), *rows]) + "\n")
+        record.metrics_file.write_text("\n".join([",".join(["epoch", *measured]), *rows]) + "\n")
         status = Status(
             State.FINISHED, epochs, epochs, images_done=60_000 * epochs, seconds=20.0 * epochs,
-            metrics_sha256=sweep.run(name).metrics_digest(),
+            metrics_sha256=record.metrics_digest(),
         )  # fmt: skip
-        (folder / "status.json").write_text(json.dumps(asdict(status)))
-        (folder / "environment.json").write_text("{}")
+        record.status_file.write_text(json.dumps(asdict(status)))
+        record.environment_file.write_text("{}")
     Plan(sweep, "", planned).write()
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="scaling_") as folder:
         started = time.perf_counter()
         write_sweep(Path(folder), runs, epochs)
-        size = (Path(folder) / "default/plan.json").stat().st_size
+        size = SweepDirectory(Path(folder) / "default").plan_file.stat().st_size
         print(
             f"{runs} runs × {epochs} epochs written in {time.perf_counter() - started:.0f} s; "
             f"plan.json has {size / 1e6:.1f} MB", flush=True,

@@ -116,6 +116,25 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
         pass
 
 
+def make_writable(folder: Path, root: Path | None = None) -> None:
+    """Create `folder`, and remove partial files of killed commands from it.
+
+    Args:
+        folder: the folder to create.
+        root: a parent folder, below which no symbolic link is followed.
+
+    Raises:
+        UsageError: it cannot be created or written.
+    """
+    try:
+        make_folder(folder, root)
+    except OSError as error:
+        raise UsageError(f"outputs: {folder} cannot be created: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"outputs: {folder} cannot be written: choose another folder with outputs=")
+    remove_temporaries(folder, root)
+
+
 def remove_temporaries(folder: Path, root: Path | None = None) -> None:
     """Delete temporary files that killed calls of `write_atomic` left in `folder`, but no live process's.
 

@@ -19,10 +19,9 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of
 from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
-from senet_lab.files import write_atomic
+from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.runs.planning import make_writable
 
 PUBLISHED = "published"
 Compared = tuple[Others, dict[str, pd.DataFrame]]

@@ -19,9 +19,9 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, VERDICT, check_formats, write_csv, write_drawings
+from senet_lab.files import make_writable
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
-from senet_lab.runs.planning import make_writable
 from senet_lab.text import plain
 
 if TYPE_CHECKING:

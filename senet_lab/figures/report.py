@@ -16,12 +16,11 @@ from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.page import Section, render, table
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.verdict import verdict_sections
-from senet_lab.files import write_atomic
+from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.run import Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.planning import make_writable
 from senet_lab.version import __version__
 
 

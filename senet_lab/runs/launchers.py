@@ -114,8 +114,8 @@ class LostWorkerError(Exception):
     """A pack's process died; the message gives the cause."""
 
 
-class Engine(Protocol):
-    """Worker processes of one kind. A job is the engine's handle for a pack."""
+class Executor(Protocol):
+    """Worker processes of one kind. A job is its handle for a pack."""
 
     def submit(self, packs: Sequence[Pack]) -> Sequence[Any]:
         """Submit packs; returns a job for each."""
@@ -131,22 +131,22 @@ class Engine(Protocol):
 
 
 def drive(
-    engine: AbstractContextManager[Engine],
+    executor: AbstractContextManager[Executor],
     sweep: SweepDirectory,
     packs: Sequence[Pack],
     at_a_time: int,
     stop: Stop,
 ) -> Iterator[State]:
-    """Execute `packs` on an engine's worker processes.
+    """Execute `packs` on an executor's worker processes.
 
-    A lost worker ends its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine's
+    A lost worker ends its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the executor's
     context kills them.
     """
     queue = list(packs)
     busy: dict[Any, Pack] = {}
     asked: float | None = None
     try:
-        with engine as started:
+        with executor as started:
             while busy or (queue and not stop()):
                 if not stop():
                     fresh, queue = queue[: at_a_time - len(busy)], queue[at_a_time - len(busy) :]
@@ -242,7 +242,7 @@ warnings.filterwarnings("ignore", LOKY_WARNING)
 
 
 class _Pools:
-    """An `Engine` of one-worker pools, because a killed worker fails all jobs of its pool."""
+    """An `Executor` of one-worker pools, because a killed worker fails all jobs of its pool."""
 
     def __init__(self, sweep: SweepDirectory, workers: int, gpus: int) -> None:
         self.sweep = sweep
@@ -257,7 +257,7 @@ class _Pools:
             pool.shutdown(kill_workers=True)
 
     def submit(self, packs: Sequence[Pack]) -> list[Future]:
-        """See `Engine`."""
+        """See `Executor`."""
         # Workers start with Ctrl-C blocked: a terminal sends it to all processes, we forward it once.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -272,11 +272,11 @@ class _Pools:
         return jobs
 
     def ended(self, jobs: Sequence[Future]) -> list[Future]:
-        """See `Engine`."""
+        """See `Executor`."""
         return list(wait(jobs, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done)
 
     def states(self, job: Future) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         pool, gpu = self.busy.pop(job)
         error = job.exception()
         if error is not None:
@@ -289,7 +289,7 @@ class _Pools:
         return job.result()
 
     def interrupt(self, jobs: Sequence[Future]) -> None:
-        """See `Engine`."""
+        """See `Executor`."""
         for job in jobs:
             for pid in list(self.busy[job][0]._processes or {}):
                 os.kill(pid, signal.SIGTERM)

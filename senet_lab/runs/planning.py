@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
 from senet_lab.dotted import difference
 from senet_lab.errors import UsageError
-from senet_lab.files import make_folder, remove_temporaries
+from senet_lab.files import make_writable
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import (
     NOT_RESULTS,
@@ -215,25 +213,6 @@ def threads_per_run(runs: int) -> int:
 def threads_for(pixels: int, most: int) -> int:
     """CPU threads of a run: `most` if its micro-batches have many pixels, else one."""
     return most if pixels >= MANY_PIXELS else 1
-
-
-def make_writable(folder: Path, root: Path | None = None) -> None:
-    """Create `folder`, and remove partial files of killed commands from it.
-
-    Args:
-        folder: the folder to create.
-        root: a parent folder, below which no symbolic link is followed.
-
-    Raises:
-        UsageError: it cannot be created or written.
-    """
-    try:
-        make_folder(folder, root)
-    except OSError as error:
-        raise UsageError(f"outputs: {folder} cannot be created: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"outputs: {folder} cannot be written: choose another folder with outputs=")
-    remove_temporaries(folder, root)
 
 
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:

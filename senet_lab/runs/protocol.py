@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
+from senet_lab.files import make_writable
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import Plan, read_plan, source_hash
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
@@ -33,7 +34,6 @@ from senet_lab.runs.declare import declare
 from senet_lab.runs.planning import (
     Request,
     freeze,
-    make_writable,
     require_empty,
     threads_per_run,
     without_execution_keys,

@@ -78,7 +78,7 @@ class Ray:
 
 
 class _Tasks:
-    """An `Engine` on Ray."""
+    """An `Executor` on Ray."""
 
     def __init__(self, launcher: Ray, sweep: SweepDirectory) -> None:
         self.launcher = launcher
@@ -101,7 +101,7 @@ class _Tasks:
         self.ray.shutdown()
 
     def submit(self, packs: Sequence[Pack]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         task = self.ray.remote(max_retries=0)(execute_in_worker)
         return [
             task.options(
@@ -111,11 +111,11 @@ class _Tasks:
         ]
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         return self.ray.wait(list(jobs), num_returns=1, timeout=POLL_SECONDS)[0] if jobs else []
 
     def states(self, job: Any) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         try:
             return self.ray.get(job)
         except self.ray.exceptions.RayError as error:
@@ -123,6 +123,6 @@ class _Tasks:
             raise LostWorkerError(f"Ray lost the worker: {reason}") from error
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """See `Engine`; Ray sends Ctrl-C, which a run checks between two steps."""
+        """See `Executor`; Ray sends Ctrl-C, which a run checks between two steps."""
         for job in jobs:
             self.ray.cancel(job)

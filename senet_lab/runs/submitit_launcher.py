@@ -90,7 +90,7 @@ class Job:
 
 
 class _Jobs:
-    """An `Engine` on submitit."""
+    """An `Executor` on submitit."""
 
     def __init__(self, launcher: Submitit, sweep: SweepDirectory) -> None:
         self.launcher = launcher
@@ -116,18 +116,18 @@ class _Jobs:
                 job.cancel(check=False)
 
     def submit(self, packs: Sequence[Pack]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         jobs = self.executor.map_array(Job(self.sweep), packs) if packs else []
         self.jobs += jobs
         return jobs
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         time.sleep(POLL_SECONDS)
         return [job for job in jobs if job.done()]
 
     def states(self, job: Any) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         try:
             return job.result()
         except self.errors as error:
@@ -135,7 +135,7 @@ class _Jobs:
             raise LostWorkerError(f"job {job.job_id} was lost: {reason} ({job.paths.stderr})") from error
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """See `Engine`."""
+        """See `Executor`."""
         for job in jobs:
             if self.launcher.cluster == "local":
                 os.kill(int(job.job_id), signal.SIGTERM)  # `cancel` leaves no time to write records

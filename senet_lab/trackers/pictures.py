@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from senet_lab.composition.command import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
+from senet_lab.records.figures import planned_config
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
@@ -57,7 +58,7 @@ class Pictures:
             return self._none(INSTALL)
         try:
             record = self.sweep.run(run.directory)
-            figures = self.command.config.figures
+            figures = planned_config(self.command, self.sweep).figures
             (panel,) = group([read_run(run.directory, record, run.config, state)], figures)
             return {
                 axes.metric.noun.replace(" ", "_"): self._draw(panel, axes, found)
