@@ -142,6 +142,11 @@ def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str
     return _run(directory, record, config, state, _table(record))
 
 
+def run_without_epochs(directory: str, config: RunConfig, state: str) -> Run:
+    """A run whose record cannot be used."""
+    return Run(directory, config, state, frame(Metrics, dict.fromkeys(columns(Metrics), ())))
+
+
 def _run(
     directory: str, record: RunDirectory, config: RunConfig, state: str, table: Mapping[str, Sequence[Any]]
 ) -> Run:

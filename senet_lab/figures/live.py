@@ -11,7 +11,7 @@ from bokeh.embed import json_item
 
 from senet_lab.analysis.curves import curves, finals, states, values
 from senet_lab.analysis.grouping import Panel, group, with_runs
-from senet_lab.analysis.runs import Run, read_run
+from senet_lab.analysis.runs import Run, read_run, run_without_epochs
 from senet_lab.background import Background
 from senet_lab.config import Band, FiguresConfig
 from senet_lab.errors import UsageError
@@ -20,7 +20,7 @@ from senet_lab.figures.page import Section, render_section, table, time_cell
 from senet_lab.figures.sections import figure_section
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
-from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import Survey, checked_status
 from senet_lab.records.sweep import SweepDirectory
@@ -190,18 +190,16 @@ class LiveSweep:
         if before is not None and before.state in FINAL:
             return False
         record = self.sweep.run(run.directory)
-        blank = RunDirectory(record.path / State.UNREADABLE)
+        found = None
         try:
             status = checked_status(record, run)
-            if status == before:
-                return False
-            shown = blank if status.state is State.DAMAGED else record
-            self._records[run.directory] = read_run(run.directory, shown, run.config, status.state)
+            if status != before and status.state is not State.DAMAGED:
+                found = read_run(run.directory, record, run.config, status.state)
         except Exception as error:  # one record that cannot be read must not hide the others
             status = Status(State.UNREADABLE, error=_reason(error))
-            if status == before:
-                return False
-            self._records[run.directory] = read_run(run.directory, blank, run.config, status.state)
+        if status == before:
+            return False
+        self._records[run.directory] = found or run_without_epochs(run.directory, run.config, status.state)
         self.survey.statuses[run.directory] = status
         return True
 
