@@ -12,9 +12,9 @@ def section(heading: str) -> str:
     return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
 
 
-def test_every_file_where_a_change_goes_is_there() -> None:
-    files = re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml)|\w+\.py)`", section("Where a change goes"))
-    assert len(files) >= 10
+def test_every_file_that_it_names_is_there() -> None:
+    files = re.findall(r"`((?:\w+/)+\w+\.(?:py|yaml))`", TEXT)
+    assert len(files) >= 20
     missing = [file for file in files if not ((ROOT / "senet_lab" / file).exists() or (ROOT / file).exists())]
     assert not missing
 
