@@ -1,6 +1,7 @@
 """The Python API: the command line's verbs as functions that return frames and figures."""
 
 import warnings
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -217,6 +218,8 @@ class Sweep:
     ) -> "Figure":
         """One figure; it shows itself in Jupyter, and `save` writes HTML, PNG, SVG or PDF.
 
+        Scale and range of its y axis are the sweep's: `figures.y_scale` and `figures.y_range`.
+
         Args:
             name: one of `figures`.
             metric: see `curves`.
@@ -227,16 +230,16 @@ class Sweep:
         Raises:
             UsageError: no such figure, metric, x axis or band, or no epoch to draw.
         """
-        from senet_lab.figures.axes import Axes
+        from senet_lab.figures.axes import axes_of
         from senet_lab.figures.drawings import Figure, draw_panels
         from senet_lab.figures.style import looks_of
 
         panels = [panel for panel in self._panels if panel.name == name]
         if not panels:
             raise UsageError(f"{name}: no such figure here; there is {', '.join(self.figures)}")
-        result = self._results(metric)
-        axes, kind = Axes(result.metric, _option(XAxis, "x", x)), _option(Band, "band", band)
-        drawn = draw_panels(panels, looks_of(self._panels), axes, result, kind, reference)
+        kind, figures = _option(Band, "band", band), self._config.figures
+        (axes,) = axes_of(replace(figures, metric=metric, x=_option(XAxis, "x", x)), self._panels)
+        drawn = draw_panels(panels, looks_of(self._panels), axes, self._results(metric), kind, reference)
         if not drawn:
             raise UsageError(f"{name}: no run has recorded {metric} yet")
         return Figure(*drawn.popitem())

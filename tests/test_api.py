@@ -77,3 +77,13 @@ def test_a_figure_that_cannot_be_is_refused_in_one_line(
         sweep.figure(**({"name": "resnet18_lr0.001"} | arguments))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_figure_has_the_y_axis_of_its_sweep(tmp_path: Path) -> None:
+    shutil.copytree(RECORDS, tmp_path, dirs_exist_ok=True)
+    drawn = {}
+    for scale in ("linear", "log"):
+        sweep = sl.open_sweep(tmp_path / "d55bf84", f"figures.y_scale={scale}")
+        drawn[scale] = sweep.figure("resnet18_lr0.001", metric="train_loss", x="seconds").drawing.item
+    assert "LogScale" in drawn["log"]
+    assert "LogScale" not in drawn["linear"]
