@@ -33,6 +33,8 @@ class Run:
     """The columns of `Metrics`, one row an epoch."""
     attempts: tuple[Environment, ...] = ()
     """Software and hardware of its attempts; empty if their record cannot be read."""
+    message: str = ""
+    """Error and notes of its status."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _table(record: RunDirectory) -> dict[str, list[Any]]:
 def usable_runs(records: Sequence[Recorded]) -> list[Run]:
     """The runs whose record can be used."""
     return [
-        _run(one.directory, one.record, one.config, one.status.state, one.table)
+        _run(one.directory, one.record, one.config, one.status.state, one.table, one.status.message)
         for one in records
         if one.is_whole and one.config is not None
     ]
@@ -148,10 +150,15 @@ def run_without_epochs(directory: str, config: RunConfig, state: str) -> Run:
 
 
 def _run(
-    directory: str, record: RunDirectory, config: RunConfig, state: str, table: Mapping[str, Sequence[Any]]
+    directory: str,
+    record: RunDirectory,
+    config: RunConfig,
+    state: str,
+    table: Mapping[str, Sequence[Any]],
+    message: str = "",
 ) -> Run:
     state = MISSING if state == State.PLANNED else state
-    return Run(directory, config, state, frame(Metrics, table), _attempts(record))
+    return Run(directory, config, state, frame(Metrics, table), _attempts(record), message)
 
 
 def _attempts(record: RunDirectory) -> tuple[Environment, ...]:

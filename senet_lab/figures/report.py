@@ -49,7 +49,7 @@ def write_report(
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
-    states = sections.runs_section(panels, charts[0].metric, sweep, left_out)
+    states = sections.runs_section(panels, charts[0].metric, left_out)
     parts = [
         *verdict_sections(sweep),
         *(_panels(panels, looks, found, config) if panels else []),

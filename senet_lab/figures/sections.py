@@ -25,7 +25,6 @@ from senet_lab.figures.panels import draw, remarks
 from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
 from senet_lab.records.run import RunDirectory, State, Status
-from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 
 FINAL_HEADINGS = {
@@ -226,15 +225,10 @@ def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDir
     )
 
 
-def runs_section(
-    panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, left_out: Mapping[str, Status]
-) -> Section:
+def runs_section(panels: Sequence[Panel], metric: Metric, left_out: Mapping[str, Status]) -> Section:
     """Every run with its state and a link to its record, unfinished ones first."""
     rows = [
-        _run_row(run, metric, sweep, line.label)
-        for panel in panels
-        for line in panel.lines
-        for run in line.runs
+        _run_row(run, metric, line.label) for panel in panels for line in panel.lines for run in line.runs
     ]
     blank = dict.fromkeys(RUN_HEADINGS)
     rows += [
@@ -250,8 +244,7 @@ def runs_section(
     return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, headings)])
 
 
-def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict[str, Any]:
-    status = readable_status(sweep.run(run.directory))
+def _run_row(run: Run, metric: Metric, line: str) -> dict[str, Any]:
     last = None if run.metrics.empty else float(metric.of(run.metrics).iloc[-1])
     return {
         "record": _record(run.directory) if run.state != MISSING else run.directory,
@@ -262,7 +255,7 @@ def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict
         "planned": run.config.epochs,
         "last": last,
         "time": time_cell(float(run.metrics["seconds"].sum())),
-        "message": status.message,
+        "message": run.message,
     }
 
 
