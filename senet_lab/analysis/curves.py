@@ -111,7 +111,7 @@ def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return joined.merge(runs, on=list(LINE)).astype({"n": int, "epoch": "Int64"})
 
 
-def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
+def panel_notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     """Sentences on missing or failed runs, on mixed environments, and on epochs where n changes.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 from bokeh.models import NumeralTickFormatter
 
-from senet_lab.analysis.curves import curves, notes, values
+from senet_lab.analysis.curves import curves, panel_notes, values
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.published import Others
 from senet_lab.config import Band, Scale, XAxis
@@ -56,9 +56,9 @@ def draw(
 
 
 def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]:
-    """Notes of a panel's chart: `curves.notes`, and remarks on what is drawn."""
+    """Notes of a panel's chart: `curves.panel_notes`, and remarks on what is drawn."""
     table = curves(values([panel], axes.metric))
-    sentences = notes(panel, table)
+    sentences = panel_notes(panel, table)
     if others is not None and panel.name in others.notes:
         sentences.append(others.notes[panel.name])
     if axes.y_scale is Scale.log and (table["mean"] <= 0).any():
