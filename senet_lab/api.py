@@ -68,7 +68,8 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     session = train_command(command, Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
-    return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=config_dir))
+    shown = compose_command("report", overrides, config_dir=config_dir)
+    return Sweep(session.survey.sweep, replace(shown, selection={}))
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
@@ -76,11 +77,12 @@ def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
 
     Args:
         path: the sweep's folder.
-        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
-            into figures and lines, by default as the sweep was planned.
+        overrides: as after `senet-lab report`. Values of runs, such as `activation=tact`, select runs;
+            `experiment=…` or `figures.line=…` define how runs are grouped into figures and lines, by default
+            as the sweep was planned.
 
     Raises:
-        UsageError: an unknown key or option; at the first use of its records, a folder without runs.
+        UsageError: an unknown key or option; at the first use of its records, no run or no selected run.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -90,7 +92,8 @@ class Sweep:
 
     Args:
         directory: the sweep's folder.
-        command: defines how runs are grouped into figures and lines, and their published values.
+        command: defines which runs are selected, how they are grouped into figures and lines, and their
+            published values.
     """
 
     def __init__(self, directory: SweepDirectory, command: Command) -> None:
@@ -104,7 +107,7 @@ class Sweep:
 
     def refresh(self) -> "Sweep":
         """Read the records again at the next use, to see the newest epochs."""
-        for name in ("_records", "_frames", "_panels"):
+        for name in ("_config", "_records", "_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
 
@@ -114,13 +117,14 @@ class Sweep:
 
     @cached_property
     def _records(self) -> "list[Recorded]":
-        from senet_lab.analysis.runs import read_records
+        from senet_lab.analysis.runs import read_records, selected
 
         with transient_progress() as progress:
             task = progress.add_task(f"reading {self.directory.name}", total=None)
-            return read_records(
+            records = read_records(
                 self.directory, lambda read, of: progress.update(task, completed=read, total=of)
             )
+        return selected(records, self._command.selection)
 
     @cached_property
     def _frames(self) -> "Frames":
@@ -248,7 +252,8 @@ class Sweep:
         """Write `report.html`, one page with all results, into the sweep's folder; returns its path."""
         from senet_lab.figures.report import write_report
 
-        return write_report(self.directory, self._config, "senet_lab.open_sweep(…).report()")
+        made_by = "senet_lab.open_sweep(…).report()"
+        return write_report(self.directory, self._config, made_by, self._command.selection)
 
 
 def _option(kind: type[E], key: str, value: str) -> E:

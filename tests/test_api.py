@@ -87,3 +87,15 @@ def test_a_figure_has_the_y_axis_of_its_sweep(tmp_path: Path) -> None:
         drawn[scale] = sweep.figure("resnet18_lr0.001", metric="train_loss", x="seconds").drawing.item
     assert "LogScale" in drawn["log"]
     assert "LogScale" not in drawn["linear"]
+
+
+def test_values_of_runs_select_as_they_do_after_a_verb(tmp_path: Path) -> None:
+    shutil.copytree(RECORDS, tmp_path, dirs_exist_ok=True)
+    assert len(sl.open_sweep(tmp_path / "d55bf84").runs) == 5
+    sweep = sl.open_sweep(tmp_path / "d55bf84", "activation=tact", "lr=0.001")
+    assert set(sweep.runs["activation"]) == {"tact"}
+    assert list(sweep.final()["line"]) == ["TAct"]
+    page = sweep.report().read_text("utf-8")
+    assert "2 runs: " in page
+    with pytest.raises(sl.UsageError, match="activation=gelu: no such run here; there is relu, tact"):
+        _ = sl.open_sweep(tmp_path / "d55bf84", "activation=gelu").runs

@@ -12,6 +12,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
 from senet_lab.records.run import Environment, RunDirectory, State, Status
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import frame, read_columns
@@ -105,6 +106,16 @@ def _table(record: RunDirectory) -> dict[str, list[Any]]:
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
         raise UsageError(f"{record.metrics_file} has epoch {twice} twice, where each belongs once")
     return table
+
+
+def selected(records: list[Recorded], selection: Selection) -> list[Recorded]:
+    """The records of the selected runs; a run whose config is not known is in none but the empty selection.
+
+    Raises:
+        UsageError: see `select`.
+    """
+    known: list[Any] = [one for one in records if one.config is not None]
+    return select(known, selection) if selection else records
 
 
 def usable_runs(records: Sequence[Recorded]) -> list[Run]:
