@@ -25,6 +25,10 @@ class Results:
     others: Others
     """Published values."""
 
+    def curves_of(self, panel: Panel) -> pd.DataFrame:
+        """The rows of `curves` of one panel."""
+        return self.curves[self.curves["figure"] == panel.name]
+
 
 def results(panels: Sequence[Panel], metric: Metric, name: str | None) -> Results:
     """The frames of a metric over the panels of a sweep.

@@ -41,11 +41,12 @@ def draw_panels(
     others = result.others if reference else None
     drawings = {}
     for panel in panels:
-        if panel.name in set(result.curves["figure"]):
-            sentences = remarks(panel, axes, others)
-            chart = draw(panel, looks, axes, band, others, sentences)
-            table = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
-            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, table)
+        table = result.curves_of(panel)
+        if len(table):
+            sentences = remarks(panel, table, axes, others)
+            chart = draw(panel, table, looks, axes, band, others, sentences)
+            last = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
+            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, last)
     return drawings
 
 

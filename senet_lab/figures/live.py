@@ -138,10 +138,11 @@ class LiveSweep:
         panel = self.panels[name]
         title, metric = axes.title(panel), axes.metric
         try:
-            last = finals(curves(values([panel], metric)), states([panel]))
+            drawn = curves(values([panel], metric))
+            last = finals(drawn, states([panel]))
             headings = VALUE_HEADINGS | {"mean": f"mean {metric.noun}"}
             shown = table(f"{title}: values at the last epoch", last, headings)
-            section = figure_section(panel, self._looks, axes, self.band, None, [shown])
+            section = figure_section(panel, drawn, self._looks, axes, self.band, None, [shown])
         except Exception as error:  # one chart that cannot be drawn must not hide the others
             section = Section(title, alerts=[f"This figure cannot be drawn: {_reason(error)}"])
         self._publish(f"figure:{stem}", section)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 from bokeh.models import NumeralTickFormatter
 
-from senet_lab.analysis.curves import curves, panel_notes, values
+from senet_lab.analysis.curves import panel_notes
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.published import Others
 from senet_lab.config import Band, Scale, XAxis
@@ -22,6 +22,7 @@ PUBLISHED = "published"
 
 def draw(
     panel: Panel,
+    table: pd.DataFrame,
     looks: Mapping[str, Look],
     axes: Axes,
     band: Band,
@@ -31,14 +32,15 @@ def draw(
     """The chart of a panel, for print.
 
     Args:
-        panel: with at least one value of the metric.
+        panel: whose lines are drawn.
+        table: its rows of `curves.curves`, at least one.
         looks: of its lines, as `looks_of` gives them.
         axes: what is drawn over what.
         band: around the means.
         others: published values to draw, too.
         notes: sentences for the small print.
     """
-    table = _drawable(curves(values([panel], axes.metric)), axes)
+    table = _drawable(table, axes)
     sign = 1 if axes.metric.lower_is_better else -1
     series = {
         str(label): Curve(list(_stretches(part)), _bands(part, axes, band), sign * part["mean"].iloc[-1])
@@ -55,9 +57,8 @@ def draw(
     return chart
 
 
-def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]:
-    """Notes of a panel's chart: `curves.panel_notes`, and remarks on what is drawn."""
-    table = curves(values([panel], axes.metric))
+def remarks(panel: Panel, table: pd.DataFrame, axes: Axes, others: Others | None = None) -> list[str]:
+    """Notes of the chart that `draw` makes of the same arguments: `curves.panel_notes`, and what it shows."""
     sentences = panel_notes(panel, table)
     if others is not None and panel.name in others.notes:
         sentences.append(others.notes[panel.name])

@@ -86,7 +86,10 @@ def _panels(
                 )
                 beside = pairs[pairs["figure"] == panel.name]
                 tables.append(table(caption, beside, sections.PAIRWISE_HEADINGS))
-            parts.append(sections.figure_section(panel, looks, axes, config.band, result.others, tables))
+            means = result.curves_of(panel)
+            parts.append(
+                sections.figure_section(panel, means, looks, axes, config.band, result.others, tables)
+            )
     counts = sorted({int(n) for result in found.values() for n in result.finals["n"] if n > 0})
     return [*parts, Section("What so few runs can show", [what_it_can_show(n) for n in counts])]
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from senet_lab.analysis.coefficients import coefficients, last_values, over_epochs
 from senet_lab.analysis.comparison import DIGITISED_TOLERANCE, WIDENING
-from senet_lab.analysis.curves import values
+from senet_lab.analysis.curves import curves, values
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, published_headings
@@ -131,21 +131,31 @@ HOW_TO_READ = (
 
 def figure_section(
     panel: Panel,
+    means: pd.DataFrame,
     looks: Mapping[str, Look],
     axes: Axes,
     band: Band,
     others: Others | None,
     tables: Sequence[Table],
 ) -> Section:
-    """A panel's chart with notes and tables; no chart before the first epoch."""
-    title, metric = axes.title(panel), axes.metric
-    if values([panel], metric).empty:
+    """A panel's chart with notes and tables; no chart before the first epoch.
+
+    Args:
+        panel: see `panels.draw`.
+        means: the panel's rows of `curves.curves`; none before the first epoch.
+        looks: see `panels.draw`.
+        axes: see `panels.draw`.
+        band: see `panels.draw`.
+        others: see `panels.draw`.
+        tables: under the chart.
+    """
+    title = axes.title(panel)
+    if means.empty:
         return Section(title, ["No run has finished an epoch yet."], tables=tables)
-    sentences = remarks(panel, axes, others)
-    chart = draw(panel, looks, axes, band, others, sentences)
-    subtitle = chart.subtitle
+    sentences = remarks(panel, means, axes, others)
+    chart = draw(panel, means, looks, axes, band, others, sentences)
     make_interactive(chart)
-    return Section(title, [f"{metric.label}: {subtitle}.", *sentences], chart.figure, tables)
+    return Section(title, [f"{axes.metric.label}: {chart.subtitle}.", *sentences], chart.figure, tables)
 
 
 def comparison_sections(
@@ -178,14 +188,22 @@ def comparison_sections(
             table("Epoch by epoch", parts["epochs"], EPOCH_HEADINGS),
         ]
         drawn = None if theirs else others
-        sections.append(figure_section(panel, looks, axes, Band.std, drawn, found))
+        sections.append(_compared(panel, looks, axes, drawn, found))
         if panel.name in theirs:
-            beside = figure_section(theirs[panel.name], looks, axes, Band.std, None, [])
+            beside = _compared(theirs[panel.name], looks, axes, None, [])
             ours = sections[-1].plot
             if ours is not None and beside.plot is not None:  # the same axes, zoomed and moved together
                 beside.plot.update(x_range=ours.x_range, y_range=ours.y_range)
             sections.append(replace(beside, alternative="its values are the others' in the tables above"))
     return sections
+
+
+def _compared(
+    panel: Panel, looks: Mapping[str, Look], axes: Axes, others: Others | None, tables: Sequence[Table]
+) -> Section:
+    """One side of a comparison."""
+    means = curves(values([panel], axes.metric))
+    return figure_section(panel, means, looks, axes, Band.std, others, tables)
 
 
 def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:

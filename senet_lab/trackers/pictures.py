@@ -69,13 +69,15 @@ class Pictures:
             return self._none(str(error))
 
     def _draw(self, panel: "Panel", axes: "Axes", browser: tuple[str, str]) -> bytes:
+        from senet_lab.analysis.curves import curves, values
         from senet_lab.figures.browser import headless_chromium
         from senet_lab.figures.export import compile_chart
         from senet_lab.figures.panels import draw, remarks
         from senet_lab.figures.style import looks_of
 
-        sentences = remarks(panel, axes)
-        chart = draw(panel, looks_of([panel]), axes, Band.none, notes=sentences)
+        table = curves(values([panel], axes.metric))
+        sentences = remarks(panel, table, axes)
+        chart = draw(panel, table, looks_of([panel]), axes, Band.none, notes=sentences)
         drawing = compile_chart(chart, sentences, panel.lines[0].runs[0].metrics)
         if self._render is None:
             self._render = self._browser.enter_context(headless_chromium(*browser))
