@@ -113,7 +113,7 @@ class TrivialAugment(Policy):
     def __init__(self) -> None:
         super().__init__(operations=1, shear=0.99, degrees=135.0, colour=0.99, bits=6)
 
-    def farthest(self, image_size: int) -> float:  # noqa: ARG002 - of any size
+    def farthest(self, _image_size: int) -> float:
         """See `Policy`."""
         return 32.0
 
@@ -144,7 +144,7 @@ class RandAugment(Policy):
         """See `Policy`; a share of the image, as AutoAugment has it for images of 331 pixels."""
         return 150.0 / 331.0 * image_size
 
-    def draw_bins(self, count: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing to draw
+    def draw_bins(self, count: int, _generator: torch.Generator) -> Tensor:
         """See `Policy`."""
         return torch.full((count,), self.magnitude)
 

@@ -37,7 +37,7 @@ def shared(act: nn.Module) -> ActLayer:
             f"model=published/…: sites of several widths share one {type(act).__name__}, so it can have no"
             " coefficients per channel: activation.per_channel=false where it takes that"
         )
-    return lambda channels: act  # noqa: ARG005
+    return lambda _: act
 
 
 class DenseNet(densenet.DenseNet):

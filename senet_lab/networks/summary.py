@@ -59,7 +59,7 @@ class ActivationProbes:
         self.instances = 0
         self.sites = 0
 
-    def __call__(self, channels: int) -> nn.Module:  # noqa: ARG002
+    def __call__(self, _channels: int) -> nn.Module:
         """Make one more instance."""
         self.instances += 1
         probe = nn.Identity()

@@ -79,7 +79,7 @@ def concat(branch: Tensor, shortcut: Tensor) -> Tensor:
     return torch.cat((shortcut, branch), dim=1)
 
 
-def branch_alone(branch: Tensor, shortcut: Tensor) -> Tensor:  # noqa: ARG001
+def branch_alone(branch: Tensor, _shortcut: Tensor) -> Tensor:
     """Combine by leaving the shortcut out: a unit without skip."""
     return branch
 

@@ -145,7 +145,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
 
 
 @lru_cache(maxsize=1)
-def _parsed(sweep: SweepDirectory, identity: tuple[int, ...]) -> Plan:  # noqa: ARG001
+def _parsed(sweep: SweepDirectory, _identity: tuple[int, ...]) -> Plan:
     """The content of the plan's file of this identity."""
     file = sweep.plan_file
     content = current_plan(read_json(file, sweep.path))

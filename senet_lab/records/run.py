@@ -146,7 +146,7 @@ class _Attempts:
 class _Dumper(yaml.SafeDumper):
     """YAML dumper without anchors and aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

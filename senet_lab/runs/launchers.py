@@ -96,7 +96,7 @@ class Serial:
 
     is_here: ClassVar[bool] = True
 
-    def workers(self, packs: Sequence[Pack]) -> int:  # noqa: ARG002
+    def workers(self, _packs: Sequence[Pack]) -> int:
         """See `Launcher`."""
         return 1
 

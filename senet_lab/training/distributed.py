@@ -118,13 +118,13 @@ class _AllSum(torch.autograd.Function):
     """The sum over all processes; so is its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_ctx: Any, value: Tensor) -> Tensor:
         total = value.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+    def backward(_ctx: Any, grad: Tensor) -> Tensor:
         return _all_sum(grad)  # by autograd, for derivatives of the gradient
 
 

@@ -33,7 +33,7 @@ class ElementwiseFunction(torch.autograd.Function):
         return out
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         """Keep the inputs."""
         ctx.formula, *tensors = inputs
         ctx.save_for_backward(*tensors)

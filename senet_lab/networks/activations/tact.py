@@ -18,7 +18,7 @@ class TActFunction(ElementwiseFunction):
     """(αx + 1 − α)·σ((1 + β)x) with its gradient written out: fewer passes over memory."""
 
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
         """Apply the activation to every element."""
         alpha, beta = coefficients
         x = dense(x)

@@ -27,7 +27,7 @@ class FastMish(nn.Mish):
 
 class _MishFunction(ElementwiseFunction):
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_formula: Formula, x: Tensor, *_: Tensor) -> Tensor:
         return _by_piece(lambda piece: _of(_value, piece), x)
 
     @staticmethod

@@ -27,13 +27,13 @@ class _CastTogether(torch.autograd.Function):
     """Float32 tensors to bfloat16, and their gradients back."""
 
     @staticmethod
-    def forward(ctx: Any, *weights: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
+    def forward(_ctx: Any, *weights: Tensor) -> tuple[Tensor, ...]:
         cast = [torch.empty_like(weight, dtype=torch.bfloat16) for weight in weights]
         torch._foreach_copy_(cast, list(weights))
         return tuple(cast)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG004
+    def backward(_ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         wide = [torch.empty_like(grad, dtype=torch.float32) for grad in grads]
         torch._foreach_copy_(wide, list(grads))
         return tuple(wide)

@@ -22,7 +22,7 @@ class TritonTActFunction(ElementwiseFunction):
     """TAct of float32 or half-precision maps with scalar α and β; computed in float32 and rounded once."""
 
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
         """Apply the activation to every element."""
         x = dense(x)
         out = torch.empty_like(x)
