@@ -21,8 +21,10 @@ from senet_lab.build import build_dataset
 from senet_lab.composition.command import compose_command
 from senet_lab.config import ProtocolConfig, RunConfig, Tuning
 from senet_lab.runs.space import epochs_of, rungs, trials
+from senet_lab.seeding import seed_global
+from senet_lab.training.engine import choose_engine
+from senet_lab.training.loop import Training
 from senet_lab.training.turns import finish
-from senet_lab.training.unrecorded import unrecorded
 
 ACTIVATIONS = (
     "relu", "swish", "mish", "tact", "mtact", "gelu", "elu", "selu", "leaky_relu", "hardswish", "softplus",
@@ -76,7 +78,10 @@ def table(declared: ProtocolConfig, arms: int, images: int) -> list[str]:
 
 def errors(config: RunConfig) -> list[float]:
     """Validation error after each epoch; of a run that diverges, that of chance from there on."""
-    with unrecorded(config, threads=1) as training:
+    engine = choose_engine(config.trainer)
+    with engine.settings(threads=1):
+        seed_global(config.seed)
+        training = Training(config, engine)
         chance = 1 - 1 / build_dataset(config.dataset).num_classes
         rows = [finish(training.epoch(lambda: False)) for _ in range(config.epochs)]
     found: list[float] = []
