@@ -33,7 +33,7 @@ def functions() -> Iterator[Callable[..., Any]]:
                     yield found
 
 
-@pytest.mark.parametrize("function", functions(), ids=lambda function: function.__qualname__)
+@pytest.mark.parametrize("function", [*functions()], ids=lambda function: function.__qualname__)
 def test_every_public_function_is_typed_and_says_what_it_takes(function: Callable[..., Any]) -> None:
     signature = inspect.signature(function)
     taken = [parameter for name, parameter in signature.parameters.items() if name != "self"]
