@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 GROUP_LINES = {
-    "experiment": "A sweep with all that belongs to it.",
+    "experiment": "A prepared sweep.",
     "figure": "One of the six published plots: network and learning rate.",
-    "hydra/launcher": "Who executes the runs.",
+    "hydra/launcher": "Launcher of the runs.",
 }
 """Config groups without a field in a schema."""
 
