@@ -27,7 +27,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of `write_atomic`'s temporary files."""
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""Errors of file systems that cannot, or need not, sync folders."""
+"""Errors of file systems that cannot or need not sync folders."""
 
 T = TypeVar("T")
 
@@ -236,7 +236,7 @@ def read_json(path: Path, root: Path | None = None) -> Any:
 
 
 def typed(kind: type[T], content: Any, source: object, remedy: str = "") -> T:
-    """Plain values as a `kind`; nothing is converted but lists to tuples and whole numbers to floats.
+    """Plain values as a `kind`; converts only lists to tuples and whole numbers to floats.
 
     Args:
         kind: a dataclass, or any other type that msgspec knows.

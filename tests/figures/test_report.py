@@ -91,7 +91,7 @@ def test_a_run_whose_process_is_dead_is_called_interrupted(tmp_path):
     text = text_of(tmp_path)
     assert "1 runs: 1 interrupted." in text
     assert "Interrupted: ReLU seed 0 after epoch 0." in text
-    assert "ended without a word" in text
+    assert "ended without recording why" in text
 
 
 def test_a_damaged_table_of_metrics_is_told(tmp_path):

@@ -131,7 +131,7 @@ def test_going_on_with_other_code_is_told(
     directory = died_in_its_third_epoch(outputs, monkeypatch, tmp_path)
     monkeypatch.setattr(execute, "source_hash", lambda: "another")
     assert main(run(tmp_path)) == 0
-    assert f"{directory} goes on with other code than it began with" in capfd.readouterr().err
+    assert f"{directory} resumes with other code than it began with" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["torn", "twice"])
