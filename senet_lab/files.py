@@ -153,7 +153,7 @@ def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> I
             at /= part
             if make and _make(handle, part):
                 sync_folder(handle)
-            with _told_of_links(at):
+            with _explained_links(at):
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=handle)
             os.close(handle)
             handle = below
@@ -309,7 +309,7 @@ def _temporary(folder: int, name: str) -> tuple[str, int]:
 @contextmanager
 def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
     """A descriptor of the file `path`, in its open folder."""
-    with _told_of_links(path):
+    with _explained_links(path):
         links = 0 if follow else os.O_NOFOLLOW
         file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
     try:
@@ -319,8 +319,8 @@ def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterat
 
 
 @contextmanager
-def _told_of_links(path: Path) -> Iterator[None]:
-    """Within, the error for a refused link says that it is a link."""
+def _explained_links(path: Path) -> Iterator[None]:
+    """Within, the error for a refused symbolic link says so."""
     try:
         yield
     except OSError as error:

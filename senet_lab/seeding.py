@@ -69,8 +69,8 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
 class OwnGenerators:
     """A run's own global generators, independent of other runs in the process.
 
-    Switching takes some 50 µs, little beside a step. On a GPU, the generator's state is exchanged as an
-    object: a captured graph draws from the object that it was captured with, and so from its own run's.
+    Switching takes about 50 µs, little compared with a step. On a GPU, the generator's state object is
+    exchanged: a captured graph draws from the object that it was captured with, its own run's.
     """
 
     def __init__(self, device: torch.device) -> None:
