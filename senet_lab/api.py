@@ -1,4 +1,4 @@
-"""The Python API: the command line's verbs as functions that return frames and figures."""
+"""The Python API: the verbs of the command line as functions that return frames and figures."""
 
 import warnings
 from functools import cached_property
@@ -30,10 +30,10 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 
     Args:
         overrides: as after `senet-lab train`, in Hydra's syntax; several values of a key make a sweep.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
-        The command; each of its `points` has a run's typed config and directory.
+        The command; each of its `points` holds a run's typed config and directory.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type or out of range.
@@ -44,12 +44,12 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     """Execute the runs of a command line, as `senet-lab train` does.
 
-    Finished runs stay as they are; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
+    Finished runs are skipped; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
     current step; the same call resumes.
 
     Args:
         overrides: as after `senet-lab train`; `hydra/launcher=serial` keeps the work in this process.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
         The sweep, whatever the states of its runs.
@@ -68,12 +68,12 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
-    """Open the folder of a sweep, which may have been moved; nothing in it is changed.
+    """Open the folder of a sweep, which may have been moved, for reading.
 
     Args:
         path: the sweep's folder.
-        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
-            into figures and lines, by default as the sweep was planned.
+        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` change how runs are grouped
+            into figures and lines; by default as in the sweep's plan.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -96,7 +96,7 @@ class Sweep:
         return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
 
     def refresh(self) -> "Sweep":
-        """Read the records again at the next use, to see the newest epochs."""
+        """Discard the records read so far; the next use reads the newest epochs."""
         for name in ("_records", "_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
@@ -129,7 +129,7 @@ class Sweep:
         others = [one for one in self._records if not one.is_whole]
         if others:
             first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
-            warnings.warn(f"{len(others)} runs are left out: {first}", stacklevel=3)
+            warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
         return group(whole_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":
@@ -152,7 +152,7 @@ class Sweep:
         """Mean and spread over the seeds of each line, one row per epoch.
 
         Args:
-            metric: a column of the record, `1-` and a column, or an error such as `test_error`.
+            metric: a column of `metrics.csv`, `1-` and a column, or an error such as `test_error`.
 
         Returns:
             `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), and the
@@ -197,7 +197,7 @@ class Sweep:
         band: str = "std",
         reference: bool = False,
     ) -> "Figure":
-        """One figure; it shows itself in Jupyter, and `save` writes HTML, PNG, SVG or PDF.
+        """One figure, with display in Jupyter; its `save` writes HTML, PNG, SVG or PDF.
 
         Args:
             name: one of `figures`.
@@ -207,7 +207,7 @@ class Sweep:
             reference: draw published curves, too.
 
         Raises:
-            UsageError: no such figure or metric, or no epoch to draw.
+            UsageError: no such figure or metric; no epoch to draw.
         """
         from senet_lab.config import Band, XAxis
         from senet_lab.figures.axes import Axes

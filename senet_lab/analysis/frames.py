@@ -27,10 +27,10 @@ class Frames:
 
 
 def frames(records: Sequence[Recorded]) -> Frames:
-    """The runs of a sweep, as `read_records` gives them, as frames.
+    """The frames of a sweep's records.
 
-    Axes are the named groups, `lr`, `seed`, and every other value, by its dotted key, in which runs differ.
-    A run whose record cannot be used has no rows of metrics, and the reason as its message.
+    Axes are the named groups, `lr`, `seed`, and every other value in which runs differ, by its dotted key.
+    A run with an unusable record has no rows of metrics, and the reason as its message.
     """
     axes = _axes({one.directory: one.config for one in records if one.config is not None})
     metrics = _metrics({one.directory: one.table for one in records}, axes)

@@ -30,23 +30,23 @@ class Run:
     state: str
     """One of `State`, or `MISSING`."""
     metrics: pd.DataFrame
-    """The columns of `Metrics`, one row an epoch."""
+    """The columns of `Metrics`, one row per epoch."""
     attempts: tuple[Environment, ...] = ()
     """Software and hardware of its attempts; empty if their record cannot be read."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A planned or recorded run as it was read."""
+    """A planned or recorded run, as read from disk."""
 
     directory: str
     """Directory relative to the sweep's folder."""
     config: RunConfig | None
-    """None if its record is unreadable and no plan has it."""
+    """None if its record is unreadable and it is in no plan."""
     status: Status
-    """With the state `unreadable` or `damaged`, and the reason, where its record cannot be used."""
+    """With the state `unreadable` or `damaged`, and the reason, if its record cannot be used."""
     table: Mapping[str, Sequence[Any]]
-    """The columns of `Metrics`; empty where the record cannot be used."""
+    """The columns of `Metrics`; empty if the record cannot be used."""
     record: RunDirectory
 
     @property
@@ -56,7 +56,7 @@ class Recorded:
 
 
 Progress = Callable[[int, int], object]
-"""Callback for the numbers of read and of all runs."""
+"""Callback for the number of runs read so far and of all runs."""
 
 
 def _silent(read: int, of: int) -> None:
@@ -97,7 +97,7 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
 
 
 def _table(record: RunDirectory) -> dict[str, list[Any]]:
-    """The columns of a run's `metrics.csv`, which has each epoch once."""
+    """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
     table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
@@ -106,7 +106,7 @@ def _table(record: RunDirectory) -> dict[str, list[Any]]:
 
 
 def whole_runs(records: Sequence[Recorded]) -> list[Run]:
-    """The runs whose record can be used."""
+    """The runs with a usable record."""
     return [
         _run(one.directory, one.record, one.config, one.status.state, one.table)
         for one in records
