@@ -198,7 +198,7 @@ def test_a_failure_costs_its_run_alone_and_is_retried(
     assert "in failing" in trace.read_text()
     out = capfd.readouterr().out
     assert "1 of 2 runs finished" in out
-    assert "run those again that did not reach an end: senet-lab train -m" in out
+    assert "resume unfinished runs with: senet-lab train -m" in out
     monkeypatch.undo()
     assert main(sweep(tmp_path, "epochs=4")) == 0
     assert not trace.exists()

@@ -135,7 +135,7 @@ def test_another_config_in_the_same_directory_is_refused(
 def test_how_a_sweep_runs_is_not_what_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(sweep(tmp_path))
     assert main(sweep(tmp_path, "hydra/launcher=joblib", "fail_fast=true", "checkpoint.keep=false")) == 0
-    assert "checkpoint.keep is now False, but the frozen plan goes on" in capfd.readouterr().out
+    assert "checkpoint.keep is now False, but the frozen plan keeps" in capfd.readouterr().out
 
 
 def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
