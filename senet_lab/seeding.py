@@ -1,6 +1,6 @@
 """Random streams: every draw of a run comes from its seed, through independent streams.
 
-An epoch's stream depends on the seed and the epoch alone, so a resumed run draws the same numbers as an
+An epoch's stream depends only on the seed and the epoch, so a resumed run draws the same numbers as an
 uninterrupted one.
 """
 
@@ -24,7 +24,7 @@ class Stream(IntEnum):
     GLOBAL = 3
     """Draws inside networks, such as dropout's, from the global generators."""
     SPLIT = 4
-    """Members of a data set's validation part, from a seed of its own."""
+    """Split of a data set, from its own seed."""
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:

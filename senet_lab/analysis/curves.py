@@ -136,7 +136,7 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
-    mixed = [f"{line.label}: {told}" for line in panel.lines if (told := _mixture(line))]
+    mixed = [f"{line.label}: {differences}" for line in panel.lines if (differences := _mixture(line))]
     if mixed:
         sentences.append(f"Trained in mixed environments: {_listed(mixed)}.")
     full, end = table["n"].max(), table["epoch"].max()

@@ -48,8 +48,8 @@ def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
     flat = pd.json_normalize([_comparable(config) for config in configs.values()])
     flat.index = axes.index
     differing = [key for key in flat if flat[key].nunique(dropna=False) > 1]
-    told = {f"{group}." for group in GROUPS if axes[group].nunique(dropna=False) > 1}
-    extra = [key for key in differing if key not in (*axes, *PROGRESS) and not key.startswith(tuple(told))]
+    named_groups = tuple(f"{group}." for group in GROUPS if axes[group].nunique(dropna=False) > 1)
+    extra = [key for key in differing if key not in (*axes, *PROGRESS) and not key.startswith(named_groups)]
     return axes.join(flat[extra])
 
 
@@ -79,7 +79,7 @@ def _metrics(tables: Mapping[str, Mapping[str, Sequence[Any]]], axes: pd.DataFra
 
 def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     directories = [one.directory for one in records]
-    told = [
+    rows = [
         {
             "state": str(one.status.state),
             "message": one.status.message,
@@ -89,7 +89,7 @@ def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame
         }
         for one in records
     ]
-    progress = pd.DataFrame(told, index=pd.Index(directories, name="run"))
+    progress = pd.DataFrame(rows, index=pd.Index(directories, name="run"))
     last = metrics.drop_duplicates("run", keep="last").set_index("run")
     measured = [name for name in columns(Metrics) if name not in ("epoch", "lr", "seconds")]
     return axes.reindex(directories).rename_axis("run").join(progress).join(last[measured])

@@ -64,7 +64,7 @@ def compare(command: Command) -> int:
     print(page)
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
-        _print_epochs(tables["epochs"], tell=not theirs)
+        _print_epochs(tables["epochs"], list_distant=not theirs)
     return 0
 
 
@@ -135,11 +135,11 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
         print_table(list(SHOWN.values()), rows[list(SHOWN)].itertuples(index=False), title)
 
 
-def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
-    """Print the number of epochs near the others' and, with `tell`, the distant ones."""
+def _print_epochs(epochs: pd.DataFrame, list_distant: bool) -> None:
+    """Print the number of epochs near the others' and, with `list_distant`, the other epochs."""
     near = epochs["inside"]
     print(f"{near.sum()} of {len(near)} compared epochs are near the others' (epochs.csv)")
-    if not tell:
+    if not list_distant:
         return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):
         print(f"not near: {figure}, {line}, epochs {_spans(rows['epoch'])}")

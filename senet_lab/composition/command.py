@@ -127,7 +127,7 @@ def compose_command(
         verb: the verb, which selects the primary config.
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
-        config_dir: the user's own folder of YAML, besides `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
         words: the words after the verb, as typed; the overrides by default.
 
     Raises:
@@ -207,12 +207,12 @@ def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -
         try:
             return _compose(verb, [*search, *(axis.overrides[0] for axis in asked.values())], folders)
         except UsageError as error:
-            told = error
+            failure = error
         groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
         try:
             outline = _compose(verb, [*search, *groups], folders)
         except UsageError as error:
-            told, outline = error, _compose(verb, [], folders)
+            failure, outline = error, _compose(verb, [], folders)
         planned = _axes_in(outline, folders)
         if planned:
             # The key may belong to an option on an axis of the experiment.
@@ -220,10 +220,10 @@ def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -
             try:
                 return _compose(verb, [*search, *first], folders)
             except UsageError as error:
-                told = error
-    if isinstance(told, UnknownKeyError):
-        raise UsageError(f"{told.place}{_unknown(verb, told.key, outline, folders)}") from told
-    raise told
+                failure = error
+    if isinstance(failure, UnknownKeyError):
+        raise UsageError(f"{failure.place}{_unknown(verb, failure.key, outline, folders)}") from failure
+    raise failure
 
 
 class UnknownKeyError(UsageError):

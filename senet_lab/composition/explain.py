@@ -105,8 +105,8 @@ def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
 def one_line(error: object) -> str:
     """A message on one line, without OmegaConf's details of types."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = ("full_key:", "reference_type=", "object_type=")
-    return " ".join(line for line in lines if line and not line.startswith(told))
+    details = ("full_key:", "reference_type=", "object_type=")
+    return " ".join(line for line in lines if line and not line.startswith(details))
 
 
 def _keys(file: Path) -> Iterator[tuple[str, int]]:

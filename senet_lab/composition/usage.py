@@ -36,7 +36,7 @@ def usage() -> str:
         "",
         "senet-lab VERB --help        keys of a verb, their values and what they mean",
         "senet-lab VERB --help all    all keys, those of the training config too",
-        "senet-lab VERB --cfg job     the config that a command line stands for",
+        "senet-lab VERB --cfg job     the config that a command line composes",
         "senet-lab -sc install=bash   completion for a shell",
     ]
     return "\n".join(lines)

@@ -60,8 +60,8 @@ class HuggingFace(InMemory):
     def read(self) -> ImageData:
         """See `InMemory`."""
         train, test = _opened(self)
-        told = (train._fingerprint, test._fingerprint, self.image_column, self.label_column)
-        version = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+        parts = (train._fingerprint, test._fingerprint, self.image_column, self.label_column)
+        version = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
         return decoded_once(
             Path(os.path.expanduser(self.root)),  # noqa: PTH111 - as arrays do
             f"huggingface-{version}-{self.image_size}",

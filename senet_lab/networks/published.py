@@ -35,7 +35,7 @@ def shared(act: nn.Module) -> ActLayer:
     if any(value.ndim for value in coefficients(act).values()):
         raise UsageError(
             f"model=published/…: sites of several widths share one {type(act).__name__}, so it can have no"
-            " coefficients per channel: activation.per_channel=false where it takes that"
+            " coefficients per channel: set activation.per_channel=false if it has that key"
         )
     return lambda channels: act  # noqa: ARG005
 

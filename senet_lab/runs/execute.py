@@ -47,7 +47,7 @@ def _execute(
 ) -> Turns[State]:
     """Execute one run; the first one starts even after a stop: all ranks agreed to.
 
-    A finished run is left alone; an unfinished one resumes from its last valid checkpoint. Only one process
+    A finished run is skipped; an unfinished one resumes from its last valid checkpoint. Only one process
     at a time executes a run: for a run that another one holds, its current state is returned.
     """
     directory = sweep.run(run.directory)
@@ -177,14 +177,14 @@ class _Attempt:
                 mark = self.directory.set_aside()
                 self._note(f"{error}: this run starts again; its old files are kept as *.{mark}.*")
             else:
-                self._go_on(training, state)
+                self._resume(training, state)
                 return training
         if self.before.config_hash in self.run.continues:
             self.directory.set_aside()
         self.directory.keep_epochs(0, 0)
         return training
 
-    def _go_on(self, training: Training, state: dict[str, Any]) -> None:
+    def _resume(self, training: Training, state: dict[str, Any]) -> None:
         training.load_state_dict(state)
         self.status = replace(
             self.status,
@@ -236,11 +236,11 @@ class _Attempt:
             images_per_epoch=training.images_per_epoch,
             epoch_seconds=time.monotonic() - self.epoch_started,
         )
-        self.told = time.monotonic()
+        self.progress_written = time.monotonic()
 
     def _stops(self, training: Training, stop: Callable[[], bool]) -> bool:
         """Write progress at intervals; True if the run should stop. Called between two steps."""
-        if time.monotonic() - self.told > HEARTBEAT_SECONDS:
+        if time.monotonic() - self.progress_written > HEARTBEAT_SECONDS:
             self._progress(training)
         return stop()
 

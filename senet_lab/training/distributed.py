@@ -77,7 +77,7 @@ class Group:
 
 
 def current_group() -> Group:
-    """The group that was set up in this process, or this process alone."""
+    """The process group of torch.distributed; without one, a group of this process only."""
     if not dist.is_initialized():
         return Group()
     return Group(dist.get_rank(), dist.get_world_size())

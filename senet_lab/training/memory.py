@@ -17,7 +17,7 @@ from senet_lab.training.engine import Engine
 from senet_lab.training.steps import plain_forward
 
 PROCESS_BYTES = 2**30
-"""Memory of a process besides its runs: libraries, a CUDA context, a small data set."""
+"""Memory of a process without its runs: libraries, a CUDA context, a small data set."""
 
 WORKSPACES = {"cpu": 0, "cuda": 2 * 32 * 2**20}
 """Bytes that cuBLAS keeps per stream and its captured graphs, on a Hopper GPU."""
