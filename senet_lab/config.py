@@ -47,7 +47,7 @@ class WhenTested(StrEnum):
     end = "end"
     """Once, after the last epoch."""
     never = "never"
-    """For a comparison's tuning, which uses validation images."""
+    """Never, for a comparison's tuning, which uses validation images."""
 
 
 class PlanMode(StrEnum):

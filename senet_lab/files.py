@@ -40,7 +40,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | Non
 
     Args:
         path: the file; missing folders are made.
-        content: of the file.
+        content: the file's content.
         root: a folder above it, below which no symbolic link is followed.
 
     Raises:

@@ -72,7 +72,7 @@ def located(message: str, choices: Mapping[str, str], folders: Sequence[Path]) -
     Args:
         message: `activation.alpha=…` or `activation: …`.
         choices: the option of each config group.
-        folders: of config groups, `conf/` first.
+        folders: folders of config groups, `conf/` first.
     """
     match = re.match(r"(\w+(?:\.\w+)*)(?:=|: )", message)
     if match is None:

@@ -49,7 +49,7 @@ def verb_usage(verb: str, node: "DictConfig", folders: Sequence[Path], everythin
         verb: one of `SCHEMAS`.
         node: its composed config, with Hydra's own.
         folders: folders of config groups.
-        everything: include the keys of the training config and of its nodes.
+        everything: whether to include the keys of the training config and of its nodes.
     """
     from omegaconf import OmegaConf
 

@@ -119,7 +119,7 @@ def require_memory(key: str, size: int) -> None:
 
     Args:
         key: the option that asks for them, with its value.
-        size: in bytes.
+        size: their size in bytes.
 
     Raises:
         UsageError: more than the machine's memory.

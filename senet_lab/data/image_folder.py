@@ -149,7 +149,7 @@ class DecodedImages(SizedDataset):
 
     Args:
         samples: path and label of each image.
-        transform: from a PIL image to a PIL image; None leaves it as it is.
+        transform: maps a PIL image to a PIL image; None for no transform.
     """
 
     def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image] | None) -> None:

@@ -54,7 +54,7 @@ class Split:
         """The images that belong to the validation part, bool (N,).
 
         Args:
-            labels: of all training images, (N,).
+            labels: labels of all training images, (N,).
 
         Raises:
             UsageError: values out of range, or a class that would have no image in one of the two parts.

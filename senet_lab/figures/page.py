@@ -157,7 +157,7 @@ def render_section(section: Section, key: str) -> str:
 
     Args:
         section: the section.
-        key: its id on the page.
+        key: id of the section on the page.
     """
     parts: Any = TEMPLATES.get_template("section.html.jinja").module
     return str(parts.part(section, key, {}, with_heading=True))

@@ -66,8 +66,8 @@ def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection
     """The looks of the labels of one chart, with distinct colours as long as the palette allows.
 
     Args:
-        labels: in the order of the legend.
-        looks: of all labels of the sweep.
+        labels: labels in the order of the legend.
+        looks: looks of all labels of the sweep.
         fixed: labels that keep their looks.
     """
     found = {label: looks[label] for label in labels if label in fixed}

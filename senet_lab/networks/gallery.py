@@ -14,7 +14,7 @@ from senet_lab.files import read_yaml
 from senet_lab.networks.activations import coefficients
 
 ActLayers = Callable[[Mapping[str, Any], int], Callable[[int], nn.Module]]
-"""From a config node and a seed to a factory that takes the width of a site: `build.build_act_layer`."""
+"""Maps a config node and a seed to a factory that takes the width of a site: `build.build_act_layer`."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ def parameter_groups(
 
     Args:
         network: the network whose parameters are grouped.
-        coefficients: those of the activation under test.
+        coefficients: coefficients of the activation under test.
         lr: learning rate of the run.
-        weight_decay: of all kinds except coefficients and those in `no_decay`.
+        weight_decay: weight decay of all kinds except coefficients and those in `no_decay`.
         no_decay: kinds of parameters that do not decay.
         coefficient_lr_factor: learning rate of activation coefficients, in units of `lr`; None for 1.
 

@@ -22,9 +22,9 @@ class Muon(torch.optim.Optimizer):
     Args:
         params: parameters or groups of them.
         lr: learning rate of both.
-        momentum: of the matrices, in Nesterov's form.
-        weight_decay: decoupled, of both.
-        betas, eps: AdamW's.
+        momentum: Nesterov momentum of the matrices.
+        weight_decay: decoupled weight decay of both.
+        betas, eps: AdamW's coefficients.
 
     Raises:
         UsageError: a momentum or β outside of 0 to 1.

@@ -44,7 +44,7 @@ class ByStep(LRScheduler):
         super().__init__(optimizer)
 
     def decay(self, share: float) -> float:
-        """From 1 to 0, as `share` goes from 0 to 1."""
+        """Factor from 1 to 0, for a `share` of the steps from 0 to 1."""
         raise NotImplementedError
 
     def get_lr(self) -> list[float | Tensor]:

@@ -18,7 +18,7 @@ class Survey:
     sweep: SweepDirectory
     runs: Sequence[PlannedRun]
     statuses: dict[str, Status] = field(default_factory=dict)
-    """By run directory."""
+    """Statuses by run directory."""
 
     def refresh(self) -> "Survey":
         """Read the status of each run that has not ended."""

@@ -49,7 +49,7 @@ def keep_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: int
     Args:
         file: the table; deleted if no row is left.
         root: see `append_rows`.
-        kind: of its rows.
+        kind: class of its rows.
         epochs: number of epochs to keep.
         count: rows per epoch.
 

@@ -36,8 +36,8 @@ def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer, copie
     """Size of a checkpoint on disk, from weights and optimizer state on the meta device.
 
     Args:
-        network: on the meta device.
-        optimizer: over its parameters.
+        network: the network, on the meta device.
+        optimizer: optimizer of its parameters.
         copies: copies of the weights: 2 with their average.
     """
     for parameter in network.parameters():

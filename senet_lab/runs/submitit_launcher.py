@@ -74,7 +74,7 @@ class Job:
         return execute_in_worker(self.sweep, pack)
 
     def checkpoint(self, pack: Pack) -> Any:
-        """The same job again: each run resumes from its last checkpoint.
+        """The job to requeue: each run resumes from its last checkpoint.
 
         Called in a signal handler of the process that executes the runs and holds their locks.
         """

@@ -17,7 +17,7 @@ class WeightAverage:
 
     Args:
         network: the network in training, on its device.
-        decay: from 0 to below 1.
+        decay: maximal decay, from 0 to below 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -31,7 +31,7 @@ class Engine:
         """Move the network to the device, in channels_last like the batches.
 
         Args:
-            network: on the CPU.
+            network: the network, on the CPU.
             processes: number of processes that train it.
         """
         if self.device.type == "cpu":

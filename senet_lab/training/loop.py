@@ -59,7 +59,7 @@ class Training:
     """The state of one run, and its epoch loop.
 
     Args:
-        config: of the run.
+        config: the run's config.
         engine: device and precision.
     """
 

@@ -32,7 +32,7 @@ def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
     A captured step has its own memory, in addition to that of eager steps and tests.
 
     Args:
-        config: of the run.
+        config: the run's config.
         state_bytes: bytes of weights and optimizer state, as in a checkpoint.
         engine: device and precision.
     """
@@ -60,7 +60,7 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     """Bytes that a float32 forward pass saves for the backward pass, without weights.
 
     Args:
-        network: on the device `meta`.
+        network: the network, on the device `meta`.
         images: float32 (B, 3, H, H) on `meta`.
         labels: int64 (B,) on `meta`.
     """
@@ -116,7 +116,7 @@ def forward_bytes(network: nn.Module, images: Tensor) -> int:
     """Most bytes of feature maps that a float32 forward pass without gradients holds at a time.
 
     Args:
-        network: on the device `meta`.
+        network: the network, on the device `meta`.
         images: float32 (B, 3, H, H) on `meta`.
     """
     with torch.no_grad(), _LiveBytes([images, *network.parameters(), *network.buffers()]) as live:

@@ -24,8 +24,8 @@ class TrainStep:
     """One optimizer step on one batch.
 
     Args:
-        network: images to logits.
-        optimizer: over its parameters.
+        network: maps images to logits.
+        optimizer: optimizer of its parameters.
         engine: device and precision.
         batch_size: images of a full batch, over all processes.
         accumulate: micro-batches of a full batch.

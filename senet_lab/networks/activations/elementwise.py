@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from senet_lab.networks.pieces import dense, pieces
 
 Formula = Callable[..., Tensor]
-"""From x and coefficients that broadcast against it to the output, all in one number format."""
+"""Maps x and coefficients that broadcast against it to the output, all of one dtype."""
 
 
 class ElementwiseFunction(torch.autograd.Function):

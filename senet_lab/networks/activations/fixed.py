@@ -39,7 +39,7 @@ class Serf(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """With softplus, which does not overflow."""
+        """The formula with softplus, which does not overflow."""
         return x * F.softplus(x).erf()
 
 
@@ -48,7 +48,7 @@ class Smish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """Since tanh(ln u) = (u² − 1)/(u² + 1): with s = σ(x), x·s(2 + s)/(s(2 + s) + 2)."""
+        """x·s(2 + s)/(s(2 + s) + 2) with s = σ(x), since tanh(ln u) = (u² − 1)/(u² + 1)."""
         s = x.sigmoid()
         product = s * (2 + s)
         return x * product / (product + 2)
@@ -77,5 +77,5 @@ class Phish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """With the exact GELU."""
+        """The formula with the exact GELU."""
         return x * F.gelu(x).tanh()
