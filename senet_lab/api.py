@@ -1,4 +1,4 @@
-"""The Python API: the command line's verbs as functions that return frames and figures."""
+"""The Python API: the verbs of the command line as functions that return frames and figures."""
 
 import warnings
 from dataclasses import replace
@@ -34,10 +34,10 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 
     Args:
         overrides: as after `senet-lab train`, in Hydra's syntax; several values of a key make a sweep.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
-        The command; each of its `points` has a run's typed config and directory.
+        The command; each of its `points` holds a run's typed config and directory.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type or out of range.
@@ -48,12 +48,12 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     """Execute the runs of a command line, as `senet-lab train` does.
 
-    Finished runs stay as they are; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
+    Finished runs are skipped; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
     current step; the same call resumes.
 
     Args:
         overrides: as after `senet-lab train`; `hydra/launcher=serial` keeps the work in this process.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
         The sweep, whatever the states of its runs.
@@ -73,13 +73,13 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
-    """Open the folder of a sweep, which may have been moved; nothing in it is changed.
+    """Open the folder of a sweep, which may have been moved, for reading.
 
     Args:
         path: the sweep's folder.
         overrides: as after `senet-lab report`. Values of runs, such as `activation=tact`, select runs;
-            `experiment=…` or `figures.line=…` define how runs are grouped into figures and lines, by default
-            as the sweep was planned.
+            `experiment=…` or `figures.line=…` change how runs are grouped into figures and lines; by default
+            as in the sweep's plan.
 
     Raises:
         UsageError: an unknown key or option; at the first use of its records, no run or no selected run.
@@ -106,7 +106,7 @@ class Sweep:
         return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
 
     def refresh(self) -> "Sweep":
-        """Read the records again at the next use, to see the newest epochs."""
+        """Discard the records read so far; the next use reads the newest epochs."""
         for name in ("_config", "_records", "_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
@@ -140,7 +140,7 @@ class Sweep:
         others = [one for one in self._records if not one.is_whole]
         if others:
             first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
-            warnings.warn(f"{len(others)} runs are left out: {first}", stacklevel=3)
+            warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
         return group(usable_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":
@@ -163,7 +163,7 @@ class Sweep:
         """Mean and spread over the seeds of each line, one row per epoch.
 
         Args:
-            metric: a column of the record, `1-` and a column, or an error such as `test_error`.
+            metric: a column of `metrics.csv`, `1-` and a column, or an error such as `test_error`.
 
         Returns:
             `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), and the
@@ -220,7 +220,7 @@ class Sweep:
         band: str = "std",
         reference: bool = False,
     ) -> "Figure":
-        """One figure; it shows itself in Jupyter, and `save` writes HTML, PNG, SVG or PDF.
+        """One figure, with display in Jupyter; its `save` writes HTML, PNG, SVG or PDF.
 
         Scale and range of its y axis are the sweep's: `figures.y_scale` and `figures.y_range`.
 
@@ -232,7 +232,7 @@ class Sweep:
             reference: draw published curves, too.
 
         Raises:
-            UsageError: no such figure, metric, x axis or band, or no epoch to draw.
+            UsageError: no such figure, metric, x axis or band; no epoch to draw.
         """
         from senet_lab.figures.axes import axes_of
         from senet_lab.figures.drawings import Figure, draw_panels

@@ -60,7 +60,7 @@ def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | Non
     """The network of a run on the CPU, its weights drawn from the run's seed.
 
     Args:
-        config: of the run.
+        config: the run's config.
         num_classes: width of the last layer, unless the network fixes it.
         act_layer: replaces the config's activation.
     """
@@ -135,7 +135,7 @@ def build_schedule(
 
     Args:
         node: constructor arguments. A constructor that takes `max_lr` gets each group's learning rate.
-        optimizer: whose learning rates it sets.
+        optimizer: the optimizer whose learning rates it sets.
         total_steps: batches of the whole training.
     """
     takes = inspect.signature(_target("schedule", node)).parameters

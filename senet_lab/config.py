@@ -47,7 +47,7 @@ class WhenTested(StrEnum):
     end = "end"
     """Once, after the last epoch."""
     never = "never"
-    """For a comparison's tuning, which uses validation images."""
+    """Never, for a comparison's tuning, which uses validation images."""
 
 
 class PlanMode(StrEnum):
@@ -127,7 +127,7 @@ class TrainerConfig:
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. CPU runs always are."""
     compile: bool = False
-    """Forward pass and loss through `torch.compile`: slower on a CPU, on a GPU not measured yet."""
+    """Forward pass and loss through `torch.compile`: slower on a CPU; not measured on a GPU yet."""
     cuda_graph: bool = True
     """On CUDA: replay each training step as one graph. `false` for a network of one's own whose forward pass
     reads values back from the device, which no graph can capture, and to measure what the graph gains."""
@@ -206,7 +206,7 @@ class RunConfig:
     epochs: int = MISSING
     """Passes over the training images."""
     batch_size: int = MISSING
-    """Images of an optimizer step."""
+    """Images per optimizer step."""
     accumulate: int = 1
     """Gradient accumulation: micro-batches per batch."""
     label_smoothing: float = 0.0
@@ -214,7 +214,7 @@ class RunConfig:
     clip_grad: float = 0.0
     """Largest norm of a step's gradient over all parameters; 0: not clipped."""
     ema: float = 0.0
-    """Decay of an average of the weights by step, which is evaluated, too; 0: none."""
+    """Decay of a moving average of the weights, evaluated as well; 0: none."""
     init: Init = Init.default
     test: WhenTested = WhenTested.each_epoch
     """Evaluation on the test images: after every epoch, after the last one, or never."""
@@ -384,7 +384,7 @@ class ProtocolConfig:
     """Seeds of the confirmation runs, shared by all arms."""
     metric: ErrorMetric = ErrorMetric.top1
     smallest_difference: float = 0.5
-    """The smallest difference of error that matters, in points (hundredths); equivalence is within it."""
+    """The smallest difference of error that matters, in points (hundredths): the margin of equivalence."""
     family: Family = Family.pairs
 
     def __post_init__(self) -> None:
@@ -569,9 +569,8 @@ class InspectConfig:
     """`senet-lab inspect`."""
 
     run: str | None = None
-    """A run directory whose weights were kept (`checkpoint.keep=true`; `activation_shapes` needs none);
-    for `noise` and `landscape` a folder with several,
-    which `class_activation_map` takes, too; none for `activations`."""
+    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` needs none); for `noise`
+    and `landscape` a folder of several, for `class_activation_map` either; none for `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""

@@ -27,7 +27,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of `write_atomic`'s temporary files."""
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""Errors of file systems that cannot, or need not, sync folders."""
+"""Errors of file systems that cannot or need not sync folders."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | Non
 
     Args:
         path: the file; missing folders are made.
-        content: of the file.
+        content: the file's content.
         root: a folder above it, below which no symbolic link is followed.
 
     Raises:
@@ -172,7 +172,7 @@ def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> I
             at /= part
             if make and _make(handle, part):
                 sync_folder(handle)
-            with _told_of_links(at):
+            with _explained_links(at):
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=handle)
             os.close(handle)
             handle = below
@@ -255,7 +255,7 @@ def read_json(path: Path, root: Path | None = None) -> Any:
 
 
 def typed(kind: type[T], content: Any, source: object, remedy: str = "") -> T:
-    """Plain values as a `kind`; nothing is converted but lists to tuples and whole numbers to floats.
+    """Plain values as a `kind`; converts only lists to tuples and whole numbers to floats.
 
     Args:
         kind: a dataclass, or any other type that msgspec knows.
@@ -328,7 +328,7 @@ def _temporary(folder: int, name: str) -> tuple[str, int]:
 @contextmanager
 def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
     """A descriptor of the file `path`, in its open folder."""
-    with _told_of_links(path):
+    with _explained_links(path):
         links = 0 if follow else os.O_NOFOLLOW
         file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
     try:
@@ -338,8 +338,8 @@ def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterat
 
 
 @contextmanager
-def _told_of_links(path: Path) -> Iterator[None]:
-    """Within, the error for a refused link says that it is a link."""
+def _explained_links(path: Path) -> Iterator[None]:
+    """Within, the error for a refused symbolic link says so."""
     try:
         yield
     except OSError as error:

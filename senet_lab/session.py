@@ -33,7 +33,7 @@ class Session:
     signal_number: int | None
     """The signal that interrupted it, if any."""
     executed: int
-    """Number of runs that had not ended before."""
+    """Number of runs that had not ended before this command."""
 
 
 def train_command(command: Command, console: Console) -> Session:

@@ -22,7 +22,7 @@ TEX = re.compile(r"\$(?=\$)|\\(?=[\[\]()])")
 
 
 def number(value: Any) -> str:
-    """A number as in all tables: four decimals, none from a thousand on, `MISSING` for None and NaN.
+    """A number formatted for tables: four decimals, none from 1,000 on, `MISSING` for None and NaN.
 
     Integers have no decimals; numbers that four decimals would round to zero have an exponent.
     """

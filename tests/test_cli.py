@@ -20,8 +20,8 @@ from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
 from senet_lab.records.rows import Metrics, columns
 
 BAD_INPUT = {
-    "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
-    "train -m hydra/launcher=serial,joblib": "hydra/launcher says how to run, not what: give it one value",
+    "train -m tracker=tensorboard,none": "tracker is not part of a run: give it one value instead of 2",
+    "train -m hydra/launcher=serial,joblib": "hydra/launcher is not part of a run: give it one value",
     "bogus": "unknown verb 'bogus'",
     "stauts": "did you mean status?",
     "train -m seed=0,1 --cfg job": "--cfg shows the config of one run: leave out -m",

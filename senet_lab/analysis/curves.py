@@ -1,4 +1,4 @@
-"""A metric over epochs: run by run, and as mean and spread over the runs of a line."""
+"""A metric over epochs: for single runs, and as mean and spread over the runs of a line."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,8 +29,8 @@ def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
     """The finite values of the metric, by run and epoch.
 
     Returns:
-        `VALUES_COLUMNS`, a row a run and epoch, line by line in the order of the legend, by epoch within a
-        line: `seconds` and `images` add up from the run's start, and are NaN where the record has none.
+        `VALUES_COLUMNS`, one row per run and epoch, line by line in the order of the legend, by epoch within
+        a line: `seconds` and `images` are cumulative over the run, and NaN if not recorded.
     """
     parts = [_of_line(panel.name, line, metric) for panel in panels for line in panel.lines]
     if not parts:
@@ -62,11 +62,11 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
     Each epoch counts the runs that reached it; an epoch that no run has is absent, never zero.
 
     Args:
-        runs: as `values` gives it.
+        runs: see `values`.
 
     Returns:
-        `CURVES_COLUMNS`, then `sem`, `low` and `high` as `statistics.over_seeds` has them, and the mean
-        `seconds` and `images` of the same runs.
+        `CURVES_COLUMNS`, then `sem`, `low` and `high` of `statistics.over_seeds`, and the mean `seconds` and
+        `images` of the same runs.
     """
     keys = [*LINE, "epoch"]
     spent = runs.groupby(keys, sort=False)[["seconds", "images"]].mean().reset_index()
@@ -77,7 +77,7 @@ def states(panels: Iterable[Panel]) -> pd.DataFrame:
     """Number of runs of each line, by state.
 
     Returns:
-        Columns `figure`, `line`, `runs` (how many there should be), one count a state, and `missing`.
+        Columns `figure`, `line`, `runs` (expected number), one count per state, and `missing`.
     """
     rows = []
     for panel in panels:
@@ -99,12 +99,12 @@ def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The last epoch of each line's curve.
 
     Args:
-        table: as `curves` gives it.
-        runs: as `states` gives it.
+        table: see `curves`.
+        runs: see `states`.
 
     Returns:
-        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std` and those of `states`, a row a line; a line
-        without any epoch has n 0 and no values.
+        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std` and those of `states`, one row per line; a line
+        without epochs has n 0 and no values.
     """
     last = table.groupby(list(LINE), sort=False).tail(1)[[*LINE, "n", "epoch", "mean", "std"]]
     joined = runs[list(LINE)].merge(last, how="left", on=list(LINE)).fillna({"n": 0})
@@ -115,17 +115,17 @@ def panel_notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     """Sentences on missing or failed runs, on mixed environments, and on epochs where n changes.
 
     Args:
-        panel: with at least one epoch.
+        panel: a panel with at least one epoch.
         table: its `curves`.
 
     Returns:
-        One sentence for each kind of trouble; none for a complete panel.
+        One sentence for each kind of problem; none for a complete panel.
     """
     sentences = _unfinished(panel)
     missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
-    mixed = [f"{line.label}: {told}" for line in panel.lines if (told := _mixture(line))]
+    mixed = [f"{line.label}: {differences}" for line in panel.lines if (differences := _mixture(line))]
     if mixed:
         sentences.append(f"Trained in mixed environments: {_listed(mixed)}.")
     full, end = table["n"].max(), table["epoch"].max()
@@ -152,7 +152,7 @@ def _unfinished(panel: Panel) -> list[str]:
         ]
         if runs:
             sentences.append(f"{word}: {_listed(runs)}.")
-    return [*sentences, "The epochs that these runs have count in the mean."] if sentences else []
+    return [*sentences, "Their recorded epochs count in the mean."] if sentences else []
 
 
 def _mixture(line: Line) -> str:

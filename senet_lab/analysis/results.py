@@ -34,9 +34,9 @@ def results(panels: Sequence[Panel], metric: Metric, name: str | None) -> Result
     """The frames of a metric over the panels of a sweep.
 
     Args:
-        panels: at least one.
-        metric: of them.
-        name: of the published values to stand beside, as the config's `published` has it.
+        panels: at least one panel.
+        metric: the metric.
+        name: the config's `published`, which names the published values to add.
 
     Raises:
         UsageError: see `published.published`.

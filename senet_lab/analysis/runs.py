@@ -31,7 +31,7 @@ class Run:
     state: str
     """One of `State`, or `MISSING`."""
     metrics: pd.DataFrame
-    """The columns of `Metrics`, one row an epoch."""
+    """The columns of `Metrics`, one row per epoch."""
     attempts: tuple[Environment, ...] = ()
     """Software and hardware of its attempts; empty if their record cannot be read."""
     message: str = ""
@@ -40,16 +40,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A planned or recorded run as it was read."""
+    """A planned or recorded run, as read from disk."""
 
     directory: str
     """Directory relative to the sweep's folder."""
     config: RunConfig | None
-    """None if its record is unreadable and no plan has it."""
+    """None if its record is unreadable and it is in no plan."""
     status: Status
-    """With the state `unreadable` or `damaged`, and the reason, where its record cannot be used."""
+    """With the state `unreadable` or `damaged`, and the reason, if its record cannot be used."""
     table: Mapping[str, Sequence[Any]]
-    """The columns of `Metrics`; empty where the record cannot be used."""
+    """The columns of `Metrics`; empty if the record cannot be used."""
     record: RunDirectory
 
     @property
@@ -59,7 +59,7 @@ class Recorded:
 
 
 Progress = Callable[[int, int], object]
-"""Callback for the numbers of read and of all runs."""
+"""Callback for the number of runs read so far and of all runs."""
 
 
 def _silent(read: int, of: int) -> None:
@@ -100,7 +100,7 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
 
 
 def _table(record: RunDirectory) -> dict[str, list[Any]]:
-    """The columns of a run's `metrics.csv`, which has each epoch once."""
+    """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
     table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
@@ -119,7 +119,7 @@ def selected(records: list[Recorded], selection: Selection) -> list[Recorded]:
 
 
 def usable_runs(records: Sequence[Recorded]) -> list[Run]:
-    """The runs whose record can be used."""
+    """The runs with a usable record."""
     return [
         _run(one.directory, one.record, one.config, one.status.state, one.table, one.status.message)
         for one in records

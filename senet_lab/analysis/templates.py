@@ -1,6 +1,6 @@
 """Figure and line of each run, from templates over its config, and the axes that templates omit.
 
-No other module decides which runs share a figure or a line. Imports no pandas, so it is quick to import.
+Only this module decides which runs share a figure or a line. It does not import pandas, which is slow.
 """
 
 import json
@@ -28,7 +28,7 @@ TELLING = ("name", "label", "_target_")
 
 @dataclass(frozen=True)
 class Place:
-    """Figure and line of a run: the filled-in templates."""
+    """Figure and line of a run: the resolved templates."""
 
     figure: str
     title: str
@@ -42,15 +42,15 @@ class Place:
 def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
     """The place of each run.
 
-    Runs that fall on one line and differ in more than the seed get labels that name all axes in which they
-    differ, and so do the other lines of their figure.
+    If runs on one line differ in more than the seed, the labels of all lines of their figure name the axes in
+    which they differ.
 
     Args:
-        runs: of one sweep.
+        runs: runs of one sweep.
         templates: `name`, `title`, `line` and `style` with their interpolations unresolved.
 
     Raises:
-        UsageError: a template that a run's config cannot fill in, a figure with two titles, two lines of one
+        UsageError: a template that a run's config cannot resolve; a figure with two titles; two lines of one
             colour.
     """
     texts = {key: json.dumps(getattr(templates, key)) for key in ("name", "title", "line", "style")}
@@ -73,10 +73,10 @@ R = TypeVar("R", bound=Configured)
 
 
 def whole_figures_first(runs: Sequence[R], templates: FiguresConfig) -> list[R]:
-    """The runs figure by figure, in the order in which figures and, within one, runs first appear.
+    """The runs grouped by figure, in order of first appearance of figures and runs.
 
     Raises:
-        UsageError: a `name` that a run's config cannot fill in.
+        UsageError: a `name` that a run's config cannot resolve.
     """
     text = {"name": json.dumps(templates.name)}
     members: dict[str, list[R]] = {}
@@ -94,7 +94,7 @@ def _place(run: Configured, templates: Mapping[str, str]) -> Place:
 
 
 def _fill_in(run: Configured, templates: Mapping[str, str]) -> dict[str, Any]:
-    """Templates, each as JSON by its key, filled in with a run's values."""
+    """Templates, each as JSON by its key, resolved with a run's values."""
     plain = as_plain(run.config)
     try:
         return {
@@ -163,7 +163,7 @@ def _axes(runs: Sequence[Configured]) -> list[str]:
     keys = dict.fromkeys(key for one in values for key in one)
     varying = [key for key in keys if _kinds(values, [key]) > 1]
     chosen: list[str] = []
-    for key in sorted(varying, key=_telling):
+    for key in sorted(varying, key=_preference):
         of_node = [other for other in chosen if other.split(".")[0] == key.split(".")[0]]
         if _kinds(values, [*of_node, key]) > _kinds(values, of_node):
             chosen.append(key)
@@ -175,7 +175,8 @@ def _kinds(values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
     return len({repr([one.get(key) for key in keys]) for one in values})
 
 
-def _telling(key: str) -> int:
+def _preference(key: str) -> int:
+    """Position of a key's last part in `TELLING`."""
     last = key.split(".")[-1]
     return TELLING.index(last) if last in TELLING else len(TELLING)
 
@@ -194,7 +195,7 @@ def _is_result(key: str) -> bool:
 
 
 def _results_depend_on(run: Configured) -> dict[str, Any]:
-    """The values that runs of one line share, by dotted key; a node without a name has its option's."""
+    """The values that runs of one line share, by dotted key; nodes without a name get their option's name."""
     values: dict[str, Any] = {}
     for key, value in leaves(comparable(run.config)):
         group, _, last = key.partition(".")

@@ -1,4 +1,4 @@
-"""`senet-lab inspect`: measure networks and activations from the inside, as figures and tables."""
+"""`senet-lab inspect`: look inside networks and activations, with figures and tables."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ GALLERY_FOLDER = Path("outputs/activations")
 SIGNAL_IMAGES = 500
 """Test images of `pre_activations`."""
 STATISTICS_IMAGES = 2000
-"""Training images from which `landscape` takes batch norm's statistics."""
+"""Training images for `landscape`'s batch norm statistics."""
 PLACES = np.linspace(-0.25, 1.25, 13).tolist()
 """Points of `landscape`: the first run's weights are at 0, the second's at 1."""
 NOISE_SEED = 0
@@ -70,7 +70,7 @@ def inspect(command: Command) -> int:
         The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: no such run, no weights in it, a network without the inspected part.
+        UsageError: no such run; no weights in it; a network without the inspected part.
     """
     config: InspectConfig = command.config
     check_formats(config.formats)
@@ -89,12 +89,12 @@ def _name(config: RunConfig) -> str:
 def _run(config: InspectConfig) -> RunDirectory:
     """The run that `run=` names."""
     if config.run is None:
-        raise UsageError(f"kind={config.kind} needs run=<a run directory>, as outputs/…/seed=0")
+        raise UsageError(f"kind={config.kind} needs run=<a run directory>, such as outputs/…/seed=0")
     return RunDirectory(Path(config.run))
 
 
 def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
-    """The runs in or below the folder `run=`, by line; runs of a line differ in the seed alone."""
+    """The runs in or below the folder `run=`, by line; runs of a line differ only in the seed."""
     folder = _run(config)
     runs = run_directories(folder.path)
     if not runs:
@@ -161,7 +161,7 @@ def _excitations(config: InspectConfig) -> Found:
         raise UsageError(f"classes={config.classes}: classes are 0..{trained.num_classes - 1}")
     table = pd.DataFrame(excitations(trained.network, trained.batches.test(), trained.num_classes))
     if table.empty:
-        raise UsageError(f"{run.path}: the network has no squeeze-and-excitation to look at")
+        raise UsageError(f"{run.path}: the network has no squeeze-and-excitation")
     drawings = draw_excitations(trained.name, table, config.classes)
     return Found(run.figures, {"excitations": table}, drawings)
 
@@ -181,7 +181,7 @@ def _feature_reuse(config: InspectConfig) -> Found:
 
 
 def _activation_shapes(config: InspectConfig) -> Found:
-    """Shapes of the learned activation: over the sites at the last epoch, and over the epochs."""
+    """Shapes of the learned activation: by site at the last epoch, and by epoch."""
     import torch
     from torch.nn import functional as F
 
@@ -192,7 +192,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
     run = _run(config)
     settings, learned = run.config(), run.activations()
     if learned.empty:
-        raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md tells which do")
+        raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md lists which do")
     name = _name(settings)
     x = torch.from_numpy(SHAPE_X)
     values = zip(KNOWN, (torch.sigmoid(x), F.silu(x), F.relu(x)), strict=True)
@@ -214,7 +214,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
 
 
 def _class_activation_map(config: InspectConfig) -> Found:
-    """Chosen test images, each without and with the map of its predicted class, by one network or several."""
+    """Chosen test images, without and with the map of the predicted class, for one network or several."""
     from senet_lab.figures.inspections import draw_maps
 
     lines = _lines(config)
@@ -250,8 +250,8 @@ def _maps(run: RunDirectory, chosen: Sequence[int]) -> "tuple[pd.DataFrame, list
     maps, predicted = class_activation_maps(trained.network, images)
     if maps[0].numel() == 1:
         raise UsageError(
-            f"{run.path}: its last feature map has one place only, so there is nothing to tell apart; "
-            "train on larger images"
+            f"{run.path}: its last feature map has only one pixel, so a map shows nothing; train on larger "
+            "images"
         )
     maps = F.interpolate(maps[:, None], images.shape[-1], mode="bilinear")[:, 0]
     table = pd.DataFrame({"image": chosen, "class": labels.tolist(), "predicted": predicted.tolist()})
@@ -316,7 +316,7 @@ def _landscape(config: InspectConfig) -> Found:
         name = f"{line}, seeds {seed} and {second.config.seed}"
         parts.append(pd.DataFrame(rows).assign(line=name))
     if not parts:
-        raise UsageError(f"run={config.run}: landscape needs two runs below it that differ in the seed alone")
+        raise UsageError(f"run={config.run}: landscape needs two runs below it that differ only in the seed")
     table = pd.concat(parts, ignore_index=True)
     return Found(_run(config).figures, {"landscape": table}, draw_landscape(table))
 

@@ -1,4 +1,4 @@
-"""`senet-lab retry`: run only the failed, diverged and damaged runs of a sweep again."""
+"""`senet-lab retry`: repeat only the failed, diverged and damaged runs of a sweep."""
 
 from rich.console import Console
 

@@ -1,6 +1,6 @@
-"""Compose the points of a sweep from the command line and `conf/`, through Hydra's compose API.
+"""Composition of a sweep's points from the command line and `conf/`, with Hydra's compose API.
 
-Nothing here builds an object or writes a file.
+This module builds no objects and writes no files.
 """
 
 import itertools
@@ -48,10 +48,10 @@ from senet_lab.errors import UsageError
 RUN_KEYS = [field.name for field in fields(RunConfig)]
 
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
-"""Sweep axes that the run directory names in any case."""
+"""Sweep axes that are always part of the run directory."""
 
 EMPTY = "senet_lab_empty"
-"""An option without content, for groups that are filled in afterwards."""
+"""Name of an option without content, for groups that are filled in later."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Command:
     choices: Mapping[str, str]
     """The option of each config group that is not swept over."""
     selection: Mapping[str, Sequence[str]]
-    """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
+    """Values of run configs on the command line, by dotted key, with which verbs select planned runs."""
     keys: frozenset[str]
     """The keys on the command line."""
     words: Sequence[str]
-    """What was typed after the verb."""
+    """The words after the verb, as typed."""
     under: Callable[[Sequence[str]], "Command"]
-    """The same command line under further overrides."""
+    """Composes the same command line with further overrides."""
 
     @cached_property
     def points(self) -> list[Point]:
@@ -101,7 +101,7 @@ class Command:
         return self.compose_points()
 
     def located(self, message: str) -> str:
-        """The message, preceded by the place in the user's YAML that sets the key it begins with."""
+        """The message, preceded by file and line if the user's YAML sets the key at its start."""
         return located(message, self.choices, self.folders)
 
 
@@ -130,8 +130,8 @@ def compose_command(
         verb: the verb, which selects the primary config.
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
-        config_dir: the user's own folder of YAML, besides `conf/`.
-        words: what was typed after the verb; the overrides by default.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
+        words: the words after the verb, as typed; the overrides by default.
 
     Raises:
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
@@ -212,23 +212,23 @@ def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -
         try:
             return _compose(verb, [*search, *(axis.overrides[0] for axis in asked.values())], folders)
         except UsageError as error:
-            told = error
+            failure = error
         groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
         try:
             outline = _compose(verb, [*search, *groups], folders)
         except UsageError as error:
-            told, outline = error, _compose(verb, [], folders)
+            failure, outline = error, _compose(verb, [], folders)
         planned = _axes_in(outline, folders)
         if planned:
-            # The key may belong to an option that an experiment chooses, by an axis of its own.
+            # The key may belong to an option on an axis of the experiment.
             first = [axis.overrides[0] for axis in (planned | asked).values()]
             try:
                 return _compose(verb, [*search, *first], folders)
             except UsageError as error:
-                told = error
-    if isinstance(told, UnknownKeyError):
-        raise UsageError(f"{told.place}{_unknown(verb, told.key, outline, folders)}") from told
-    raise told
+                failure = error
+    if isinstance(failure, UnknownKeyError):
+        raise UsageError(f"{failure.place}{_unknown(verb, failure.key, outline, folders)}") from failure
+    raise failure
 
 
 class UnknownKeyError(UsageError):
@@ -292,8 +292,8 @@ def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
     """Hydra set up on `folders`, the first of them `conf/`; yields the overrides that add the others."""
     register_schemas()
     register_resolvers()
-    conf, *persons = folders
-    search = search_path(persons)
+    conf, *others = folders
+    search = search_path(others)
     with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
         yield search
 
@@ -307,13 +307,13 @@ def _check_single(axes: Iterable[Axis]) -> None:
 
 def _check_axes(axes: Iterable[Axis]) -> None:
     """Refuse to sweep over options that are not part of a run's config."""
-    manner = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
+    execution = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
     count = 1
     for axis in axes:
         count *= len(axis.overrides)
-        if axis.is_swept and re.split(r"[./]", axis.key.lstrip("+"))[0] in {*manner, "hydra"}:
+        if axis.is_swept and re.split(r"[./]", axis.key.lstrip("+"))[0] in {*execution, "hydra"}:
             raise UsageError(
-                f"{axis.key} says how to run, not what: give it one value instead of {len(axis.overrides)}"
+                f"{axis.key} is not part of a run: give it one value instead of {len(axis.overrides)}"
             )
     if count > MOST:
         raise UsageError(f"{count:,} runs are more than the {MOST:,} that a sweep can have")
@@ -334,13 +334,13 @@ def _points(
             key = unknown_key(error)
             message = f"unknown key {key}" if key else explain(error, folders)
             raise UsageError(f"{' '.join(overrides)}: {message}") from error
-        run = run_config(_own_names(config, axes), " ".join(overrides))
+        run = run_config(_named_by_class(config, axes), " ".join(overrides))
         points.append(Point(overrides, run, _directory(run, [by_key[key] for key in extra])))
     return points
 
 
-def _own_names(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[str, Any]:
-    """`config` with each node whose `_target_` is an override named by its class, not by an option."""
+def _named_by_class(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[str, Any]:
+    """`config` with nodes named by their class if an override sets their `_target_`."""
     for key in axes:
         group, _, last = key.lstrip("+").partition(".")
         node = config.get(group)
@@ -363,9 +363,9 @@ def _variants(
     """
     swept = [axis for axis in axes.values() if axis.is_swept and axis.key[0] not in "+~"]
     values = {axis.key: axis.choices for axis in swept if not axis.is_group}
-    lone = {axis.key: contents for axis in swept if (contents := _lone_options(axis, folders))}
+    complete = {axis.key: contents for axis in swept if (contents := _self_contained_options(axis, folders))}
     with _hydra(folders) as search:
-        for options in (lone, {}) if lone else ({},):
+        for options in (complete, {}) if complete else ({},):
             inner: Axes = {**options, **values}
             outer = {key: axis.overrides for key, axis in axes.items() if key not in inner}
             composed = {
@@ -377,10 +377,10 @@ def _variants(
     return list(outer), {overrides: Variants(node, inner) for overrides, node in composed.items() if node}
 
 
-def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
-    """The contents of a group's swept options, by override, if no option affects more than its group.
+def _self_contained_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
+    """The contents of a group's swept options, by override, if none affects other groups.
 
-    Empty if one has defaults or a package of its own, or if the group is no field of a run.
+    Empty if an option has defaults or a package of its own, or if the group is no field of a run.
     """
     contents = {}
     for override, name in axis.choices.items():
@@ -398,7 +398,7 @@ def _compose_run(
 ) -> DictConfig | None:
     """A run's config with the groups in `empty` left empty; None if that is impossible.
 
-    Nothing but its option may add to such a group: neither an experiment nor another override.
+    It is impossible if an experiment or another override adds to such a group.
     """
     store = ConfigStore.instance()
     for group in empty:
@@ -435,7 +435,7 @@ def _directory(config: RunConfig, named: Sequence[str]) -> str:
 def _name(group: str, node: Mapping[str, Any]) -> str:
     name = node.get("name")
     if not isinstance(name, str):
-        raise UsageError(f"{group}.name={name}: must be a text, which names the folders of its runs")
+        raise UsageError(f"{group}.name={name}: must be a text: it names the folders of runs")
     return name
 
 
@@ -462,7 +462,7 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
 def _checked(node: DictConfig, choices: Mapping[str, str], folders: Sequence[Path]) -> Any:
     """An instance of the schema's class, range-checked, with all interpolations resolved.
 
-    Except those in `figures`: templates that each run fills in.
+    Interpolations in `figures` stay: these are templates, resolved with each run's config.
     """
     plain = node.copy()
     OmegaConf.set_struct(plain, False)

@@ -1,4 +1,4 @@
-"""Errors of composing a config as one line: what is wrong, in which file and line, what would be right."""
+"""One-line messages for errors of composing a config: the error, its file and line, and a remedy."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from senet_lab.composition.groups import is_group, option_file, options
 from senet_lab.files import read_text
 
 COMPOSING = re.compile(r"In '([^']+)': (?:\w+ raised while composing config:\s*)?(.*)", re.DOTALL)
-"""Hydra's message for a config that cannot be merged: its name, and why."""
+"""Hydra's message for a config that cannot be merged: its name and the reason."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -67,12 +67,12 @@ def explain(error: BaseException, folders: Sequence[Path]) -> str:
 
 
 def located(message: str, choices: Mapping[str, str], folders: Sequence[Path]) -> str:
-    """The message, preceded by the place in the user's own file that sets the key it begins with.
+    """The message, preceded by file and line if a user's file sets the key at its start.
 
     Args:
         message: `activation.alpha=…` or `activation: …`.
         choices: the option of each config group.
-        folders: of config groups, `conf/` first.
+        folders: folders of config groups, `conf/` first.
     """
     match = re.match(r"(\w+(?:\.\w+)*)(?:=|: )", message)
     if match is None:
@@ -90,7 +90,7 @@ def located(message: str, choices: Mapping[str, str], folders: Sequence[Path]) -
 
 
 def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
-    """`FILE:LINE: ` of the config that Hydra failed to compose, with the line of `key`; empty for none."""
+    """`FILE:LINE: ` of `key` in the config that Hydra failed to compose; empty if there is none."""
     composing = COMPOSING.match(str(error))
     files = [folder / f"{composing[1]}.yaml" for folder in folders] if composing else []
     file = next((file for file in files if file.is_file()), None)
@@ -105,8 +105,8 @@ def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
 def one_line(error: object) -> str:
     """A message on one line, without OmegaConf's details of types."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = ("full_key:", "reference_type=", "object_type=")
-    return " ".join(line for line in lines if line and not line.startswith(told))
+    details = ("full_key:", "reference_type=", "object_type=")
+    return " ".join(line for line in lines if line and not line.startswith(details))
 
 
 def _keys(file: Path) -> Iterator[tuple[str, int]]:

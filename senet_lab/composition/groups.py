@@ -24,8 +24,8 @@ def options(group: str, *folders: Path) -> list[str]:
     """The options of a config group, nested ones as `published/senet18`, in alphabetical order.
 
     Args:
-        group: as on a command line, `hydra/launcher`.
-        folders: the user's own, besides `conf/`.
+        group: name of the group, such as `hydra/launcher`.
+        folders: the user's own folders, in addition to `conf/`.
     """
     found = {
         file.relative_to(folder / group).with_suffix("").as_posix()
@@ -48,10 +48,10 @@ def targets(group: str) -> list[str]:
 
 
 def option_of(group: str, node: Mapping[str, Any]) -> str | None:
-    """The option of `conf/` that a run's node stands for: its name, or for one without, the nearest option.
+    """The option of `conf/` for a run's node: its name, or without a name the most similar option.
 
-    The nearest option has the same `_target_`, and the most keys and then values in common; None if there is
-    none.
+    The most similar option has the same `_target_` and the most keys, then values, in common; None if there
+    is none.
     """
     if "name" in node:
         return str(node["name"])

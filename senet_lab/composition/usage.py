@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 GROUP_LINES = {
-    "experiment": "A sweep with all that belongs to it.",
+    "experiment": "A prepared sweep.",
     "figure": "One of the six published plots: network and learning rate.",
-    "hydra/launcher": "Who executes the runs.",
+    "hydra/launcher": "Launcher of the runs.",
 }
 """Config groups without a field in a schema."""
 
@@ -36,7 +36,7 @@ def usage() -> str:
         "",
         "senet-lab VERB --help        keys of a verb, their values and what they mean",
         "senet-lab VERB --help all    all keys, those of the training config too",
-        "senet-lab VERB --cfg job     the config that a command line stands for",
+        "senet-lab VERB --cfg job     the config that a command line composes",
         "senet-lab -sc install=bash   completion for a shell",
     ]
     return "\n".join(lines)
@@ -49,7 +49,7 @@ def verb_usage(verb: str, node: "DictConfig", folders: Sequence[Path], everythin
         verb: one of `SCHEMAS`.
         node: its composed config, with Hydra's own.
         folders: folders of config groups.
-        everything: include the keys of the training config and of its nodes.
+        everything: whether to include the keys of the training config and of its nodes.
     """
     from omegaconf import OmegaConf
 

@@ -84,7 +84,7 @@ def find_chromium() -> tuple[str, str] | None:
 
 
 def find_program(names: Sequence[str]) -> str | None:
-    """The path of the first installed one of these programs."""
+    """The path of the first of these programs that is installed."""
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
@@ -96,7 +96,7 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
     kills them if this process dies.
 
     Args:
-        browser: path of Chromium, as `find_chromium` gives it.
+        browser: path of Chromium; see `find_chromium`.
         driver: path of chromedriver.
         limit: seconds after which starting, or one drawing, counts as hanging.
 

@@ -24,8 +24,8 @@ def draw_coefficients(table: pd.DataFrame, looks: Mapping[str, Look]) -> chartif
     """The chart of `analysis.coefficients.over_epochs`: lines in their colours, coefficients by dash.
 
     Args:
-        table: of at least one line.
-        looks: of each line, in the order of the legend.
+        table: values of at least one line.
+        looks: the look of each line, in the order of the legend.
     """
     dashes = dict(zip(table["coefficient"].unique(), cycle(DASHES)))
     parts = {

@@ -31,12 +31,12 @@ def draw_panels(
     """Drawings of the panels with a value of the metric, by file name.
 
     Args:
-        panels: of the sweep.
-        looks: of their lines.
-        axes: what is drawn over what.
-        result: the frames of the metric.
-        band: around the means.
-        reference: draw published values, too.
+        panels: panels of the sweep.
+        looks: looks of their lines.
+        axes: metric and x axis.
+        result: frames of the metric.
+        band: band around the means.
+        reference: also draw published values.
     """
     others = result.others if reference else None
     drawings = {}
@@ -52,7 +52,7 @@ def draw_panels(
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that shows itself in Jupyter; pictures need Chromium, without which it is a page.
+    """A drawing with display in Jupyter and `save`; PNG, SVG and PDF need Chromium.
 
     Args:
         name: file name without extension, as `plot` writes it.
@@ -87,7 +87,7 @@ class Figure:
         return content.encode() if isinstance(content, str) else content
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A picture, which every notebook viewer shows; without Chromium, the page."""
+        """A PNG, which every notebook viewer shows; without Chromium, the HTML page."""
         if find_chromium() is None:
             frame = f'<iframe width="100%" height="700" srcdoc="{escape(self.drawing.html)}"></iframe>'
             return {"text/html": frame, "text/plain": repr(self)}, {}

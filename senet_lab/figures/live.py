@@ -1,4 +1,4 @@
-"""Live view of a running sweep: one reader of its records, sections drawn once for all viewers."""
+"""Live view of a running sweep: one reader of its records, and sections drawn once for all viewers."""
 
 import json
 import time
@@ -29,14 +29,14 @@ from senet_lab.text import clock
 POLL_SECONDS = 1.0
 """Polling interval, seconds."""
 POLL_SHARE = 0.2
-"""Upper bound of the share of time spent polling, to leave the machine to the sweep."""
+"""Maximal share of time spent polling, so that the sweep keeps the machine."""
 IDLE_SECONDS = 10.0
 """Seconds after the last request until polling pauses."""
 TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE, State.DAMAGED)
 MOST_TROUBLES = 20
 """Maximal number of listed problems."""
 MOST_ROWS = 500
-"""Maximal rows of the table of runs, which is sent again at each change."""
+"""Maximal rows of the table of runs, which is sent as a whole at each change."""
 RUN_HEADINGS = {
     "run": "run",
     "state": "state",
@@ -79,7 +79,7 @@ class View:
     def changes(self, since: int) -> bytes:
         """JSON: `version`, `keys`, and the `parts` newer than the version `since`.
 
-        All parts if `since` is later than this version: it is then from another server.
+        All parts if `since` is later than this version, that is, from another server.
         """
         newer = [
             part.content
@@ -107,7 +107,7 @@ class LiveSweep:
     """The reason why the view is not up to date."""
 
     def __post_init__(self) -> None:
-        # Later than any version of an earlier server at this address.
+        # Greater than any version of an earlier server at this address.
         self.view = View(time.time_ns() // 10**6, [], {})
         self._records: dict[str, Run] = {}
         plan = read_plan(self.sweep)
@@ -117,9 +117,9 @@ class LiveSweep:
         self._show_runs()
 
     def poll(self) -> None:
-        """Read changed records; finished runs are not read again.
+        """Read changed records, except those of finished runs.
 
-        Records that cannot be read are reported in the view.
+        The view reports records that cannot be read.
         """
         before, self.trouble = self.trouble, None
         try:
@@ -163,7 +163,7 @@ class LiveSweep:
         return bool(changed)
 
     def _plan(self, plan: Plan) -> None:
-        """Adopt the runs of a plan; without charts if they cannot be grouped."""
+        """Show the runs of a plan; without charts if they cannot be grouped."""
         self.panels: dict[str, Panel] = {}
         self._charts: dict[str, tuple[str, Axes]] = {}
         self._looks: dict[str, Look] = {}
@@ -261,7 +261,7 @@ class Reader(Background):
         self._asked = time.monotonic()
 
     def ask(self, since: int) -> bytes:
-        """The changes since a version; counts as watching."""
+        """The changes since a version; keeps polling active."""
         self._asked = time.monotonic()
         return self.live.view.changes(since)
 

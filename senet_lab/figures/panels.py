@@ -17,7 +17,7 @@ from senet_lab.figures.style import Look
 
 BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
 PUBLISHED = "published"
-"""Name of the renderers of published curves; with the suffix `band`, of their bands."""
+"""Name of the renderers of published curves, and with the suffix ` band` of their bands."""
 
 
 def draw(
@@ -32,12 +32,12 @@ def draw(
     """The chart of a panel, for print.
 
     Args:
-        panel: whose lines are drawn.
+        panel: the panel whose lines are drawn.
         table: its rows of `curves.curves`, at least one.
-        looks: of its lines, as `looks_of` gives them.
-        axes: what is drawn over what.
-        band: around the means.
-        others: published values to draw, too.
+        looks: looks of its lines; see `looks_of`.
+        axes: metric and x axis.
+        band: band around the means.
+        others: published values to draw as well.
         notes: sentences for the small print.
     """
     table = _drawable(table, axes)
@@ -63,7 +63,7 @@ def remarks(panel: Panel, table: pd.DataFrame, axes: Axes, others: Others | None
     if others is not None and panel.name in others.notes:
         sentences.append(others.notes[panel.name])
     if axes.y_scale is Scale.log and (table["mean"] <= 0).any():
-        sentences.append("A logarithmic axis has no place for means of 0: they are left out.")
+        sentences.append("Means of 0 are left out on the logarithmic axis.")
     return sentences
 
 
@@ -88,7 +88,7 @@ def _bands(table: pd.DataFrame, axes: Axes, band: Band) -> list[pd.DataFrame]:
 def _add_published(
     chart: chartify.Chart, panel: Panel, others: Others, axes: Axes, band: Band, labels: Sequence[str]
 ) -> None:
-    """Draw published curves, up to the planned epochs of our runs: more would squash a short sweep."""
+    """Draw published curves up to the planned epochs of our runs, so that short sweeps stay readable."""
     if axes.x is not XAxis.epoch:
         return
     for line in panel.lines:
@@ -122,7 +122,7 @@ def _subtitle(panel: Panel, table: pd.DataFrame, band: Band) -> str:
 def _set_axes(chart: chartify.Chart, axes: Axes) -> None:
     plot = chart.figure
     if axes.x is XAxis.epoch:
-        plot.x_range.default_span = 1  # around a lone epoch
+        plot.x_range.default_span = 1  # around a single epoch
         count_along_x(chart)
     else:
         plot.xaxis.formatter = NumeralTickFormatter(format="0.[0]a")

@@ -119,12 +119,12 @@ RUN_HEADINGS = {
 }
 ENVIRONMENT_HEADINGS = {"runs": "runs", "what": "what", "value": "value"}
 HOW_TO_READ = (
-    "z is the difference (ours minus the others') over its standard error. Welch's t test where both sides "
-    "have two runs or more; where only the others' mean is known, a one-sample t test, which takes that mean "
-    "as exact and so gives too small a p; no test for a single run. “detectable” is the true difference that "
+    "z is the difference (ours minus the others') over its standard error. Welch's t test if both sides have "
+    "two runs or more; if only the others' mean is known, a one-sample t test, which treats that mean as "
+    "exact and so gives too small a p; no test for a single run. “detectable” is the true difference that "
     "the test finds with power 0.8, given these spreads. p (Holm) is corrected for all rows of all figures.",
-    f"An epoch is near when all our runs lie within the range of the others' runs, widened by {WIDENING} of "
-    "their standard deviations on each side; where only their mean is known, within "
+    f"An epoch is near if all our runs lie within the range of the others' runs, widened by {WIDENING} of "
+    "their standard deviations on each side; if only their mean is known, within "
     f"{DIGITISED_TOLERANCE} of it.",
 )
 
@@ -192,7 +192,7 @@ def comparison_sections(
         if panel.name in theirs:
             beside = _compared(theirs[panel.name], looks, axes, None, [])
             ours = sections[-1].plot
-            if ours is not None and beside.plot is not None:  # the same axes, zoomed and moved together
+            if ours is not None and beside.plot is not None:  # linked axes
                 beside.plot.update(x_range=ours.x_range, y_range=ours.y_range)
             sections.append(replace(beside, alternative="its values are the others' in the tables above"))
     return sections
@@ -214,7 +214,7 @@ def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
     """A short comparison of all figures with published runs."""
-    near = f"{epochs['inside'].sum()} of {len(epochs)} epochs compared are near the published ones."
+    near = f"{epochs['inside'].sum()} of {len(epochs)} compared epochs are near the published ones."
     tables = [
         table(
             "At the last common epoch, and over the whole curves",
@@ -223,7 +223,7 @@ def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.Da
         ),
         table("Rankings by mean", ranking, RANKING_HEADINGS),
     ]
-    return Section("Against the published runs", [*HOW_TO_READ, near], tables=tables)
+    return Section("Comparison with the published runs", [*HOW_TO_READ, near], tables=tables)
 
 
 def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDirectory) -> Section | None:
@@ -303,7 +303,7 @@ def _trace(record: RunDirectory) -> str | None:
 def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[str]) -> Section:
     """The plan, its commands, and the command of this page."""
     if plan is None:
-        return Section("Plan", ["There is no plan: these are single records."], listings=_commands(commands))
+        return Section("Plan", ["These runs have no plan."], listings=_commands(commands))
     trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
     models = sorted({run.config.model["name"] for run in plan.runs})
     sentences = [
@@ -313,7 +313,7 @@ def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[st
 
 
 def _commands(commands: Sequence[str]) -> list[Listing]:
-    return [Listing("Commands, the last of them made this page", "\n".join(commands))]
+    return [Listing("Commands; the last one wrote this page", "\n".join(commands))]
 
 
 def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
@@ -330,7 +330,7 @@ def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
     frame = pd.DataFrame(rows, columns=["what", "value"])
     counted = frame.groupby(["what", "value"], sort=False).size().rename("runs").reset_index()
     return Section(
-        "Versions and hardware", tables=[table("As the runs report them", counted, ENVIRONMENT_HEADINGS)]
+        "Versions and hardware", tables=[table("Recorded by the runs", counted, ENVIRONMENT_HEADINGS)]
     )
 
 

@@ -45,7 +45,7 @@ def recorded_config(plain: Mapping[str, Any], source: object) -> RunConfig:
 
 
 def current_environment(content: Any) -> Any:
-    """The content of `environment.json`; format 1 had no number and held the last attempt alone."""
+    """The content of `environment.json`; format 1 had no number and held only the last attempt."""
     if isinstance(content, dict) and "format" not in content:
         return {"format": ENVIRONMENT_FORMAT, "attempts": [content]}
     return content
@@ -54,7 +54,7 @@ def current_environment(content: Any) -> Any:
 def current_table(
     kind: type[Row], header: list[str], rows: list[dict[str, str]]
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """A table's header and rows; `activations.csv` once had the columns `alpha` and `beta`, a row a site."""
+    """A table's header and rows; `activations.csv` once had columns `alpha` and `beta`, one row per site."""
     if kind is not Coefficient or header != ["epoch", "site", "alpha", "beta"]:
         return header, rows
     return list(columns(Coefficient)), [long for row in rows for long in _long(row)]

@@ -1,6 +1,6 @@
 """The plan of a sweep: its runs, composed and checked once, then frozen in `plan.json`.
 
-Runs follow the plan: later edits of YAML do not reach a sweep under way.
+Runs follow the plan: later edits of YAML do not change a sweep in progress.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ class PlannedRun:
     """One run of a plan."""
 
     directory: str
-    """Below the sweep's folder."""
+    """Path relative to the sweep's folder."""
     hash: str
-    """Of `plain`, by `config_hash`."""
+    """`config_hash` of `plain`."""
     command: str
     """The command line that planned it, without its execution keys."""
     overrides: list[str]
@@ -40,9 +40,9 @@ class PlannedRun:
     plain: dict[str, Any]
     """The config as it was frozen, without fields of later versions."""
     continues: list[str] = field(default_factory=list)
-    """Hashes that it had with fewer epochs; their checkpoints are valid, too."""
+    """Its earlier hashes, with fewer epochs; checkpoints with one of them are valid, too."""
     role: Role | None = None
-    """Its part in a comparison."""
+    """Its role in a comparison."""
 
     @cached_property
     def config(self) -> RunConfig:
@@ -74,7 +74,7 @@ class Plan:
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """Keys of `figures` that the first command gave; see `records.figures`."""
+    """Keys of `figures` that the first command changed; see `records.figures`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -168,7 +168,7 @@ def require_plan(sweep: SweepDirectory) -> Plan:
     """The frozen plan.
 
     Raises:
-        UsageError: see `read_plan`; where there is none.
+        UsageError: see `read_plan`; no plan.
     """
     plan = read_plan(sweep)
     if plan is None:
@@ -191,12 +191,12 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> Plan:
 
 
 def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> None:
-    """Check that the data are those with which the sweep's first run on this data set started.
+    """Check that the data are unchanged since the sweep's first run on this data set.
 
     The caller holds the plan's lock.
 
     Raises:
-        UsageError: the data have changed since.
+        UsageError: the data have changed.
     """
     plan = require_planned(sweep, run)
     key, known = _data_key(run), plan.fingerprint(run)

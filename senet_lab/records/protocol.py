@@ -28,7 +28,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Role:
-    """The part of a planned run in its protocol."""
+    """The role of a planned run in its protocol."""
 
     stage: Stage
     block: str
@@ -48,13 +48,13 @@ class Cell:
     block: str
     arm: str
     option: str
-    """The arm as the command line names it."""
+    """The arm's value on the command line."""
     directory: str
     """Directory of a run at the config's own learning rate and seed, relative to the sweep's folder."""
     overrides: list[str]
     plain: dict[str, Any]
     follows: dict[str, str] = field(default_factory=dict)
-    """Dotted keys that interpolate another key, which a run changes."""
+    """Dotted keys, with the key that each interpolates and that runs change."""
     images: int = 0
     """Images of a training epoch."""
     validation_images: int = 0
@@ -67,7 +67,7 @@ class Cell:
         return 1 - min(5 if metric is ErrorMetric.top5 else 1, self.classes) / self.classes
 
     def derive(self, values: Mapping[str, Any]) -> RunConfig:
-        """The config with other values, by dotted key, and with those that interpolate them.
+        """The config with some values replaced, by dotted key, and with the values that interpolate them.
 
         Raises:
             UsageError: a value out of its range.

@@ -54,7 +54,7 @@ def _value(config: RunConfig, key: str) -> Any:
 
 
 def _equal(value: Any, text: str) -> bool:
-    """Whether `text` denotes `value`: 1e-3 is 0.001."""
+    """Whether `text` denotes `value`; `1e-3` denotes 0.001."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) == text or value == yaml.safe_load(text)
     try:

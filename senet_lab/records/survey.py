@@ -1,4 +1,4 @@
-"""Progress of a sweep, from its run directories alone, whatever launcher executes it."""
+"""Progress of a sweep, read from its run directories, for any launcher."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from senet_lab.records.sweep import SweepDirectory
 
 @dataclass
 class Survey:
-    """The status of each run; `refresh` reads those again that have not ended."""
+    """The status of each run; `refresh` re-reads those that have not ended."""
 
     sweep: SweepDirectory
     runs: Sequence[PlannedRun]
     statuses: dict[str, Status] = field(default_factory=dict)
-    """By run directory."""
+    """Statuses by run directory."""
 
     def refresh(self) -> "Survey":
         """Read the status of each run that has not ended."""
@@ -71,10 +71,10 @@ class Survey:
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
-    """A status against the plan: a finished run that got more epochs since is unfinished.
+    """A status checked against the plan: a finished run that has since got more epochs is unfinished.
 
-    One that ended with another config, or after other epochs, is damaged; records of earlier versions may
-    lack the config's hash.
+    A run that ended with another config, or after a different number of epochs, is damaged; records of
+    earlier versions may lack the config's hash.
     """
     if status.state is State.FINISHED and status.config_hash in run.continues:
         return replace(status, state=State.INTERRUPTED, epochs=run.config.epochs)
@@ -88,10 +88,10 @@ def as_planned(run: PlannedRun, status: Status) -> Status:
 
 
 def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> Status:
-    """`living_status`, where an ended run whose record is not whole is `damaged`.
+    """`living_status`, with the state `damaged` for an ended run whose record is incomplete or changed.
 
     Args:
-        directory: of the run.
+        directory: the run's directory.
         run: the run as planned; None for a run in no plan.
 
     Raises:
@@ -124,5 +124,5 @@ def living_status(directory: RunDirectory) -> Status:
     status = directory.status()  # again: it may have ended in between
     if status.state is State.RUNNING:
         owner = f"process {status.pid} on {status.host}"
-        return replace(status, state=State.INTERRUPTED, error=f"{owner} ended without a word")
+        return replace(status, state=State.INTERRUPTED, error=f"{owner} ended without recording why")
     return status

@@ -1,4 +1,4 @@
-"""The outcomes of a protocol's runs, and the trial that its rule chooses for each arm."""
+"""Outcomes of a protocol's runs, and the trial chosen for each arm."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -103,7 +103,7 @@ def tuned(
 
 
 def scores(runs: Iterable[TunedRun]) -> dict[Trial, float]:
-    """Each trial's mean validation error over the tuning seeds, best first; ties: the lower trial first."""
+    """Each trial's mean validation error over the tuning seeds, best first; in a tie, lower values first."""
     errors: dict[Trial, list[float]] = {}
     for tuned_run in runs:
         errors.setdefault(tuned_run.trial, []).append(tuned_run.outcome.error)

@@ -36,9 +36,9 @@ def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer, copie
     """Size of a checkpoint on disk, from weights and optimizer state on the meta device.
 
     Args:
-        network: on the meta device.
-        optimizer: over its parameters.
-        copies: of the weights: 2 with their average.
+        network: the network, on the meta device.
+        optimizer: optimizer of its parameters.
+        copies: copies of the weights: 2 with their average.
     """
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -52,12 +52,12 @@ def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> 
     """The state that `save_checkpoint` wrote, on the CPU.
 
     Args:
-        directory: of the run.
-        config_hashes: configs to which the checkpoint may belong.
+        directory: the run's directory.
+        config_hashes: hashes of the configs to which the checkpoint may belong.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
-        UsageError, MemoryError: it could not be read; its content may be good.
+        UsageError, MemoryError: it could not be read; its content may be valid.
     """
     file = directory.checkpoint_file
     # Read into memory first: later errors are then due to the content, not to the disk.
@@ -76,7 +76,7 @@ def require_fit(
     """Check that a run can resume from a checkpoint, before loading any of it.
 
     Args:
-        directory: of the run, for the message.
+        directory: the run's directory, for the message.
         found: the checkpoint's state.
         expected: the state of the freshly built run.
         epochs: total epochs of the run.

@@ -1,7 +1,7 @@
 """Launchers execute the runs of a sweep: in this process, or in worker processes on this machine.
 
-A launcher executes packs (runs that share a process, mostly one) and reports the runs' states; everything
-else is in the plan, the run directories and their locks.
+A launcher executes packs (the runs of one process, usually a single one) and reports the runs' states;
+everything else is in the plan, the run directories and their locks.
 """
 
 import os
@@ -86,13 +86,13 @@ def gpus_for(packs: Sequence[Pack]) -> int:
 
 
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:
-    """Number of `packs` to run at a time: one a GPU; on CPUs, so that processes × threads = cores."""
+    """Number of `packs` to run at a time: one per GPU; on CPUs, so that processes × threads = cores."""
     return min(len(packs), gpus_for(packs) or max(1, cores // max(map(threads_of, packs))))
 
 
 @dataclass(frozen=True)
 class Serial:
-    """One pack after the other, in this process."""
+    """One pack after another, in this process."""
 
     is_here: ClassVar[bool] = True
 
@@ -121,7 +121,7 @@ class Executor(Protocol):
         """Submit packs; returns a job for each."""
 
     def ended(self, jobs: Sequence[Any]) -> Sequence[Any]:
-        """The ended ones of `jobs`, after a wait of about `POLL_SECONDS` at most."""
+        """Those of `jobs` that have ended, after waiting about `POLL_SECONDS` at most."""
 
     def states(self, job: Any) -> Sequence[State]:
         """Final states of a job's runs; raises LostWorkerError if its process died before reporting them."""
@@ -139,8 +139,8 @@ def drive(
 ) -> Iterator[State]:
     """Execute `packs` on an executor's worker processes.
 
-    A lost worker ends its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the executor's
-    context kills them.
+    A lost worker ends only its own pack. After `stop`, workers have `GRACE_SECONDS`; then leaving the
+    executor's context kills them.
     """
     queue = list(packs)
     busy: dict[Any, Pack] = {}
@@ -174,9 +174,9 @@ def execute_in_worker(sweep: SweepDirectory, pack: Pack, gpu: int | None = None)
     """Execute a pack in a worker process, which receives signals itself.
 
     Args:
-        sweep: of the runs.
+        sweep: the sweep of the runs.
         pack: the runs.
-        gpu: the GPU for runs that name none; None for the first.
+        gpu: the GPU for runs that name none; None for the first one.
     """
     with stop_on_signal() as stop:
         with stop.at_once():
@@ -213,8 +213,8 @@ class Joblib:
     """Worker processes through joblib's process engine.
 
     Args:
-        n_jobs: number of processes, which share the GPUs evenly; None for one a GPU, or for as many as fill
-            the cores where the runs compute on the CPU.
+        n_jobs: number of processes, which share the GPUs evenly; None for one per GPU, or on CPUs for as many
+            as fill the cores.
     """
 
     n_jobs: int | None = None
@@ -236,8 +236,8 @@ class Joblib:
 
 
 LOKY_WARNING = "A worker stopped while some jobs were given to the "
-"""Start of joblib's warning when it replaces a worker that had grown, as intended: suppressed."""
-# For good, because a thread of joblib warns, whenever that is, and filters of a context end in all threads.
+"""Start of joblib's warning when it replaces a worker whose memory grew, as intended."""
+# Ignored permanently: joblib warns from a thread at any time, and a context's filters end for all threads.
 warnings.filterwarnings("ignore", LOKY_WARNING)
 
 
@@ -284,7 +284,7 @@ class _Pools:
             pool = _pool()
         self.idle.append((pool, gpu))
         if error is not None:
-            killed = "the worker process was killed (by a person, or by the system for want of memory)"
+            killed = "the worker process was killed (by a user, or by the system for lack of memory)"
             raise LostWorkerError(killed) from error
         return job.result()
 
@@ -300,7 +300,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _leave_with(launcher: int) -> None:
-    """End a worker when its launcher dies, for whatever reason."""
+    """End this worker process when its launcher dies, for any reason."""
 
     def watch() -> None:
         while os.getppid() == launcher:

@@ -13,7 +13,7 @@ from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
 
 def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
-    """Device, precision and threads of the runs, a line for each combination.
+    """Device, precision and threads of the runs, one line per combination.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -21,7 +21,7 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
     lines = []
     for run in runs:
         engine = choose_engine(run.config.trainer)
-        threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} a run"
+        threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} per run"
         lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {threads}")
     return list(dict.fromkeys(lines))
 
@@ -30,8 +30,8 @@ def check_memory(packs: Sequence[Pack], workers: int) -> None:
     """Refuse packs that, by an estimate, do not fit into memory.
 
     Args:
-        packs: of several runs each.
-        workers: how many packs run at a time.
+        packs: packs of several runs.
+        workers: number of packs at a time.
 
     Raises:
         UsageError: with the number of runs that fit.

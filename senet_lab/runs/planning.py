@@ -42,15 +42,15 @@ class Request:
     runs: list[PlannedRun]
     """In plan order."""
     notes: list[str]
-    """Messages for the user: dropped duplicates, edits that do not reach the plan."""
+    """Messages for the user: dropped duplicates, edits that do not change the plan."""
 
 
 def request_runs(command: Command) -> Request:
     """Find the command's runs in the frozen plan; freeze new ones if that is allowed.
 
     A repeated command line selects the runs that it planned, even if the YAML has changed since. A single
-    run joins an existing plan by itself; a sweep needs `plan=extend`, which can also give planned runs more
-    epochs.
+    run is added to an existing plan without `plan=extend`; a sweep needs it. `plan=extend` can also give
+    planned runs more epochs.
 
     Args:
         command: the composed command; its points are read only if the plan does not know the command.
@@ -117,7 +117,7 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     notes: list[str] = []
     is_new_code = plan.source != source_hash()
     if is_new_code:
-        notes.append("the code has changed since this sweep was planned: runs from here on use the new")
+        notes.append("the code has changed since this sweep was planned: new attempts use the new code")
     again = command.is_sweep and any(run.command == line for run in plan.runs)
     if again and not is_new_code and plan.commands.get(line) == _yaml_digest(command):
         return Request(plan, [run for run in plan.runs if run.command == line], notes)
@@ -169,7 +169,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
                 "number of epochs, so a longer run is another one: give it another name="
             )
         if differing != {"epochs"}:
-            runs.append(run)  # _changes says in what it differs
+            runs.append(run)  # _changes reports the difference
             continue
         plain = {**run.plain, "epochs": point.config.epochs}
         longer = replace(run, plain=plain, hash=config_hash(plain), continues=[*run.continues, run.hash])
@@ -178,7 +178,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
     if not kept:
         return plan
     if kept[True]:
-        notes.append(f"{kept[True]} runs get more epochs and go on from their checkpoints")
+        notes.append(f"{kept[True]} runs get more epochs and resume from their checkpoints")
     if kept[False]:
         notes.append(
             f"{kept[False]} runs get more epochs and train from the start: they kept no checkpoint "
@@ -199,9 +199,9 @@ def _yaml_digest(command: Command) -> str:
 
 
 MANY_PIXELS = 2**22
-"""Pixels of a micro-batch from which an operation is long enough for several threads: 84 images of 224×224.
+"""Pixels of a micro-batch from which operations gain from several threads: 84 images of 224×224.
 
-Below, an operation waits for each thread that lost its core to another process: see `docs/performance.md`.
+Shorter operations wait for threads that lost their core to another process: see `docs/performance.md`.
 """
 
 
@@ -307,7 +307,7 @@ def _changes(
                 )
             changes[key, str(was), str(now)] += 1
     return [
-        f"{key} is now {now}, but the frozen plan goes on with {key}={was} in {count} runs"
+        f"{key} is now {now}, but the frozen plan keeps {key}={was} in {count} runs"
         for (key, was, now), count in sorted(changes.items())
     ]
 

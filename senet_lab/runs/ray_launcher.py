@@ -1,4 +1,4 @@
-"""Runs as tasks of Ray: several GPUs of one machine, or a cluster on a shared file system."""
+"""Runs as Ray tasks: on several GPUs of one machine, or on a cluster with a shared file system."""
 
 import logging
 import os
@@ -59,7 +59,7 @@ class Ray:
         """See `Launcher`; an estimate for a cluster, whose size only Ray knows.
 
         Raises:
-            UsageError: runs on GPUs of which none gets a share: Ray would hide them all, or show all of them.
+            UsageError: runs on GPUs without a share: Ray would hide all GPUs, or show all of them.
         """
         gpus = gpus_for(packs)
         if not gpus:

@@ -1,4 +1,4 @@
-"""The search space of a comparison's tuning: trials, rungs and cost."""
+"""Search space of a comparison's tuning: trials, rungs and cost."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ def trials(declared: ProtocolConfig) -> list[Trial]:
 
 
 def widened(declared: ProtocolConfig, sides: Iterable[Side]) -> list[Trial]:
-    """The trials beyond some borders, with the spacing of the space: a third as many for each border.
+    """Trials beyond the borders, with the spacing of the space: a third as many for each border.
 
     Args:
         declared: the space.
@@ -54,7 +54,7 @@ def rungs(count: int, epochs: int, tuning: Tuning) -> list[Rung]:
 
     Args:
         count: trials at the start.
-        epochs: of the last rung, at least 3^(rungs − 1).
+        epochs: epochs of the last rung, at least 3^(rungs − 1).
         tuning: full, or by halving: n trials make 1 + ⌊log₃ n⌋ rungs.
     """
     last = 0

@@ -31,7 +31,7 @@ class Submitit:
     Args:
         cluster: `slurm`, or `local` for processes of this machine.
         at_a_time: jobs submitted at a time; None for all on Slurm (one array, limited by
-            `slurm_array_parallelism`) and for as many as fill the cores on this machine.
+            `slurm_array_parallelism`), or locally for as many as fill the cores.
         parameters: arguments of submitit's `executor.update_parameters`.
     """
 
@@ -74,7 +74,7 @@ class Job:
         return execute_in_worker(self.sweep, pack)
 
     def checkpoint(self, pack: Pack) -> Any:
-        """The same job again: each run resumes from its last checkpoint.
+        """The job to requeue: each run resumes from its last checkpoint.
 
         Called in a signal handler of the process that executes the runs and holds their locks.
         """
@@ -84,7 +84,7 @@ class Job:
             directory = self.sweep.run(run.directory)
             status = directory.status()
             if status.state is State.RUNNING:
-                error = "preempted, and queued again"
+                error = "preempted and requeued"
                 directory.write_status(replace(status, state=State.INTERRUPTED, error=error))
         return DelayedSubmission(self, pack)
 

@@ -1,4 +1,4 @@
-"""Each run on all processes of torchrun, by DistributedDataParallel."""
+"""Each run on all processes of torchrun, with DistributedDataParallel."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,7 @@ class Torchrun:
             UsageError: packs of several runs, or compiled runs.
         """
         if any(len(pack) > 1 for pack in packs):
-            raise UsageError(
-                "pack: hydra/launcher=torchrun has processes share a run, not runs a process; use pack=1"
-            )
+            raise UsageError("pack: with hydra/launcher=torchrun, processes share one run; use pack=1")
         if any(run.config.trainer.compile for pack in packs for run in pack):
             raise UsageError(
                 "trainer.compile=true: hydra/launcher=torchrun cannot compile its parallel network; use false"

@@ -1,4 +1,4 @@
-"""Pictures of ended runs for trackers: the figures that `plot` draws, of a single run."""
+"""Figures of single ended runs, for trackers."""
 
 import sys
 from contextlib import ExitStack
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Pictures:
-    """Draws figures through one headless Chromium, started with the first and closed with the context.
+    """Drawing of figures with one headless Chromium, started for the first and closed with the context.
 
-    Without a browser, or after its failure, there are none, with a message in one line.
+    Without a browser, or after its failure, there are no figures; a one-line message says so.
     """
 
     def __init__(self, sweep: SweepDirectory, command: Command) -> None:
@@ -42,7 +42,7 @@ class Pictures:
         self._browser.close()
 
     def of(self, run: PlannedRun, state: State) -> dict[str, bytes]:
-        """PNG images by name: the metrics that `plot` draws, over the run's epochs."""
+        """PNG images by name: the metrics of `plot` over the run's epochs."""
         if self._missing:
             return {}
         # Imported late, because they take a second.

@@ -41,7 +41,7 @@ class Curve(Protocol):
     """Number of epochs when it was opened: the first missing epoch."""
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add an epoch, later than all before."""
+        """Add an epoch, later than all previous ones."""
 
     def end(self, state: State, pictures: Mapping[str, bytes]) -> None:
         """Close the curve with the run's state and PNG images by name."""

@@ -123,7 +123,7 @@ def test_notes_name_every_run_that_is_not_what_it_seems(tmp_path):
         "Failed: TAct seed 0 before its first epoch ended.",
         "Interrupted: TAct seed 1 after epoch 7.",
         "Still running: TAct seed 2 after epoch 8.",
-        "The epochs that these runs have count in the mean.",
+        "Their recorded epochs count in the mean.",
         "Missing: ReLU seed 2.",
         "Runs averaged: ReLU n = 2, 1 from epoch 4; TAct n = 2, 1 from epoch 8, ends at epoch 8; "
         "otherwise n = 3.",

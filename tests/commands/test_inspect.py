@@ -137,7 +137,7 @@ def test_class_activation_maps_of_several_networks_side_by_side(seeds: Path) -> 
         ("excitations", ["classes=[10]"], "classes are 0..9"),
         ("class_activation_map", ["images=[360]"], "test images are 0..359"),
         ("excitations", ["formats=[gif]"], "html, png, svg"),
-        ("landscape", [], "needs two runs below it that differ in the seed alone"),
+        ("landscape", [], "needs two runs below it that differ only in the seed"),
         ("noise", ["levels=[-1]"], "0 or more each"),
         ("noise", ["run=null"], "kind=noise needs run="),
     ],

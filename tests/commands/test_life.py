@@ -69,7 +69,7 @@ def test_nothing_is_removed_unless_something_is_chosen(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert give("remove", outputs, "confirm=true") == 2
-    assert "say which runs" in capsys.readouterr().err
+    assert "remove: select runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

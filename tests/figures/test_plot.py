@@ -86,7 +86,7 @@ def test_without_chromium_html_is_written_and_one_line_says_what_to_install(
         *("curves.csv", "final.csv", "senet18_lr0.001.html", "mobilenetv2_lr0.001.html"),
     }
     assert capsys.readouterr().err == (
-        "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver\n"
+        "no Chromium, so HTML only; to install it: apt-get install chromium chromium-driver\n"
     )
 
 

@@ -26,7 +26,7 @@ def test_a_run_whose_lock_is_held_is_running(run: RunDirectory) -> None:
 
 
 def test_a_run_whose_lock_is_free_was_interrupted(run: RunDirectory) -> None:
-    error = "process 12 on here ended without a word"
+    error = "process 12 on here ended without recording why"
     ended = replace(RUNNING, state=State.INTERRUPTED, error=error)
     assert living_status(run) == ended  # no lock was ever made, or it was lost in a copy
     assert [file.name for file in run.path.iterdir()] == ["status.json"]  # nor by looking

@@ -119,7 +119,7 @@ def test_what_the_runs_compute_with_is_said_before_they_start(
     assert main(["train", *words, "trainer.precision=bfloat16"]) == 0
     first, second, *_ = capfd.readouterr().out.splitlines()
     assert first.startswith("cpu ")
-    assert first.endswith(", bfloat16, 1 thread a run")
+    assert first.endswith(", bfloat16, 1 thread per run")
     assert second.startswith("1 runs, 1 at a time")
 
 

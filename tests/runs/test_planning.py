@@ -74,9 +74,7 @@ def test_an_edited_yaml_is_told_and_does_not_reach_the_sweep(
     arguments = experiment(tmp_path, "0,1,2", alpha=0.4)
     assert main(arguments) == 0
     out = capfd.readouterr().out
-    assert (
-        "activation.alpha is now 0.4, but the frozen plan goes on with activation.alpha=0.1 in 2 runs" in out
-    )
+    assert "activation.alpha is now 0.4, but the frozen plan keeps activation.alpha=0.1 in 2 runs" in out
     assert "the YAML now asks for 1 more runs, the first of them runs/resnet18/mine/lr=0.001/seed=2" in out
     assert next(tmp_path.rglob("plan.json")).read_text() == frozen
     for config in tmp_path.rglob("config.yaml"):
@@ -137,7 +135,7 @@ def test_another_config_in_the_same_directory_is_refused(
 def test_how_a_sweep_runs_is_not_what_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(sweep(tmp_path))
     assert main(sweep(tmp_path, "hydra/launcher=joblib", "fail_fast=true", "checkpoint.keep=false")) == 0
-    assert "checkpoint.keep is now False, but the frozen plan goes on" in capfd.readouterr().out
+    assert "checkpoint.keep is now False, but the frozen plan keeps" in capfd.readouterr().out
 
 
 def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
