@@ -19,6 +19,7 @@ from senet_lab.errors import UsageError
 from senet_lab.networks.activations import activation_sites, as_site, coefficients
 from senet_lab.networks.initialise import INITS
 from senet_lab.networks.squeeze_excite import Placement
+from senet_lab.networks.summary import summarise
 from senet_lab.optim import parameter_groups
 from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.targets import Kinds, construct, find_class, own_packages
@@ -178,6 +179,25 @@ def pixels_at_once(config: RunConfig) -> int:
     """Pixels of a micro-batch: the work of one operation of a training step."""
     size = build_augment(config.augment).output_size(build_dataset(config.dataset).image_size)
     return config.batch_size // config.accumulate * size**2
+
+
+def epoch_macs(config: RunConfig, network: nn.Module) -> int:
+    """Multiply-accumulates of a network's forward pass over all training images.
+
+    Args:
+        config: of the run.
+        network: the run's, on the meta device.
+
+    Returns:
+        The count; 0 if the forward pass depends on values, which the meta device lacks.
+    """
+    dataset = build_dataset(config.dataset)
+    size = build_augment(config.augment).output_size(dataset.image_size)
+    try:
+        macs = summarise(network, size).macs
+    except (RuntimeError, TypeError):
+        return 0
+    return dataset.train_images * macs
 
 
 def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:

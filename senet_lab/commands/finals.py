@@ -1,4 +1,4 @@
-"""The last values of a sweep's lines on the terminal, after `train` and `plot`. Imports pandas."""
+"""The last values of a sweep's lines on the terminal, after `train`, `retry` and `plot`. Imports pandas."""
 
 import shlex
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from senet_lab.text import MISSING, plain
 
 
 def tell_results(survey: Survey, command: Command) -> None:
-    """Print the last values of the runs of `train` by line, and the commands that show more.
+    """Print the last values of these runs by line, and the commands that show more.
 
     Runs that cannot be grouped or read are told in a line: they are trained all the same.
     """

@@ -44,6 +44,8 @@ class PlannedRun:
     """Hashes that it had with fewer epochs; their checkpoints are valid, too."""
     role: Role | None = None
     """Its part in a comparison."""
+    epoch_macs: int = 0
+    """Multiply-accumulates of the network over all training images, forward; 0: unknown."""
 
     @cached_property
     def config(self) -> RunConfig:
@@ -75,7 +77,7 @@ class Plan:
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """Keys of `figures` that the first command gave; see `records.figures`."""
+    """Keys of `figures` that the commands gave which planned the runs; see `records.figures`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:
