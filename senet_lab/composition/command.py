@@ -282,9 +282,8 @@ def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
     for key, value in params.items():
         if get_type_hints(RunConfig).get(key) in (int, float) and not isinstance(value, str | int | float):
             several = ",".join(map(str, value))
-            raise UsageError(
-                f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
-            )
+            message = f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
+            raise UsageError(located(message, node.hydra.runtime.choices, folders))
     return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
 
