@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from senet_lab.config import RunConfig
 from senet_lab.data.augment import Augment, Operations
@@ -19,7 +20,6 @@ from senet_lab.errors import UsageError
 from senet_lab.networks.activations import activation_sites, as_site, coefficients
 from senet_lab.networks.initialise import INITS
 from senet_lab.networks.squeeze_excite import Placement
-from senet_lab.networks.summary import summarise
 from senet_lab.optim import parameter_groups
 from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.targets import Kinds, construct, find_class, own_packages
@@ -193,11 +193,13 @@ def epoch_macs(config: RunConfig, network: nn.Module) -> int:
     """
     dataset = build_dataset(config.dataset)
     size = build_augment(config.augment).output_size(dataset.image_size)
+    counter = FlopCounterMode(display=False)
     try:
-        macs = summarise(network, size).macs
+        with torch.no_grad(), counter:
+            network.eval()(torch.empty(1, 3, size, size, device="meta"))
     except (RuntimeError, TypeError):
         return 0
-    return dataset.train_images * macs
+    return dataset.train_images * counter.get_total_flops() // 2
 
 
 def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:

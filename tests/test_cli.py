@@ -15,10 +15,11 @@ from support import rows_without_seconds, tiny
 
 import senet_lab as sl
 from senet_lab.cli import main
-from senet_lab.composition.command import compose_command
+from senet_lab.composition.command import compose_command, config_folder
 from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
 from senet_lab.records.rows import Metrics, columns
 
+LAUNCHERS = config_folder() / "hydra" / "launcher"
 BAD_INPUT = {
     "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
     "train -m hydra/launcher=serial,joblib": "hydra/launcher says how to run, not what: give it one value",
@@ -290,7 +291,8 @@ def test_help_names_options_values_and_launchers(capfd: pytest.CaptureFixture[st
     assert "joblib, ray, serial, submitit_local, submitit_slurm, torchrun" in page
     assert "model=cnn3 The network. cnn3, condconv_mobilenetv2" in page
     assert "plan=keep keep, extend or new." in page
-    assert "hydra.launcher.n_jobs=null processes; null: one a GPU" in page
+    comment = re.search(r"^n_jobs: null +# (.+)$", (LAUNCHERS / "joblib.yaml").read_text(), re.MULTILINE)
+    assert comment and f"hydra.launcher.n_jobs=null {comment[1]}" in page
     assert "trainer.precision" not in page
     assert main(["plot", "--help", "all"]) == 0
     page = " ".join(capfd.readouterr().out.split())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from senet_lab.composition.groups import is_group, option_file, options
-from senet_lab.config import PLANNING_VERBS, SCHEMAS, RunConfig, TrainConfig
+from senet_lab.config import PLANNING_VERBS, SCHEMAS, SELECTING_VERBS, RunConfig, TrainConfig
 from senet_lab.documentation import allowed, comments, field_lines, verb_line
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ class _Page:
         elif trains:
             sweep = [_row(TrainConfig, name, name, self.config[name]) for name in ("name", "outputs")]
             parts.append(_section("The sweep", [*sweep, self._group("experiment")]))
+        if verb in SELECTING_VERBS:
             parts.append(SELECTION)
         if everything:
             nested = [name for name, value in self.config.items() if _is_nested(value) and name != "hydra"]

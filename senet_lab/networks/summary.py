@@ -114,7 +114,7 @@ def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summar
         for name, shape in shapes.items()
         for module in [leaves[name]]
     ]
-    return Summary(sum(map(own_parameters, network.modules())), flops.get("Global", 0) // 2, layers)
+    return Summary(sum(map(own_parameters, network.modules())), flops["Global"] // 2, layers)
 
 
 def operations(layers: Iterable[Layer]) -> list[Operation]:

@@ -192,8 +192,9 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
 
 
 def _with_figures(plan: Plan, command: Command) -> Plan:
-    """The plan with the figures of the command that extends it, before the earlier ones; written if new."""
-    figures = {**plan.figures, **chosen_figures(command)}
+    """The plan with the figures of the command that extends it; earlier ones stay unless typed anew."""
+    kept = {key: value for key, value in plan.figures.items() if f"figures.{key}" not in command.keys}
+    figures = {**chosen_figures(command), **kept}
     if figures != plan.figures:
         plan = replace(plan, figures=figures)
         plan.write()
