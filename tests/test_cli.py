@@ -292,7 +292,8 @@ def test_help_names_options_values_and_launchers(capfd: pytest.CaptureFixture[st
     assert "model=cnn3 The network. cnn3, condconv_mobilenetv2" in page
     assert "plan=keep keep, extend or new." in page
     comment = re.search(r"^n_jobs: null +# (.+)$", (LAUNCHERS / "joblib.yaml").read_text(), re.MULTILINE)
-    assert comment and f"hydra.launcher.n_jobs=null {comment[1]}" in page
+    assert comment
+    assert f"hydra.launcher.n_jobs=null {comment[1]}" in page
     assert "trainer.precision" not in page
     assert main(["plot", "--help", "all"]) == 0
     page = " ".join(capfd.readouterr().out.split())
