@@ -126,7 +126,7 @@ def _keys(file: Path) -> Iterator[tuple[str, int]]:
 
 def _line_with(pattern: str, folders: Sequence[Path]) -> str:
     """`FILE:LINE: ` of the only file in `folders` that has `pattern`; empty if none or several have it."""
-    files = [file for folder in folders for file in folder.rglob("*.yaml")]
+    files = [file for folder in folders for file in folder.rglob("*.yaml") if file.is_file()]
     found = [(file, line) for file in files if (line := _line_in(file, pattern))]
     return "{}:{}: ".format(*found[0]) if len(found) == 1 else ""
 

@@ -30,9 +30,11 @@ def planned_config(command: Command, sweep: SweepDirectory) -> Any:
     """
     plan: Plan | None = read_plan(sweep)
     figures = {} if plan is None else plan.figures
-    if not figures:
+    chosen = chosen_figures(command) if figures else {}
+    planned = {key: value for key, value in figures.items() if key not in chosen}
+    if not planned:
         return command.config
-    values = {**_plain(command.config.figures), **figures, **chosen_figures(command)}
+    values = {**_plain(command.config.figures), **planned}
     return replace(command.config, figures=typed(FiguresConfig, values, sweep.plan_file))
 
 

@@ -72,7 +72,7 @@ def test_a_figure_on_the_command_line_is_the_only_one_drawn(sweep, tmp_path):
     assert names(sweep / "figures") == {"curves.csv", "final.csv", "mobilenetv2_lr0.001.html"}
     final = pd.read_csv(sweep / "figures" / "final.csv")
     assert final["line"].tolist() == ["ReLU", "Mish"]
-    with pytest.raises(UsageError, match="there is mobilenetv2_lr0.001, standard/senet18_lr0.001"):
+    with pytest.raises(UsageError, match=r"is mobilenetv2_lr0\.001, standard/senet18_lr0\.001"):
         run_plot(tmp_path, "figure=senet18_lr0.001")
 
 
