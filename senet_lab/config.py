@@ -561,6 +561,7 @@ class Inspection(StrEnum):
     class_activation_map = "class_activation_map"
     pre_activations = "pre_activations"
     noise = "noise"
+    depth = "depth"
     landscape = "landscape"
 
 
@@ -569,8 +570,9 @@ class InspectConfig:
     """`senet-lab inspect`."""
 
     run: str | None = None
-    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` needs none); for `noise`
-    and `landscape` a folder of several, for `class_activation_map` either; none for `activations`."""
+    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none); for
+    `noise`, `depth` and `landscape` a folder of several, for `class_activation_map` either; none for
+    `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""
@@ -635,4 +637,7 @@ SCHEMAS: dict[str, type] = {
 """The schema of each verb's primary config."""
 
 PLANNING_VERBS = ("train", "summary")
-"""Verbs that compose runs; the others read a sweep's records, and select from them."""
+"""Verbs that compose runs; the others read a sweep's records."""
+
+SELECTING_VERBS = ("retry", "remove", "plot", "compare", "report", "watch", "status")
+"""Verbs that take the values of runs to select among a sweep's."""

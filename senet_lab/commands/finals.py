@@ -1,4 +1,4 @@
-"""Tables of final values on the terminal, after `train` and `plot`. Imports pandas."""
+"""Tables of final values on the terminal, after `train`, `retry` and `plot`. Imports pandas."""
 
 import shlex
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from senet_lab.text import MISSING, plain
 
 
 def tell_results(survey: Survey, command: Command) -> None:
-    """Print the final values of the runs of `train` by line, and the commands that show more.
+    """Print the last values of these runs by line, and the commands that show more.
 
     If runs cannot be grouped or read, print one line instead of an error: they are trained all the same.
     """

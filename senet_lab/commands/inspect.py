@@ -15,7 +15,7 @@ from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
 from senet_lab.records.plan import NOT_RESULTS, config_hash
-from senet_lab.records.run import RunDirectory, run_directories
+from senet_lab.records.run import RunDirectory, State, run_directories
 from senet_lab.text import label
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ STATISTICS_IMAGES = 2000
 PLACES = np.linspace(-0.25, 1.25, 13).tolist()
 """Points of `landscape`: the first run's weights are at 0, the second's at 1."""
 NOISE_SEED = 0
+DEPTH_FIELDS = ("seed", "model", "se", "scaling")
+"""Fields of a run's config in which runs of a line of `depth` may differ."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ def _run(config: InspectConfig) -> RunDirectory:
     return RunDirectory(Path(config.run))
 
 
-def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
-    """The runs in or below the folder `run=`, by line; runs of a line differ only in the seed."""
+def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str, list[RunDirectory]]:
+    """The runs in or below the folder `run=`, by line; runs of a line differ in the fields `apart` alone."""
     folder = _run(config)
     runs = run_directories(folder.path)
     if not runs:
         raise UsageError(f"run={folder.path} is no run directory, and none is below it")
     groups: dict[str, list[RunDirectory]] = {}
     for run in runs:
-        plain = {key: value for key, value in run.plain_config().items() if key not in ("seed", *NOT_RESULTS)}
+        plain = {key: value for key, value in run.plain_config().items() if key not in (*apart, *NOT_RESULTS)}
         groups.setdefault(json.dumps(plain, sort_keys=True), []).append(run)
     lines = [sorted(group, key=lambda run: run.config().seed) for group in groups.values()]
     labels = [label(group[0].config().activation["label"]) for group in lines]
@@ -296,6 +298,32 @@ def _noise(config: InspectConfig) -> Found:
     return Found(_run(config).figures, {"noise": table}, {"noise": draw_noise(table)})
 
 
+def _depth(config: InspectConfig) -> Found:
+    """The last error of all finished runs against the number of their network's activation sites."""
+    from senet_lab.commands.summary import describe
+    from senet_lab.figures.inspections import draw_depth
+
+    sites: dict[str, int] = {}
+    rows = []
+    for line, runs in _lines(config, DEPTH_FIELDS).items():
+        for run in runs:
+            if run.status().state is not State.FINISHED:
+                continue
+            settings = run.config()
+            network = json.dumps([run.plain_config().get(key) for key in DEPTH_FIELDS if key != "seed"])
+            if network not in sites:
+                sites[network] = describe(settings)["activation_sites"]
+            error = 1 - run.metrics()["test_top1"].iloc[-1]
+            rows.append({"line": line, "run": run.path.as_posix(), "depth": sites[network], "error": error})
+    if len({row["depth"] for row in rows}) < 2:
+        raise UsageError(
+            f"run={config.run}: depth needs finished runs of several depths below it, as of "
+            "senet-lab train -m model=resnet18 scaling.depth=1,2,3"
+        )
+    table = pd.DataFrame(rows).sort_values("depth", kind="stable", ignore_index=True)
+    return Found(_run(config).figures, {"depth": table}, {"depth": draw_depth(table)})
+
+
 def _landscape(config: InspectConfig) -> Found:
     """Loss and error on the straight line between the weights of two seeds."""
     from senet_lab.figures.inspections import draw_landscape
@@ -329,6 +357,7 @@ KINDS: dict[Inspection, Callable[[InspectConfig], Found]] = {
     Inspection.class_activation_map: _class_activation_map,
     Inspection.pre_activations: _pre_activations,
     Inspection.noise: _noise,
+    Inspection.depth: _depth,
     Inspection.landscape: _landscape,
 }
 

@@ -50,6 +50,9 @@ RUN_KEYS = [field.name for field in fields(RunConfig)]
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
 """Sweep axes that are always part of the run directory."""
 
+SELECTING = {*RUN_KEYS, "figure"}
+"""Keys by which verbs select planned runs; a figure stands for a network and a learning rate."""
+
 EMPTY = "senet_lab_empty"
 """Name of an option without content, for groups that are filled in later."""
 
@@ -169,7 +172,7 @@ def _selection(asked: Mapping[str, Axis]) -> dict[str, list[str]]:
     return {
         key: [str(value) for value in axis.values]
         for key, axis in asked.items()
-        if key.split(".")[0] in RUN_KEYS
+        if key.split(".")[0] in SELECTING
     }
 
 
@@ -240,17 +243,20 @@ class UnknownKeyError(UsageError):
 
 
 def _unknown(verb: str, key: str, node: DictConfig, folders: Sequence[Path]) -> str:
-    """The message for a key that `node` lacks, with a suggestion."""
-    above, _, name = key.rpartition(".")
-    parent = OmegaConf.select(node, above) if above else node
-    known = [str(one) for one in parent] if isinstance(parent, DictConfig) else []
-    if not above:
-        known += [
-            "hydra/launcher",
-            *(file.name for folder in folders for file in folder.iterdir() if file.is_dir()),
-        ]
-    if name in known:
+    """The message for a key that `node` lacks, with a suggestion for its first unknown part."""
+    groups = [file.name for folder in folders for file in folder.iterdir() if file.is_dir()]
+    parent: Any = node
+    for name in key.split("."):
+        known = [str(one) for one in parent] if isinstance(parent, DictConfig) else []
+        if parent is node:
+            known += ["hydra/launcher", *groups]
+        if name not in known:
+            break
+        parent = node.get(name) if parent is node else parent[name]
+    else:
         return f"{key}: holds a key that it does not take"
+    if parent is not node:
+        known += RUN_KEYS  # optimizer.lr is lr
     return f"unknown key {key}: {did_you_mean(name, known)}senet-lab {verb} --help all lists the keys"
 
 
@@ -281,9 +287,8 @@ def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
     for key, value in params.items():
         if get_type_hints(RunConfig).get(key) in (int, float) and not isinstance(value, str | int | float):
             several = ",".join(map(str, value))
-            raise UsageError(
-                f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
-            )
+            message = f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
+            raise UsageError(located(message, node.hydra.runtime.choices, folders))
     return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
 

@@ -41,7 +41,7 @@ def unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> st
         group = f"{group}/{head}"
     known = options(group, *folders[1:])
     hint = did_you_mean(name, known)
-    where = _line_with(rf"{group}[^:]*:\s*['\"]?{re.escape(name)}\b", folders[1:])
+    where = _line_with(rf"{group}[^:]*:.*\b{re.escape(name)}\b", folders[1:])
     return f"{where}{group}={name}: there is no such {group}; {hint}known: {', '.join(known)}"
 
 
@@ -98,7 +98,9 @@ def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
         return ""
     group = composing[1].replace("/", ".").rpartition(".")[0]
     lines = dict(_keys(file))
-    line = lines.get(key) or lines.get(key.removeprefix(f"{group}."))
+    # A group that defaults override is no key.
+    overridden = _line_in(file, rf"override /?{re.escape(key)}\b") if key else None
+    line = lines.get(key) or lines.get(key.removeprefix(f"{group}.")) or overridden
     return f"{file}:{line}: " if line else f"{file}: "
 
 
@@ -123,10 +125,13 @@ def _keys(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _line_with(pattern: str, folders: Sequence[Path]) -> str:
-    """`FILE:LINE: ` of the first line in `folders` that has `pattern`; empty if there is none."""
-    for folder in folders:
-        for file in sorted(folder.rglob("*.yaml")):
-            for number, line in enumerate(read_text(file).splitlines(), start=1):
-                if re.search(pattern, line):
-                    return f"{file}:{number}: "
-    return ""
+    """`FILE:LINE: ` of the only file in `folders` that has `pattern`; empty if none or several have it."""
+    files = [file for folder in folders for file in folder.rglob("*.yaml") if file.is_file()]
+    found = [(file, line) for file in files if (line := _line_in(file, pattern))]
+    return "{}:{}: ".format(*found[0]) if len(found) == 1 else ""
+
+
+def _line_in(file: Path, pattern: str) -> int | None:
+    """The first line of a file that has `pattern`, counted from 1."""
+    lines = enumerate(read_text(file).splitlines(), start=1)
+    return next((number for number, line in lines if re.search(pattern, line)), None)

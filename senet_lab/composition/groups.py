@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from senet_lab.config import RunConfig
 from senet_lab.files import read_yaml
 from senet_lab.version import PACKAGE
 
@@ -66,6 +67,13 @@ def option_of(group: str, node: Mapping[str, Any]) -> str | None:
         return -len(node.keys() ^ values.keys()), sum(node.get(key) == value for key, value in values.items())
 
     return max(near, key=likeness, default=None)
+
+
+def figure_of(config: RunConfig) -> str | None:
+    """The option of `conf/figure` with a run's network and learning rate; None if there is none."""
+    wanted = [{"override /model": config.model.get("name")}], config.lr
+    figures = _values("figure").items()
+    return next((name for name, values in figures if (values["defaults"], values["lr"]) == wanted), None)
 
 
 @cache

@@ -172,17 +172,18 @@ def draw_noise(table: pd.DataFrame) -> Drawing:
     Args:
         table: one row per `line`, `run` and `noise`, with its `error`.
     """
-    grouped = table.groupby(["line", "noise"], sort=False)["error"]
-    values = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
-    words = Words(
-        "Error against noise on the images",
-        "mean and range of the runs; standard deviation of Gaussian noise on the normalised test images",
-        "Noise",
-        "Error",
-        "Values",
-    )
-    chart = _bands(values, "noise", words)
-    return compile_chart(chart, [], values, words.caption)
+    about = "standard deviation of Gaussian noise on the normalised test images"
+    return _draw_errors(table, "noise", "Error against noise on the images", about, "Noise")
+
+
+def draw_depth(table: pd.DataFrame) -> Drawing:
+    """Mean error over the runs of each line, with the range of the runs, against the depth of the network.
+
+    Args:
+        table: a row for each `line`, `run` and `depth`, with its `error`.
+    """
+    about = "activation sites that an image passes, parallel ones too"
+    return _draw_errors(table, "depth", "Test error against depth", about, "Activation sites")
 
 
 def draw_landscape(table: pd.DataFrame) -> Drawings:
@@ -246,6 +247,14 @@ def _portrait(portrait: Portrait) -> chartify.Chart:
     plot.axis.major_label_text_font_size = "8pt"
     plot.legend[0].update(visible=False, location="top_right", orientation="vertical")
     return chart
+
+
+def _draw_errors(table: pd.DataFrame, x: str, title: str, about: str, axis: str) -> Drawing:
+    """Mean and range of the column `error` over the runs of each line, against the column `x`."""
+    grouped = table.groupby(["line", x], sort=False)["error"]
+    values = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    words = Words(title, f"mean and range of the runs; {about}", axis, "Error", "Values")
+    return compile_chart(_bands(values, x, words), [], values, words.caption)
 
 
 def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:

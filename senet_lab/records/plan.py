@@ -43,6 +43,8 @@ class PlannedRun:
     """Its earlier hashes, with fewer epochs; checkpoints with one of them are valid, too."""
     role: Role | None = None
     """Its role in a comparison."""
+    epoch_macs: int = 0
+    """Multiply-accumulates of the network over all training images, forward; 0: unknown."""
 
     @cached_property
     def config(self) -> RunConfig:
@@ -74,7 +76,7 @@ class Plan:
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """Keys of `figures` that the first command changed; see `records.figures`."""
+    """Keys of `figures` that the planning commands set; see `records.figures`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:

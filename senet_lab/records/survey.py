@@ -49,24 +49,27 @@ class Survey:
         return done, sum(run.config.epochs for run in self.runs)
 
     def seconds_left(self, workers: int) -> float | None:
-        """Estimated seconds for the remaining epochs on `workers` workers, from each model's epochs so far.
+        """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
 
-        Partial epochs count on both sides; None before the first part of one.
+        Epochs count by their multiply-accumulates, or alike if those of a run are unknown. Each model has its
+        own seconds per count, and before its first epoch those of all models. Partial epochs count on both
+        sides; None before the first part of one.
         """
+        is_known = all(run.epoch_macs for run in self.runs)
         seconds: dict[str, float] = defaultdict(float)
-        epochs: dict[str, float] = defaultdict(float)
+        work: dict[str, float] = defaultdict(float)
         for run in self.runs:
             model, status = run.config.model["name"], self.statuses[run.directory]
             seconds[model] += status.seconds + status.epoch_seconds
-            epochs[model] += status.epochs_begun
-        if not any(epochs.values()):
+            work[model] += (run.epoch_macs if is_known else 1) * status.epochs_begun
+        if not any(work.values()):
             return None
-        mean = sum(seconds.values()) / sum(epochs.values())
+        mean = sum(seconds.values()) / sum(work.values())
         left = 0.0
         for run in self.without_state(*FINAL):
             model, status = run.config.model["name"], self.statuses[run.directory]
-            per_epoch = seconds[model] / epochs[model] if epochs[model] else mean
-            left += per_epoch * (run.config.epochs - status.epochs_begun)
+            rate = seconds[model] / work[model] if work[model] else mean
+            left += rate * (run.epoch_macs if is_known else 1) * (run.config.epochs - status.epochs_begun)
         return left / workers
 
 

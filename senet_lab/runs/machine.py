@@ -13,7 +13,7 @@ from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
 
 def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
-    """Device, precision and threads of the runs, one line per combination.
+    """Device, precision, threads and decoding processes of the runs, one line per combination.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -21,9 +21,17 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
     lines = []
     for run in runs:
         engine = choose_engine(run.config.trainer)
-        threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} per run"
-        lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {threads}")
+        each = _count(run.threads, "thread", "threads")
+        if "workers" in run.config.dataset:  # decoding processes; null is as many as threads
+            workers = run.config.dataset["workers"]
+            processes = run.threads if workers is None else workers
+            each += f" and {_count(processes, 'decoding process', 'decoding processes')}"
+        lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {each} per run")
     return list(dict.fromkeys(lines))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def check_memory(packs: Sequence[Pack], workers: int) -> None:

@@ -124,7 +124,7 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     asked = _distinct(command.points, plan.sweep, notes)
     extends = command.config.plan is PlanMode.extend
     if extends:
-        plan = _with_more_epochs(plan, asked, notes)
+        plan = _with_figures(_with_more_epochs(plan, asked, notes), command)
     frozen = {run.directory: run for run in plan.runs}
     notes += _changes(frozen, asked, plan.sweep)
     fresh = [point for directory, point in asked.items() if directory not in frozen]
@@ -186,6 +186,16 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
         )
     plan = replace(plan, runs=runs)
     plan.write()
+    return plan
+
+
+def _with_figures(plan: Plan, command: Command) -> Plan:
+    """The plan with the figures of the command that extends it; earlier ones stay unless typed anew."""
+    kept = {key: value for key, value in plan.figures.items() if f"figures.{key}" not in command.keys}
+    figures = {**chosen_figures(command), **kept}
+    if figures != plan.figures:
+        plan = replace(plan, figures=figures)
+        plan.write()
     return plan
 
 
@@ -254,11 +264,11 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
         command: the command line that asks for them.
         threads: the most CPU threads of a run; see `threads_for`.
     """
-    from senet_lab.build import check_run, pixels_at_once
+    from senet_lab.build import check_run, epoch_macs, pixels_at_once
     from senet_lab.runs.checkpoint import checkpoint_bytes
     from senet_lab.training.engine import choose_engine
 
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int, int]] = {}
     runs = []
     for point in points:
         plain = as_plain(point.config)
@@ -268,8 +278,9 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
             choose_engine(point.config.trainer)
             network, optimizer = check_run(point.config)
             copies = 2 if point.config.ema else 1
-            sizes[text] = checkpoint_bytes(network, optimizer, copies), pixels_at_once(point.config)
-        size, pixels = sizes[text]
+            size = checkpoint_bytes(network, optimizer, copies)
+            sizes[text] = size, pixels_at_once(point.config), epoch_macs(point.config, network)
+        size, pixels, macs = sizes[text]
         runs.append(
             PlannedRun(
                 point.directory,
@@ -279,6 +290,7 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
                 threads_for(pixels, threads),
                 size,
                 plain,
+                epoch_macs=macs,
             )
         )
     return runs

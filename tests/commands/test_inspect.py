@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import tiny
 
 from senet_lab.cli import main
 from senet_lab.composition.command import options
@@ -99,6 +100,29 @@ def test_error_against_noise_begins_at_the_recorded_error(seeds: Path) -> None:
         recorded = 1 - RunDirectory(Path(str(run))).metrics()["test_top1"].item()
         assert errors["error"].iloc[0] == pytest.approx(recorded, abs=0.01)
         assert errors["error"].iloc[1] > 0.7
+
+
+def test_error_against_depth_is_the_recorded_error_by_activation_sites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny(tmp_path), "epochs=1", "hydra/launcher=serial", "trainer.device=cpu"]
+    assert main(["train", "-m", *words, "scaling.depth=1,2", "activation=relu,tanh", "seed=0,1"]) == 0
+    sweep = tmp_path / "outputs" / "default"
+    assert inspect(sweep, "depth") == 0
+    table = pd.read_csv(sweep / "figures" / "depth.csv")
+    # A stem with one site and two stages of one or two basic units with two.
+    assert table.groupby(["line", "depth"])["run"].nunique().to_dict() == {
+        (line, depth): 2 for line in ("ReLU", "Tanh") for depth in (5, 9)
+    }
+    for row in table.to_dict("records"):
+        assert f"scaling.depth={(row['depth'] - 1) // 4}/" in row["run"]
+        recorded = RunDirectory(Path(row["run"])).metrics()["test_top1"].item()
+        assert row["error"] == pytest.approx(1 - recorded)
+    assert "Activation sites" in (sweep / "figures" / "depth.html").read_text("utf-8")
+    capsys.readouterr()
+    shallow = next(sweep.rglob("relu/lr=0.001/scaling.depth=1"))
+    assert inspect(shallow, "depth") == 2
+    assert "needs finished runs of several depths" in capsys.readouterr().err
 
 
 def test_a_landscape_lies_between_two_seeds_of_a_line(seeds: Path) -> None:

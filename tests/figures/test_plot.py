@@ -67,6 +67,15 @@ def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
     )
 
 
+def test_a_figure_on_the_command_line_is_the_only_one_drawn(sweep, tmp_path):
+    assert run_plot(tmp_path, "formats=[html]", "figure=mobilenetv2_lr0.001", "activation=relu,mish") == 0
+    assert names(sweep / "figures") == {"curves.csv", "final.csv", "mobilenetv2_lr0.001.html"}
+    final = pd.read_csv(sweep / "figures" / "final.csv")
+    assert final["line"].tolist() == ["ReLU", "Mish"]
+    with pytest.raises(UsageError, match=r"is mobilenetv2_lr0\.001, standard/senet18_lr0\.001"):
+        run_plot(tmp_path, "figure=senet18_lr0.001")
+
+
 @pytest.mark.browser
 def test_all_formats_and_nothing_else_in_the_folder(sweep, tmp_path):
     assert run_plot(tmp_path, "formats=[html,png,svg,pdf]") == 0

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from records_on_disk import run_config
 from support import tiny
 from sweeps import records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
+from senet_lab.records.plan import PlannedRun
 from senet_lab.runs import machine
 from senet_lab.seeding import OwnGenerators
 from senet_lab.training import loop
@@ -121,6 +123,14 @@ def test_what_the_runs_compute_with_is_said_before_they_start(
     assert first.startswith("cpu ")
     assert first.endswith(", bfloat16, 1 thread per run")
     assert second.startswith("1 runs, 1 at a time")
+
+
+@pytest.mark.parametrize(("workers", "said"), [(None, "2 decoding processes"), (1, "1 decoding process")])
+def test_the_decoding_processes_are_said_beside_the_threads(workers: int | None, said: str) -> None:
+    config = {**run_config(), "dataset": {"name": "image_folder", "workers": workers}}
+    config["trainer"] = {"device": "cpu", "precision": "float32"}
+    (line,) = machine.describe_execution([PlannedRun("", "", "", [], 2, 0, config)] * 2)
+    assert line.endswith(f", float32, 2 threads and {said} per run")
 
 
 def test_processes_that_share_a_run_take_no_packs(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from support import tiny
 from sweeps import statuses, sweep
@@ -223,3 +224,31 @@ def test_a_lone_run_has_more_threads_only_for_large_operations(
     assert run.threads == threads
     (run,) = planning.freeze([point], "", planning.threads_per_run(4))
     assert run.threads == 1
+
+
+SECONDS = {"published/densenet121": 460, "published/mobilenetv2": 226, "published/senet18": 236}
+"""Seconds of each network's runs in scripts/quickstart.sh: docs/performance.md."""
+
+
+def test_the_first_estimate_of_the_six_plots_is_right_within_a_factor_of_1_3() -> None:
+    """The costly network comes first; the time of the others follows from their multiply-accumulates."""
+    points = compose_command("train", [f"model={','.join(SECONDS)}"], multirun=True).points
+    work = {run.config.model["name"]: run.epoch_macs for run in planning.freeze(points, "", 1)}
+    assert all(macs % 1437 == 0 for macs in work.values()), "of all training images"
+    densenet = "published/densenet121"
+    estimate = SECONDS[densenet] / work[densenet] * sum(work.values())
+    assert 1 / 1.3 < estimate / sum(SECONDS.values()) < 1.3
+
+
+class ByValues(torch.nn.ReLU):
+    """An activation that looks at values, which the meta device lacks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if x.max() > 0 else x
+
+
+def test_a_network_that_cannot_be_counted_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENET_LAB_PACKAGES", __name__)
+    words = [*tiny(tmp_path), f"activation._target_={__name__}.ByValues"]
+    (run,) = planning.freeze(compose_command("train", words).points, "", 1)
+    assert run.epoch_macs == 0
