@@ -526,7 +526,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
     for network in options.lone:
         model, side = network.rsplit(":", 1)
         data = write_data(None, folder, train, test, int(side))
-        row = lone(network, compose_case(model, "relu", data, device), threads, options.rounds)
+        row = lone(network, compose_case(model, "relu", data, "cpu"), threads, options.rounds)
         result["lone"].append(row)
         print(lone_row(row), flush=True)
     return result

@@ -18,7 +18,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     short = ["--models", "cnn3", "--activations", "tact", "--steps", "2", "--rounds", "1"]
     short += ["--lone", "cnn3:8", "--test-images", "64", "--threads", "1"]
-    command = [sys.executable, str(SCRIPT), *short]
+    command = [sys.executable, str(SCRIPT), "--device", "cpu", *short]
     subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
     return folder
 
