@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -14,9 +13,6 @@ from senet_lab.build import Node, build_optimizer
 from senet_lab.config import TrainerConfig
 from senet_lab.errors import UsageError
 from senet_lab.training import cpu, cuda
-
-CPU_INFO = Path("/proc/cpuinfo")
-"""Linux's account of the processors."""
 
 
 @dataclass(frozen=True)
@@ -166,13 +162,7 @@ def _require_compiler(device: torch.device) -> None:
 
 
 def _fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies matrices faster in bfloat16 than in float32.
-
-    An Intel processor does so by AMX alone, which a virtual machine may hide: by AVX512_BF16 it takes almost
-    twice as long as in float32, where AMD's takes half (docs/performance.md).
-    """
+    """Whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if torch.cpu._is_amx_tile_supported():
-        return True
-    return torch.cpu._is_avx512_bf16_supported() and "GenuineIntel" not in CPU_INFO.read_text()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

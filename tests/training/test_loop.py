@@ -363,26 +363,6 @@ def test_auto_is_resolved_and_a_missing_gpu_is_not_replaced() -> None:
     assert engine.device.type in ("cpu", "cuda")
 
 
-@pytest.mark.parametrize(
-    ("amx", "avx512_bf16", "vendor", "precision"),
-    [
-        (True, True, "GenuineIntel", "bfloat16"),
-        (False, True, "GenuineIntel", "float32"),  # a virtual machine that hides AMX
-        (False, True, "AuthenticAMD", "bfloat16"),
-        (False, False, "AuthenticAMD", "float32"),
-    ],
-)
-def test_auto_takes_bfloat16_where_products_are_faster_in_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool, vendor: str, precision: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    info = tmp_path / "cpuinfo"
-    info.write_text(f"vendor_id\t: {vendor}\n")
-    monkeypatch.setattr("senet_lab.training.engine.CPU_INFO", info)
-    assert choose_engine(TrainerConfig("cpu")).precision == precision
-
-
 def test_settings_are_put_back() -> None:
     before = torch.get_num_threads()
     with Engine(torch.device("cpu"), "float32", deterministic=True).settings(threads=before + 1):
