@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -278,9 +279,14 @@ def as_plain(config: RunConfig) -> dict[str, Any]:
 
 def _fields(value: Any) -> Any:
     """A dataclass as a dict; `asdict` would copy what it holds, and msgspec would omit defaults."""
-    if not is_dataclass(value):
-        return value
-    return {field.name: _fields(getattr(value, field.name)) for field in fields(value)}
+    names = _field_names(value.__class__)
+    return value if names is None else {name: _fields(getattr(value, name)) for name in names}
+
+
+@cache  # because sweeps have thousands of configs
+def _field_names(kind: type) -> list[str] | None:
+    """The fields of a dataclass; None for other types."""
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else None
 
 
 def comparable(config: RunConfig) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def train_runs(
     request: Request | None = None
     executed = 0
     with stop_on_signal() as stop:
-        with stop.at_once():
+        with stop.at_once(), console.status("planning the runs"):
             launcher = build_launcher(command.launcher)
             tracker = build_tracker(command.config.tracker, sweep)
             request = find()

@@ -1,6 +1,7 @@
 """What one command, given again or changed, means for a plan that is frozen."""
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from support import tiny
 from sweeps import statuses, sweep
 
@@ -18,10 +20,12 @@ from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
+from senet_lab.errors import UsageError
 from senet_lab.records.plan import config_hash
 from senet_lab.records.run import State
 from senet_lab.runs import planning
 from senet_lab.runs.checkpoint import checkpoint_bytes
+from senet_lab.session import train_command
 
 
 def planned(folder: Path) -> list[str]:
@@ -181,6 +185,16 @@ def test_the_space_is_said_beforehand(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert expected < real < expected + 60_000  # names and generators' states
     # Two that are kept, and one that is written beside the one before.
     assert f"checkpoints take up to {4 * expected / 1e6:,.1f} MB of" in capfd.readouterr().out
+
+
+def test_a_terminal_shows_that_runs_are_being_planned(tmp_path: Path) -> None:
+    command = compose_command("train", [*tiny(tmp_path), "dataset.path=missing.npz"])
+    shown = {is_terminal: io.StringIO() for is_terminal in (True, False)}
+    for is_terminal, file in shown.items():
+        with pytest.raises(UsageError, match="missing"):
+            train_command(command, Console(file=file, force_terminal=is_terminal))
+    assert "planning the runs" in shown[True].getvalue()
+    assert shown[False].getvalue() == ""
 
 
 def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> None:
