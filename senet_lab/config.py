@@ -576,8 +576,8 @@ class InspectConfig:
     """`senet-lab inspect`."""
 
     run: str | None = None
-    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none); for
-    `noise`, `depth` and `landscape` a folder of several, for `class_activation_map` either; none for
+    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none);
+    for `noise`, `depth` and `landscape` a folder of several, for `class_activation_map` either; none for
     `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
