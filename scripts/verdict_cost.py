@@ -97,23 +97,26 @@ def repetitions(curves: pd.DataFrame, epochs: int) -> Iterator[dict[str, object]
     """
     begun = curves[curves["epoch"] < epochs]
     for (network, _), runs in begun.groupby(["model", "activation"]):
-        alone = [one for _, one in runs.groupby("seed")]
-        for seeds, tunings in ((len(alone), [runs]), (1, alone)):
-            for error in ("training", "validation"):
+        errors = {"training": _errors(runs, "train_top1"), "validation": _errors(runs, "val_top1")}
+        count = len(errors["validation"])
+        alone = [[seed] for seed in range(count)]
+        for seeds, tunings in ((count, [list(range(count))]), (1, alone)):
+            for images in errors:
                 for tuning in tunings:
-                    chosen = choice(_errors(tuning, error), _errors(tuning, "validation"), Tuning.halving)
-                    found = _against_full(_errors(tuning, "validation"), chosen)
-                    yield {"network": network, "rule": f"halving, {error} error", "seeds": seeds, **found}
-        for one, other in permutations(alone, 2):
-            chosen = int(np.argmin(_errors(one, "validation")[:, -1]))
-            found = _against_full(_errors(other, "validation"), chosen)
+                    validation = errors["validation"][tuning].mean(axis=0)
+                    chosen = choice(errors[images][tuning].mean(axis=0), validation, Tuning.halving)
+                    found = _against_full(validation, chosen)
+                    yield {"network": network, "rule": f"halving, {images} error", "seeds": seeds, **found}
+        for one, other in permutations(errors["validation"], 2):
+            found = _against_full(other, int(np.argmin(one[:, -1])))
             yield {"network": network, "rule": "full, another seed", "seeds": 1, **found}
 
 
-def _errors(runs: pd.DataFrame, images: str) -> np.ndarray:
-    """Errors of (trials, epochs), a mean over the seeds."""
-    column = {"training": "train_top1", "validation": "val_top1"}[images]
-    return 1 - runs.pivot_table(index="lr", columns="epoch", values=column).to_numpy()
+def _errors(runs: pd.DataFrame, accuracy: str) -> np.ndarray:
+    """Errors of (seeds, trials, epochs)."""
+    seeds, rates = runs["seed"].nunique(), runs["lr"].nunique()
+    table = runs.pivot_table(index=["seed", "lr"], columns="epoch", values=accuracy)
+    return 1 - table.to_numpy().reshape(seeds, rates, -1)
 
 
 def _against_full(validation: np.ndarray, chosen: int) -> dict[str, object]:
