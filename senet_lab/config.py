@@ -91,8 +91,8 @@ class Tuning(StrEnum):
     full = "full"
     """To the last epoch."""
     halving = "halving"
-    """Successive halving, the best third of each rung trains three times as many epochs: Jamieson and
-    Talwalkar, arXiv 1502.07943."""
+    """Successive halving: by training error, the best third of each rung, at least two trials, trains three
+    times as many epochs. After Jamieson and Talwalkar, arXiv 1502.07943."""
 
 
 class ErrorMetric(StrEnum):

@@ -14,7 +14,7 @@ from senet_lab.runs.planning import Request
 from senet_lab.runs.protocol import stages
 
 ErrorOf = Callable[[PlannedRun], float | None]
-"""The error of a run: validation in tuning, test in confirmation; None where it diverged."""
+"""An error of a run: validation in tuning, test in confirmation; None where it diverged."""
 
 SMALL = (
     "experiment=verdict",
@@ -41,18 +41,19 @@ def requests(
     error_of: ErrorOf,
     confirms: Callable[[Plan, Protocol], bool] = lambda *_: True,
     config_dir: Path | None = None,
+    train_error_of: ErrorOf | None = None,
 ) -> list[Request]:
     """All requests of the command, each one's runs finished before the next is asked for."""
     command = compose_command("train", arguments, config_dir=config_dir)
     found = []
     for request in stages(command, confirms):
         found.append(request)
-        finish(request.plan, error_of)
+        finish(request.plan, error_of, train_error_of)
     return found
 
 
-def finish(plan: Plan, error_of: ErrorOf) -> None:
-    """Records for the runs of a plan that are not at their end."""
+def finish(plan: Plan, error_of: ErrorOf, train_error_of: ErrorOf | None = None) -> None:
+    """Records for the runs of a plan that are not at their end; their training errors are `error_of`, too."""
     for run in plan.runs:
         directory = plan.sweep.run(run.directory)
         if as_planned(run, directory.status()).state in FINAL:
@@ -62,9 +63,13 @@ def finish(plan: Plan, error_of: ErrorOf) -> None:
         accuracy = None if error is None else 1 - error
         is_tuning = role_of(run).stage is Stage.tune
         tested, validated = (None, accuracy) if is_tuning else (accuracy, None)
+        train_error = (train_error_of or error_of)(run)
+        learned = 0.1 if train_error is None else 1 - train_error
         epochs, lr = run.plain["epochs"], run.plain["lr"]
         for epoch in range(len(directory.metric("epoch")), epochs):
-            row = Metrics(epoch, lr, 1.0, 0.5, None, tested, tested, 1.0, None, None, validated, validated)
+            row = Metrics(
+                epoch, lr, 1.0, learned, None, tested, tested, 1.0, None, None, validated, validated
+            )
             directory.append_metrics(row)
         directory.add_environment(MACHINE)
         state = State.DIVERGED if error is None else State.FINISHED

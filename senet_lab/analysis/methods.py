@@ -82,7 +82,8 @@ def _tuning(found: Comparison) -> str:
     how = (
         "every trial to the last epoch"
         if declared.tuning is Tuning.full
-        else "by successive halving (a third of the trials goes on for three times the epochs)"
+        else "by successive halving (a third of the trials, at least two, goes on for three times the "
+        f"epochs: {found.protocol.promotion})"
     )
     wide = list(tuning.loc[tuning["widened"], "block"].unique())
     more = ""

@@ -13,6 +13,12 @@ from senet_lab.analysis.blocks import Across, across_blocks
 from senet_lab.analysis.effects import Claim, Rules, arms, effects
 
 MOST_DECIMALS = 4
+READING = (
+    "A point is a hundredth of the error rate; a pair, two arms' runs with the same seed. A 95 % interval "
+    "holds the true value in 95 of 100 such comparisons. Where nothing can be said, arms may still differ, "
+    "by as much as the interval allows."
+)
+"""How to read the words of a verdict."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,10 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
     """
     runs = _counted(pair.n, "pair")
     if pair.interval == "none":
-        reason = "there are no two pairs" if pair.n < 2 else "the differences do not vary"
+        same = (
+            f"every difference is {points(pair.difference, 2)} points, and without a spread there is no test"
+        )
+        reason = "a test takes two pairs or more" if pair.n < 2 else same
         return f"Nothing can be said about {pair.arm} and {pair.baseline}: {reason}, {runs}."
     span = (pair.low, pair.difference, pair.high)
     digits = decimals(pair.low, pair.high)

@@ -12,6 +12,8 @@ from senet_lab.text import MISSING
 
 TIED = "†"
 """Mark of arms that no claim distinguishes from the best."""
+SUMMARY = "Mean test error in % and its 95 % interval; bold: the lowest, †: not told apart from it"
+"""Caption of `summary` where the best cells are emphasised."""
 
 
 def summary(verdict: Verdict) -> pd.DataFrame:
@@ -36,11 +38,15 @@ def _cell(row: Any) -> str:
     return f"{text} {TIED}" if row.tied else text
 
 
+def best_cells(verdict: Verdict) -> set[tuple[str, str]]:
+    """Block and arm of each block's lowest mean error: the cells of `summary` to emphasise."""
+    return {(row.block, row.arm) for row in verdict.arms.itertuples() if row.best}
+
+
 def summary_latex(verdict: Verdict) -> str:
     """`summary` as a LaTeX table of booktabs, the best arm of each block in bold."""
     table = summary(verdict).set_index("arm")
-    best = {(row.block, row.arm) for row in verdict.arms.itertuples() if row.best}
-    for block, arm in best:
+    for block, arm in best_cells(verdict):
         table.loc[arm, block] = rf"\textbf{{{table.loc[arm, block]}}}"
     return _latex(table.replace(TIED, r"\\textsuperscript{\\dag}", regex=True))
 

@@ -106,14 +106,4 @@ def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
     done, epochs = survey.epochs()
     total = f"{len(survey.runs)} runs: {counts}; epochs {done:.1f}/{epochs}"
-    return "\n\n".join([columns(runs), columns(totals), *_stages(survey), total])
-
-
-def _stages(survey: Survey) -> list[str]:
-    """Progress of each planned stage of a comparison."""
-    stages: dict[str, list[bool]] = {}
-    for run in survey.runs:
-        if run.role is not None:
-            stages.setdefault(run.role.stage, []).append(survey.state(run) in FINAL)
-    parts = [f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()]
-    return ["; ".join(parts)] if parts else []
+    return "\n\n".join([columns(runs), columns(totals), *survey.stages(), total])

@@ -13,7 +13,14 @@ from senet_lab.text import number, plain
 
 def cell(value: Any) -> Text:
     """A number in the format of all tables, or text without markup."""
+    if isinstance(value, Text):
+        return value
     return Text(plain(value) if isinstance(value, str) else number(value))
+
+
+def strong(text: str) -> Text:
+    """A cell in bold."""
+    return Text(plain(text), style="bold")
 
 
 def print_table(

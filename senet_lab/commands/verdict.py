@@ -6,9 +6,17 @@ from pathlib import Path
 
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
-from senet_lab.analysis.verdict import Verdict, judge
-from senet_lab.analysis.verdict_tables import as_json, pair_table, pairs_latex, summary, summary_latex
-from senet_lab.commands.terminal import print_table
+from senet_lab.analysis.verdict import READING, Verdict, judge
+from senet_lab.analysis.verdict_tables import (
+    SUMMARY,
+    as_json,
+    best_cells,
+    pair_table,
+    pairs_latex,
+    summary,
+    summary_latex,
+)
+from senet_lab.commands.terminal import print_table, strong
 from senet_lab.composition.command import Command
 from senet_lab.config import Format
 from senet_lab.figures.write import check_formats, write_drawings
@@ -60,10 +68,14 @@ def conclude(sweep: SweepDirectory) -> None:
 
 def show(found: Comparison, answer: Verdict) -> None:
     """Print the verdict: words, arm × block, chosen values, pairs."""
-    print("\n".join(answer.lead()))
-    overview = summary(answer)
-    title = "mean test error in % and its 95 % interval; †: not told apart from the best"
-    print_table(list(overview), overview.itertuples(index=False), title)
+    print("\n".join([*answer.lead(), READING]))
+    overview, best = summary(answer), best_cells(answer)
+    for block in answer.blocks:
+        overview[block] = [
+            strong(text) if (block, arm) in best else text
+            for arm, text in zip(overview["arm"], overview[block], strict=True)
+        ]
+    print_table(list(overview), overview.itertuples(index=False), SUMMARY)
     tried = rates(found)
     headings = ["block", "arm", *found.axes, "validation error", "at the border"]
     rows = [

@@ -231,7 +231,8 @@ class LiveSweep:
             *troubles[:MOST_TROUBLES],
             *([f"and {more} more"] if more > 0 else []),
         ]
-        return Section("State", [f"{counts}; epochs {round(done, 1):g} of {epochs}{ending}."], alerts=alerts)
+        total = f"{counts}; epochs {round(done, 1):g} of {epochs}{ending}."
+        return Section("State", [total, *survey.stages()], alerts=alerts)
 
     def _runs(self) -> Section:
         """The table of runs, with running and failed ones first."""

@@ -55,6 +55,8 @@ class Cell:
     text: str
     key: float | str
     href: str | None = None
+    is_strong: bool = False
+    """Set in bold."""
 
     @property
     def kind(self) -> str:

@@ -18,7 +18,7 @@ from senet_lab.figures.kinds import Curve, draw_heatmap, start_curves
 from senet_lab.figures.labels import fit_rows, label_rows
 from senet_lab.figures.marks import add_points
 from senet_lab.figures.panels import BANDS
-from senet_lab.figures.style import DASHES, PALETTE, SMALL_INK, Look, looks
+from senet_lab.figures.style import DASHES, FADED, PALETTE, SMALL_INK, Look, looks
 from senet_lab.figures.verdict_rows import draw_differences, draw_finals
 from senet_lab.figures.write import VERDICT
 from senet_lab.records.protocol import Protocol
@@ -102,8 +102,9 @@ def draw_tuning(name: str, tried: pd.DataFrame, axis: str, protocol: Protocol) -
     y_type = "log" if is_log else "linear"
     chart, order = start_curves(words, curves, looked, fixed, axis, "error", "log", y_type)
     for arm in sorted(parts, key=order.__contains__):  # the grey ones below the others
-        label, size = (arm, 12) if arm in order else (order[-1], 8)
-        add_points(chart, parts[arm][parts[arm]["chosen"]], axis, "error", label, looked[arm], size)
+        label, look, size = (arm, looked[arm], 13) if arm in order else (order[-1], Look(FADED), 8)
+        add_points(chart, parts[arm][parts[arm]["chosen"]], axis, "error", label, look, size)
+        chart.figure.renderers[-1].glyph.line_color = "#FFFFFF"  # keeps neighbours apart
     numbers = [(axis, f"@{{{axis}}}{{0.[000000]}}"), ("error", "@error{0.00} %"), ("std", "@std{0.00}")]
     counts = [("n", "@n"), ("epochs", "@epochs"), ("diverged", "@diverged")]
     finish(chart, words, [("arm", "@arm"), *numbers, *counts], order)

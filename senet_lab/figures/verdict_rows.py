@@ -31,6 +31,8 @@ FINALS = {
 """Legend and looks of final errors."""
 FAR = 3
 """Multiple of the best three quarters' span beyond which an arm's place is told as a number."""
+LEAST_EDGE = 0.5
+"""Points beside the values where all are equal."""
 BINS = 100
 """Number of places along an axis within which dots would cover each other."""
 DODGE, ROOM = 0.14, 0.8
@@ -53,7 +55,11 @@ def draw_differences(name: str, verdict: Verdict, block: str) -> Picture:
     chart = start(words, {label: look.color for label, look in CLAIMS.values()})
     shade(chart, -margin, margin)
     mark(chart, 0, CLAIMS[Claim.none][1])
-    drawn = values.assign(row=-values.index.to_numpy(float))
+    drawn = values.assign(
+        row=-values.index.to_numpy(float),
+        said=[f"{CLAIMS[claim][0]}, " for claim in values["claim"]],
+        color=[CLAIMS[claim][1].color for claim in values["claim"]],
+    )
     low, high = _visible(drawn["low"], drawn["difference"], drawn["high"])
     far = _set_range(chart, min(low, -margin), max(high, margin), drawn, "difference")
     for claim, (label, look) in CLAIMS.items():
@@ -76,7 +82,12 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     arms = verdict.arms[verdict.arms["block"] == block].reset_index(drop=True)
     values = arms[["arm", "n", "error", "low", "high", "std", "diverged"]].copy()
     values[["error", "low", "high", "std"]] *= 100
-    means = values.assign(row=-values.index.to_numpy(float), of=[f"mean of {n} runs" for n in values["n"]])
+    means = values.assign(
+        row=-values.index.to_numpy(float),
+        of=[f"mean of {n} runs" for n in values["n"]],
+        said="",
+        color=FINALS[MEAN].color,
+    )
     seeds = _seeds(finals[finals["block"] == block], dict(zip(means["arm"], means["row"], strict=True)))
     words = Words(
         f"{block}: final test errors",
@@ -144,13 +155,22 @@ def _visible(lows: pd.Series, middles: pd.Series, highs: pd.Series) -> tuple[flo
 def _set_range(
     chart: chartify.Chart, low: float, high: float, drawn: pd.DataFrame, x: str
 ) -> "pd.Series[bool]":
-    """Set the x axis, tell rows beyond it as numbers at the edge, and return which ones these are."""
-    edge = 0.04 * (high - low)
+    """Set the x axis, tell rows beyond it as numbers at the edge, and return which ones these are.
+
+    Args:
+        chart: to draw on.
+        low: end of the axis.
+        high: its other end.
+        drawn: `row` across the axis, `said` before the number, `color` of both.
+        x: column along the axis.
+    """
+    edge = 0.04 * (high - low) or LEAST_EDGE
     chart.axes.set_xaxis_range(low - edge, high + edge)
     far = drawn[x] > high
     if far.any():
-        told = drawn[far].assign(edge=high + edge, text=[f"{value:.1f} →" for value in drawn.loc[far, x]])
-        add_text(chart, told, "edge", "row", "text", text_color="#000000", text_align="right", x_offset=-6)
+        text = [f"{row.said}{getattr(row, x):.1f} →" for row in drawn[far].itertuples()]
+        told = drawn[far].assign(edge=high + edge, text=text)
+        add_text(chart, told, "edge", "row", "text", text_color="color", text_align="right", x_offset=-6)
     return far
 
 

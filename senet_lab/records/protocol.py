@@ -15,6 +15,12 @@ CHOICE = (
     "ones the lowest values"
 )
 """The rule by which an arm's trial is chosen."""
+PROMOTION = "the trials with the lowest mean training error over an epoch; of equal ones the lowest values"
+"""The rule by which successive halving has trials go on.
+
+After few steps a validation error tells how far batch normalization's running statistics lag behind the
+weights more than how well a rate learns; a training error needs none of them (docs/statistics.md).
+"""
 DIVERGED = "a run whose loss stops being finite counts with the error of chance, 1 − 1/classes"
 """The rule for runs that diverge, in tuning as in confirmation."""
 
@@ -92,6 +98,7 @@ class Protocol:
     """The command line that planned it, without its execution keys."""
     cells: list[Cell]
     choice: str = CHOICE
+    promotion: str = PROMOTION
     diverged: str = DIVERGED
 
     def cell(self, block: str, arm: str) -> Cell:

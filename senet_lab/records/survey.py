@@ -43,6 +43,17 @@ class Survey:
         """Runs by state."""
         return Counter(status.state for status in self.statuses.values())
 
+    def stages(self) -> list[str]:
+        """A sentence on the planned stages of a comparison; none for another sweep."""
+        stages: dict[str, list[bool]] = {}
+        for run in self.runs:
+            if run.role is not None:
+                stages.setdefault(run.role.stage, []).append(self.state(run) in FINAL)
+        parts = [
+            f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()
+        ]
+        return ["; ".join(parts)] if parts else []
+
     def epochs(self) -> tuple[float, int]:
         """Completed epochs, with the finished parts of current ones, and requested epochs."""
         done = sum((status.epochs_begun for status in self.statuses.values()), 0.0)

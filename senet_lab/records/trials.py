@@ -1,7 +1,8 @@
 """Outcomes of a protocol's runs, and the trial chosen for each arm."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean
 from typing import Literal
 
@@ -20,6 +21,9 @@ Trial = tuple[tuple[str, float], ...]
 Side = tuple[str, Literal["low", "high"]]
 """A border of the space: the axis and its end."""
 
+MEASURED = {Stage.tune: "val", Stage.confirm: "test"}
+"""The images whose error is the outcome of a stage's runs, as columns of the record begin."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,6 +32,8 @@ class Outcome:
     error: float
     """The protocol's metric, a fraction: validation error in tuning, test error in confirmation; the error of
     chance for a diverged run."""
+    train_error: float
+    """Training error over the last epoch, a fraction; that of chance for a diverged run."""
     diverged: bool
     seconds: float
     """Seconds of all its epochs, over all attempts."""
@@ -74,14 +80,19 @@ def outcomes(plan: Plan, protocol: Protocol) -> dict[str, Outcome]:
         if status.state in FINAL:
             role = role_of(run)
             diverged = status.state is State.DIVERGED
-            chance = protocol.cell(role.block, role.arm).chance(protocol.declared.metric)
-            error = chance if diverged else _last_error(directory, role.stage, protocol.declared.metric)
-            found[run.directory] = Outcome(error, diverged, status.seconds)
+            cell, metric = protocol.cell(role.block, role.arm), protocol.declared.metric
+            error, train_error = (
+                cell.chance(of) if diverged else _last_error(directory, column)
+                for column, of in (
+                    (f"{MEASURED[role.stage]}_{metric}", metric),
+                    ("train_top1", ErrorMetric.top1),
+                )
+            )
+            found[run.directory] = Outcome(error, train_error, diverged, status.seconds)
     return found
 
 
-def _last_error(directory: RunDirectory, stage: Stage, metric: ErrorMetric) -> float:
-    column = f"{'val' if stage is Stage.tune else 'test'}_{metric}"
+def _last_error(directory: RunDirectory, column: str) -> float:
     accuracy = directory.metric(column)[-1:]
     if not accuracy or accuracy[0] != accuracy[0]:
         raise UsageError(f"{directory.metrics_file} has no {column} in its last epoch")
@@ -102,13 +113,12 @@ def tuned(
     ]
 
 
-def scores(runs: Iterable[TunedRun]) -> dict[Trial, float]:
-    """Each trial's mean validation error over the tuning seeds, best first; in a tie, lower values first."""
+def ranked(runs: Iterable[TunedRun], error: Callable[[Outcome], float]) -> list[Trial]:
+    """The trials by their mean error over the tuning seeds, best first; ties: the lower trial first."""
     errors: dict[Trial, list[float]] = {}
     for tuned_run in runs:
-        errors.setdefault(tuned_run.trial, []).append(tuned_run.outcome.error)
-    means = {trial: fmean(values) for trial, values in errors.items()}
-    return dict(sorted(means.items(), key=lambda item: (item[1], item[0])))
+        errors.setdefault(tuned_run.trial, []).append(error(tuned_run.outcome))
+    return sorted(errors, key=lambda trial: (fmean(errors[trial]), trial))
 
 
 def chosen(plan: Plan, protocol: Protocol, found: Mapping[str, Outcome]) -> dict[tuple[str, str], Trial]:
@@ -124,7 +134,7 @@ def chosen(plan: Plan, protocol: Protocol, found: Mapping[str, Outcome]) -> dict
         runs = tuned(plan, protocol, found, cell.block, cell.arm)
         whole = [one for one in runs if one.run.plain["epochs"] == cell.plain["epochs"]]
         if whole:
-            choices[cell.block, cell.arm] = next(iter(scores(whole)))
+            choices[cell.block, cell.arm] = ranked(whole, attrgetter("error"))[0]
     return choices
 
 

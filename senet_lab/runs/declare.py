@@ -75,6 +75,11 @@ def _check_halving(declared: ProtocolConfig, config: RunConfig) -> None:
             "protocol.tuning=halving judges trials before their last epoch, which is sound only with a "
             "constant learning rate: use schedule=constant, or protocol.tuning=full"
         )
+    if others := set(declared.space) - {"lr"}:
+        raise UsageError(
+            f"protocol.space.{min(others)}: protocol.tuning=halving judges trials by their training error "
+            "before the last epoch, which is sound for lr alone: use protocol.tuning=full"
+        )
     least = ETA ** (len(rungs(count, config.epochs, declared.tuning)) - 1)
     if config.epochs < least:
         raise UsageError(

@@ -7,6 +7,7 @@ plan before they start: stages resume as sweeps do.
 import shlex
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
@@ -26,8 +27,8 @@ from senet_lab.records.trials import (
     borders,
     chosen,
     outcomes,
+    ranked,
     role_of,
-    scores,
     tuned,
 )
 from senet_lab.runs.declare import declare
@@ -199,10 +200,10 @@ def _first_rung(protocol: Protocol, block: str, points: Sequence[Trial], wide: b
 
 
 def _promoted(cell: Cell, rung: Sequence[TunedRun], ladder: Sequence[Rung]) -> list[_Draft]:
-    """The best trials of an arm's rung, promoted to the next one."""
+    """The best trials of an arm's rung by training error, promoted to the next one (see `PROMOTION`)."""
     mine = [one for one in rung if one.role.arm == cell.arm]
     role = replace(mine[0].role, rung=mine[0].role.rung + 1)
-    kept = list(scores(mine))[: ladder[role.rung][1]]
+    kept = ranked(mine, attrgetter("train_error"))[: ladder[role.rung][1]]
     seeds = {one.run.plain["seed"]: None for one in mine}
     return [_tuning_run(cell, role, trial, seed, ladder) for trial in kept for seed in seeds]
 

@@ -10,6 +10,8 @@ from senet_lab.records.trials import Side, Trial
 
 ETA = 3
 """Factor of successive halving: the best third of the trials gets three times as many epochs."""
+LAST = 2
+"""Minimal number of trials on the last rung: the choice is made by errors after the last epoch."""
 DIGITS = 3
 """Significant digits of a trial's values."""
 WIDENING = 3
@@ -60,7 +62,8 @@ def rungs(count: int, epochs: int, tuning: Tuning) -> list[Rung]:
     last = 0
     while tuning is Tuning.halving and ETA ** (last + 1) <= count:
         last += 1
-    return [(epochs // ETA ** (last - rung), count // ETA**rung) for rung in range(last + 1)]
+    least = min(LAST, count)
+    return [(epochs // ETA ** (last - rung), max(count // ETA**rung, least)) for rung in range(last + 1)]
 
 
 def epochs_of(ladder: Sequence[Rung]) -> int:

@@ -65,9 +65,12 @@ def test_without_evidence_nothing_is_said() -> None:
 
 def test_without_two_pairs_or_a_spread_the_reason_is_named() -> None:
     one = sentence_of(judge(runs(seeds=1, Mish=(-0.1, 0.0)), RULES), "Mish")
-    assert one == "Nothing can be said about Mish and ReLU: there are no two pairs, 1 pair."
+    assert one == "Nothing can be said about Mish and ReLU: a test takes two pairs or more, 1 pair."
     same = sentence_of(judge(runs(Mish=(-0.1, 0.0)), RULES), "Mish")
-    assert same == "Nothing can be said about Mish and ReLU: the differences do not vary, 12 pairs."
+    assert same == (
+        "Nothing can be said about Mish and ReLU: every difference is −10.00 points, and without a spread "
+        "there is no test, 12 pairs."
+    )
 
 
 def test_what_the_correction_takes_away_is_told() -> None:

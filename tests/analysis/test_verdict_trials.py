@@ -1,6 +1,7 @@
 """A comparison's records as frames, words and tables, from records with errors that the test makes up."""
 
 import json
+import re
 from math import log10
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from protocols import arguments_of, requests
 
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import Comparison, at_common_rate, power_sentences, rates, read_comparison
-from senet_lab.analysis.verdict import judge
+from senet_lab.analysis.verdict import READING, judge
 from senet_lab.analysis.verdict_tables import pairs_latex, summary, summary_latex
 from senet_lab.cli import main
+from senet_lab.commands.verdict import show
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.protocol import Stage
@@ -142,6 +144,18 @@ def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.Ca
     assert content["common_rate"]["trials"] == {"Three-layer CNN on digits": {"lr": 0.1}}
     files = {file.name for file in (sweep / "verdict").iterdir()}
     assert {"finals.csv", "tuning.csv", "rates.csv", "summary.tex", "methods.txt", "checklists.csv"} <= files
+
+
+def test_a_terminal_shows_the_best_of_each_block_in_bold(
+    found: Comparison, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    answer = judge(found.finals, found.rules)
+    show(found, answer)
+    text = capfd.readouterr().out
+    assert READING in text
+    best = summary(answer).set_index("arm").loc["Mish"].item()
+    assert re.findall(r"\x1b\[1m([\d.]+ \(.*?\)) *\x1b", text) == [best]
 
 
 def test_there_is_no_verdict_before_the_last_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

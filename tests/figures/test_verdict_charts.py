@@ -1,6 +1,7 @@
 """The numbers that a verdict's charts draw, read back from the charts and from the pages."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ import pandas as pd
 import pytest
 from protocols import arguments_of, requests
 
-from senet_lab.analysis.effects import Rules
+from senet_lab.analysis.effects import Claim, Rules
 from senet_lab.analysis.trials import rates, read_comparison
-from senet_lab.analysis.verdict import Verdict, judge
+from senet_lab.analysis.verdict import READING, Verdict, judge
 from senet_lab.cli import main
+from senet_lab.composition.command import compose_command
+from senet_lab.config import Band
 from senet_lab.figures.export import Picture
+from senet_lab.figures.live import LiveSweep
+from senet_lab.figures.page import render_section
 from senet_lab.figures.style import FADED
+from senet_lab.figures.verdict import verdict_sections
 from senet_lab.figures.verdict_charts import draw_blocks, draw_ranks, draw_tuning, pictures
 from senet_lab.figures.verdict_rows import CLAIMS, DIVERGED, SEED, draw_differences, draw_finals
 from senet_lab.records.plan import PlannedRun
@@ -102,7 +108,8 @@ def test_an_arm_far_off_does_not_squash_the_others_and_is_told_as_a_number() -> 
     picture = draw_differences("x", verdict, "net 0")
     assert picture.chart.figure.x_range.end < 5
     (told,) = drawn(picture, "text")["text"]
-    assert told == "60.0 →" or told.startswith(("59.9", "60.1"))
+    assert re.fullmatch(r"worse, (59\.9|60\.[01]) →", told)
+    assert set(drawn(picture, "text")["color"]) == {CLAIMS[Claim.worse][1].color}
     assert row_labels(picture)[-1] == "Sigmoid"
     assert "Sigmoid" not in set(drawn(picture, "mean")["arm"])
     assert picture.notes == ["Far beyond the right edge, so told as numbers: Sigmoid."]
@@ -146,6 +153,16 @@ def test_a_diverged_run_is_marked_and_leaves_the_range_to_the_others() -> None:
     assert list(points.loc[points["entry"] == DIVERGED, "error"]) == [90]
     assert picture.chart.figure.x_range.end < 40
     assert picture.notes == ["Beyond the right edge, too: Mish seed 3, which diverged."]
+
+
+@pytest.mark.parametrize("diverged", [False, True])
+def test_equal_errors_have_an_axis_around_them(diverged: bool) -> None:
+    table = runs().assign(error=0.9, diverged=diverged)
+    picture = draw_finals("x", table, judge(table, RULES), "net 0")
+    axis = picture.chart.figure.x_range
+    assert (axis.start, axis.end) == (89.5, 90.5)
+    kinds = drawn(picture, "mean")["entry"].value_counts()
+    assert kinds[DIVERGED if diverged else SEED] == len(table)
 
 
 def tried(arms: int) -> pd.DataFrame:
@@ -298,6 +315,34 @@ def test_the_command_writes_each_figure_in_each_format(
     assert "better" in svg
     assert main(["plot", *asked[1:3], "formats=[html]"]) == 0
     assert "of other templates" not in capfd.readouterr().out
+
+
+def test_a_reports_summary_sets_the_best_in_bold_and_sorts_by_error(folder: Path) -> None:
+    answer, *_ = verdict_sections(SweepDirectory(folder / "outputs" / "verdict"))
+    (summary,) = answer.tables
+    assert answer.notes[0].startswith("Mish has the lowest mean error")
+    assert answer.notes[-1] == READING
+    assert [(arm.text, error.is_strong) for arm, error in summary.rows] == [("Mish", True), ("ReLU", False)]
+    assert [error.key for _, error in summary.rows] == pytest.approx([0.261, 0.31])
+    (best,) = re.findall("<strong>(.*?)</strong>", render_section(answer, "verdict"))
+    assert best == summary.rows[0][1].text
+
+
+def test_a_reports_pairs_are_sorted_by_numbers(folder: Path) -> None:
+    sections = verdict_sections(SweepDirectory(folder / "outputs" / "verdict"))
+    (pairs,) = next(part for part in sections if part.heading == "Every two arms").tables
+    cells = dict(zip(pairs.columns, pairs.rows[0], strict=True))
+    assert cells["difference"].text.startswith("−4.9")
+    assert cells["difference"].key == pytest.approx(-0.049)
+    assert (cells["pairs"].key, cells["P(better)"].key) == (3, 1)
+    assert cells["claim"].key == "better"
+
+
+def test_the_live_view_tells_the_stages(folder: Path) -> None:
+    command = compose_command("watch", ["experiment=verdict", f"outputs={folder / 'outputs'}"])
+    live = LiveSweep(SweepDirectory(folder / "outputs" / "verdict"), command.config.figures, Band.std)
+    summary = json.loads(live.view.parts["summary"].content)["html"]
+    assert "tune: 12 of 12 runs at their end; confirm: 6 of 6 runs at their end" in summary
 
 
 def test_an_unknown_format_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

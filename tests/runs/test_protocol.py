@@ -120,14 +120,17 @@ def test_halving_promotes_the_best_third_from_its_checkpoints(tmp_path: Path) ->
         **{("tune", "ReLU", lr, 3): 2 for lr in (0.00316, 0.01, 0.0316)},
         **{("tune", "Mish", lr, 3): 2 for lr in (0.0316, 0.1, 0.316)},
     }
-    assert third - second == {("tune", "ReLU", 0.01, 9): 2, ("tune", "Mish", 0.1, 9): 2}
+    assert third - second == {
+        **{("tune", "ReLU", lr, 9): 2 for lr in (0.01, 0.0316)},
+        **{("tune", "Mish", lr, 9): 2 for lr in (0.1, 0.316)},
+    }
     assert last - third == {("confirm", "ReLU", 0.01, 9): 3, ("confirm", "Mish", 0.1, 9): 3}
     short = {run.directory: run for run in requested[0].runs}
     longer = [run for run in requested[1].runs if run.plain["epochs"] == 3]
     assert all(run.continues == [short[run.directory].hash] for run in longer)
     assert {run.plain["checkpoint"]["keep"] for run in longer} == {True}
     assert not any(run.plain["checkpoint"]["keep"] for run in requested[2].runs if run.plain["epochs"] == 9)
-    assert "0.26 of" in requested[0].notes[0]
+    assert "0.33 of" in requested[0].notes[0]
 
 
 def test_halving_drops_the_checkpoints_of_those_that_stay_behind(tmp_path: Path) -> None:
@@ -141,7 +144,21 @@ def test_halving_drops_the_checkpoints_of_those_that_stay_behind(tmp_path: Path)
         plan.sweep.run(run.directory).checkpoint_file.write_bytes(b"weights")
     next(asked)
     kept = {run.plain["lr"] for run in plan.runs if plan.sweep.run(run.directory).checkpoint_file.exists()}
-    assert kept == {0.1}
+    assert kept == {0.01, 0.1}
+
+
+def test_halving_promotes_by_training_error_and_chooses_by_validation_error(tmp_path: Path) -> None:
+    halving = ["protocol.tuning=halving", "epochs=3", "protocol.widen=false"]
+    learning = {"ReLU": 0.01, "Mish": 1.0}
+    *_, last = requests(
+        arguments_of(tmp_path, *halving), error_of, train_error_of=lambda run: error_of(run, learning)
+    )
+    whole = {key[1:3] for key in by_stage(last.runs) if key[0] == "tune" and key[3] == 3}
+    assert whole == {("ReLU", 0.01), ("ReLU", 0.1), ("Mish", 1.0), ("Mish", 0.1)}
+    chosen = {key[1:3] for key in by_stage(last.runs) if key[0] == "confirm"}
+    assert chosen == {("ReLU", 0.1), ("Mish", 0.1)}
+    assert last.plan.protocol is not None
+    assert "training error" in last.plan.protocol.promotion
 
 
 def test_a_rate_at_which_runs_diverge_is_not_chosen(tmp_path: Path) -> None:
@@ -227,6 +244,10 @@ BAD = [
     (["+protocol.space.nothing=[1,2]"], "protocol.space.nothing is no number"),
     (["protocol.tuning=halving", "schedule=step"], "sound only with a constant learning rate"),
     (["protocol.tuning=halving", "protocol.trials=9", "epochs=5"], "needs at least 9"),
+    (
+        ["protocol.tuning=halving", "+protocol.space.batch_size=[32,128]"],
+        "protocol.space.batch_size: protocol.tuning=halving judges trials by their training error",
+    ),
     (["protocol.smallest_difference=0"], "protocol.smallest_difference must be points"),
     (["protocol.trials=1"], "protocol.trials must be an integer of 2 or more"),
 ]

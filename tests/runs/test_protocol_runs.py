@@ -83,6 +83,7 @@ def test_the_report_leads_with_the_answer(folder: Path) -> None:
     assert "has the lowest mean error" in page[verdict:differences]
     assert "<figure" in page[differences:methods]
     assert "shared by all arms and no tuning run" in page[methods:curves]
+    assert "three times the epochs: the trials with the lowest mean training error" in page[methods:curves]
 
 
 @pytest.mark.parametrize("x", ["seconds", "images"])
