@@ -57,7 +57,7 @@ def write_sweep(outputs: Path, runs: int, epochs: int) -> None:
         (folder / "metrics.csv").write_text("\n".join([",".join(["epoch", *measured]), *rows]) + "\n")
         status = Status(
             State.FINISHED, epochs, epochs, images_done=60_000 * epochs, seconds=20.0 * epochs,
-            metrics_sha256=sweep.run(name).metrics_digest(),
+            digests=sweep.run(name).digests(),
         )  # fmt: skip
         (folder / "status.json").write_text(json.dumps(asdict(status)))
         (folder / "environment.json").write_text("{}")
