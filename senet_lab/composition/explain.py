@@ -125,7 +125,7 @@ def _keys(file: Path) -> Iterator[tuple[str, int]]:
 def _line_with(pattern: str, folders: Sequence[Path]) -> str:
     """`FILE:LINE: ` of the first line in `folders` that has `pattern`; empty if there is none."""
     for folder in folders:
-        for file in sorted(folder.rglob("*.yaml")):
+        for file in sorted(filter(Path.is_file, folder.rglob("*.yaml"))):
             for number, line in enumerate(read_text(file).splitlines(), start=1):
                 if re.search(pattern, line):
                     return f"{file}:{number}: "
