@@ -134,6 +134,18 @@ def check_wrong(folder: Path, word: str) -> None:
     assert list(folder.iterdir()) == [], word
 
 
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """Within, Hydra composes equal overrides once; errors come anew."""
+    once = lru_cache(maxsize=None)(command._compose)
+
+    def composed(verb: str, *lists: Sequence[Any]) -> Any:
+        return once(verb, *map(tuple, lists))
+
+    with mock.patch.object(command, "_compose", composed):
+        yield
+
+
 def check_command_line(folder: Path, words: Sequence[str]) -> None:
     """Give a command line in an empty folder, without training; refused, it must leave nothing behind."""
     with mock.patch.object(session, "_execute"):

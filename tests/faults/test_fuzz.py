@@ -24,5 +24,6 @@ def test_damaged_files(tmp_path: Path, check: fuzz.Check, cases: st.SearchStrate
 
 
 def test_wrong_command_lines(tmp_path: Path) -> None:
-    for word in wrong_words(200):
-        fuzz.check_wrong(tmp_path, word)
+    with fuzz.composed_once():
+        for word in wrong_words(200):
+            fuzz.check_wrong(tmp_path, word)
