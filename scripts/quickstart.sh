@@ -7,3 +7,4 @@ scripts/setup.sh requirements.lock
 sweep=(experiment=six_plots name=quickstart dataset=digits epochs=5)
 .venv/bin/senet-lab train "${sweep[@]}"
 .venv/bin/senet-lab plot "${sweep[@]}"
+.venv/bin/senet-lab verify name=quickstart

@@ -84,7 +84,7 @@ def write_records(sweep: SweepDirectory, epochs: int) -> int:
         record.metrics_file.write_text("\n".join([header, *rows]) + "\n")
         status = Status(
             State.FINISHED, epochs, epochs, images_done=60_000 * epochs, seconds=20.0 * epochs,
-            config_hash=run.hash, metrics_sha256=record.metrics_digest(),
+            config_hash=run.hash, digests=record.digests(),
         )  # fmt: skip
         record.status_file.write_text(json.dumps(asdict(status)))
         record.environment_file.write_text("{}")

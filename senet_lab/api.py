@@ -16,6 +16,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.progress import transient_progress
+from senet_lab.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +140,7 @@ class Sweep:
 
         others = [one for one in self._records if not one.is_whole]
         if others:
-            first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
+            first = plain(f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}")
             warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
         return group(usable_runs(self._records), self._config.figures)
 

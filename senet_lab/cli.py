@@ -1,9 +1,11 @@
 """The command line: `senet-lab <verb>`, followed by overrides in Hydra's syntax.
 
-Exit codes: 0 success, 1 some runs failed, 2 bad input, 130 or 143 interrupted, 141 output closed (`| head`).
+Exit codes: 0 all well, 1 some runs failed or the output cannot be written, 2 bad usage, 130 or 143
+interrupted, 141 nobody reads the output.
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -12,7 +14,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from senet_lab.config import SCHEMAS
 from senet_lab.errors import UsageError
@@ -34,19 +36,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an unencodable character must not raise
     try:
-        with raise_on_sigterm():
-            code = _run(arguments)
+        code = _tell_errors(arguments)
         sys.stdout.flush()
         return code
-    except UsageError as error:
-        print(f"senet-lab: {plain(str(error))}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit succeeds
+        _drop(sys.stdout)
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if not _output_fails():
+            raise
+        _drop(sys.stdout)
+        _tell(f"standard output cannot be written: {error.strerror}")
+        return 1
+
+
+def _tell_errors(arguments: list[str]) -> int:
+    """Run one command line; bad usage and interruption are one line on standard error."""
+    try:
+        with raise_on_sigterm():
+            return _run(arguments)
+    except UsageError as error:
+        _tell(str(error))
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _tell(f"{plain(str(error.filename))[:80]}…: {error.strerror}")
+        return 2
     except KeyboardInterrupt as interrupt:
-        print("senet-lab: interrupted", file=sys.stderr)
+        _tell("interrupted")
         return 128 + (interrupt.args[0] if interrupt.args else signal.SIGINT)
+
+
+def _output_fails() -> bool:
+    """Whether standard output takes nothing more, as on a full disk."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _tell(sentence: str) -> None:
+    """Print a line on standard error; if that is impossible, the exit code alone tells."""
+    try:
+        print(f"senet-lab: {sentence}", file=sys.stderr)
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO) -> None:
+    """Send what is left in a stream nowhere, so that nothing fails at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _replace_closed_streams() -> None:
@@ -80,7 +121,7 @@ def _run(arguments: list[str]) -> int:
     _require_working_directory()
     options = _parse(rest)
     if options.help or options.cfg:
-        print(_answer(verb, options))
+        print(plain(_answer(verb, options), keep_lines=True))
         return 0
     from senet_lab.composition.command import compose_command  # imports Hydra: help is faster without
 

@@ -614,13 +614,20 @@ def check_name(key: str, name: str) -> None:
         UsageError: names `key` and the allowed names.
     """
     _require(
-        0 < len(name.encode()) <= 200
-        and name.isprintable()
-        and not name.startswith(".")
-        and not set(name) & set("/\\"),
+        is_folder_name(name),
         key,
         repr(name) if len(name) < 80 else f"{name[:80]!r}…",
         "one folder name: printable, no slash, no leading dot, 200 bytes at most",
+    )
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is printable and one folder's, on any file system; see `check_name`."""
+    return (
+        name.isprintable()  # first: what is not may have no bytes
+        and 0 < len(name.encode()) <= 200
+        and not name.startswith(".")
+        and not set(name) & set("/\\")
     )
 
 

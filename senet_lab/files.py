@@ -6,11 +6,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import yaml
@@ -22,6 +23,14 @@ Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 TEXT_LIMIT = 1 << 30
 """Maximal size, bytes, of a text file: three times a plan of 100,000 runs."""
+
+YAML_LIMIT = 1 << 20
+"""Maximal size, bytes, of a YAML file; the largest of `conf/` has five thousand."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A recorded number of something."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
+"""A recorded duration."""
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of `write_atomic`'s temporary files."""
@@ -103,6 +112,34 @@ def remove(path: Path, root: Path | None = None) -> None:
             os.unlink(path.name, dir_fd=folder)
     except OSError as error:
         raise UsageError(f"{path} cannot be deleted: {error.strerror}") from error
+
+
+def is_folder(path: Path, root: Path) -> bool:
+    """Whether a folder is there; no symbolic link below `root` is followed.
+
+    Raises:
+        UsageError: a link, something else than a folder, or the system refuses to answer.
+    """
+    try:
+        with open_folder(path, root):
+            return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def remove_folder(path: Path, root: Path) -> None:
+    """Delete the folder at `path` with all that it holds; no symbolic link below `root` is followed.
+
+    Raises:
+        UsageError: a link, or the system refuses.
+    """
+    try:
+        with open_folder(path.parent, root) as folder:
+            shutil.rmtree(path.name, dir_fd=folder)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be deleted: {error.strerror or error}") from error
 
 
 def make_folder(folder: Path, root: Path | None = None) -> None:
@@ -230,14 +267,14 @@ def read_bytes(path: Path, root: Path | None = None, limit: int | None = None) -
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def read_text(path: Path, root: Path | None = None) -> str:
-    """The text of the regular file at `path`.
+def read_text(path: Path, root: Path | None = None, limit: int = TEXT_LIMIT) -> str:
+    """The text of the regular file at `path`; for the arguments see `read_bytes`.
 
     Raises:
-        UsageError: see `read_bytes`; more than `TEXT_LIMIT`, or no UTF-8.
+        UsageError: see `read_bytes`; no UTF-8.
     """
     try:
-        return read_bytes(path, root, TEXT_LIMIT).decode()
+        return read_bytes(path, root, limit).decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
@@ -276,10 +313,10 @@ def read_yaml(path: Path, root: Path | None = None) -> Any:
     """The plain values in the YAML file at `path`.
 
     Raises:
-        UsageError: no YAML, tags that would build objects, or aliases, which can expand a few lines beyond
-            memory.
+        UsageError: no YAML, more than `YAML_LIMIT`, tags that would build objects, or aliases, which can
+            expand a few lines beyond memory.
     """
-    text = read_text(path, root)
+    text = read_text(path, root, YAML_LIMIT)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
             raise UsageError(f"{path}: YAML aliases are not allowed; write the value out, or ${{key}} for it")

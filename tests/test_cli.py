@@ -320,7 +320,7 @@ def test_an_answer_waits_for_no_library_that_it_does_not_need(
     assert not unwanted & set(done.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("line", [["--help"], ["doctor", "format=json"], ["train", "name=a"]])
+@pytest.mark.parametrize("line", [["--help"], ["doctor"], ["doctor", "format=json"], ["train", "name=a"]])
 def test_output_that_nobody_reads_is_no_success(line: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from records_on_disk import TEMPLATES, run_config, write_plan, write_run
 
+from senet_lab.api import open_sweep
 from senet_lab.cli import main
 from senet_lab.commands.train import tell_end
 from senet_lab.config import Band
+from senet_lab.errors import UsageError
 from senet_lab.figures.live import LiveSweep
 from senet_lab.records.plan import read_plan
 from senet_lab.records.survey import Survey
@@ -110,6 +112,43 @@ def test_watch(outputs: Path) -> None:
         check_harmless(part["html"])
         assert SCRIPT not in part["html"]
     assert any(MARKUP in part["html"] for part in parts)
+
+
+TEMPLATES_OF_A_THIEF = (
+    "${oc.env:SENET_LAB_SECRET}",
+    "${activation.name} ${oc.env:SENET_LAB_SECRET}",
+    "${${dataset.name}:SENET_LAB_SECRET}",
+    "$${lr}{oc.env:SENET_LAB_SECRET}",
+    "${oc.create:{a:${oc.env:SENET_LAB_SECRET}}}",
+)
+
+
+@pytest.mark.parametrize("template", TEMPLATES_OF_A_THIEF)
+@pytest.mark.parametrize("key", ["name", "line", "style"])
+def test_templates_of_a_plan_resolve_values_of_a_run_alone(
+    outputs: Path, capfd: pytest.CaptureFixture[str], template: str, key: str
+) -> None:
+    file = outputs / "mine" / "plan.json"
+    value = {"order": 1, "color": template} if key == "style" else template
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"figures": {key: value}}))
+    for verb in ("status", "report"):
+        assert main([verb, "name=mine", f"outputs={outputs}"]) == 2
+        error = capfd.readouterr().err
+        check_harmless(error.rstrip("\n"), lines=False)
+        assert f"{file}: its figures.* interpolate other things than values of a run" in error
+
+
+def test_an_error_in_a_notebook_is_harmless_too(outputs: Path) -> None:
+    (outputs / "mine" / "plan.json").write_text(json.dumps({"format": EVIL}))
+    with pytest.raises(UsageError) as caught:
+        open_sweep(outputs / "mine").curves()
+    check_harmless(str(caught.value), lines=False)
+    (outputs / "mine" / "plan.json").unlink()
+    other = next((outputs / "other" / "runs").rglob("status.json"))
+    other.write_text(json.dumps({"state": f"a\nb{EVIL}"}))
+    with pytest.warns(UserWarning, match="1 runs are left out") as warned:
+        open_sweep(outputs / "other").curves()
+    check_harmless(str(warned[0].message), lines=False)
 
 
 def test_an_error_message_is_one_harmless_line(outputs: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -78,9 +78,11 @@ def inspect(command: Command) -> int:
     check_formats(config.formats)
     found = KINDS[config.kind](config)
     folder = found.folder if config.folder is None else Path(config.folder)
+    # Below a folder of the user's own, links are the user's own, too.
+    root = folder.parent if config.run and config.folder is None else None
     for name, table in found.tables.items():
-        write_csv(folder / f"{name}.csv", table)
-    return 0 if write_drawings(found.drawings, folder, config.formats) else 1
+        write_csv(folder / f"{name}.csv", table, root)
+    return 0 if write_drawings(found.drawings, folder, config.formats, root) else 1
 
 
 def _name(config: RunConfig) -> str:
@@ -116,17 +118,19 @@ def _trained(run: RunDirectory) -> Trained:
     import torch
 
     from senet_lab.build import build_augment, build_dataset, build_network
-    from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint
+    from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_weights
 
     config = run.config()
     if not run.checkpoint_file.exists():
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
-    try:
-        weights = load_checkpoint(run, {config_hash(run.plain_config())})["network"]
-    except CheckpointError as error:
-        raise UsageError(str(error)) from error
     dataset = build_dataset(config.dataset)
     network = build_network(config, dataset.num_classes)
+    try:
+        content = load_checkpoint(run, {config_hash(run.plain_config())})
+        require_weights(run, content, network.state_dict())
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+    weights = content["network"]
     network.load_state_dict(weights)
     batches = dataset.batches(build_augment(config.augment), config.batch_size, torch.device("cpu"))
     return Trained(config, weights, network, batches, dataset.num_classes)

@@ -8,6 +8,7 @@ from senet_lab.commands.terminal import print_table
 from senet_lab.composition.command import Command
 from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
+from senet_lab.text import plain
 
 
 def summary(command: Command) -> int:
@@ -91,7 +92,7 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
         ]
         headings = ("layer", "class", "output", "parameters", "multiply-accumulates")
         print_table(headings, rows, has_lines=False)
-    print(f"{result['model']} with {result['activation']}")
+    print(plain(f"{result['model']} with {result['activation']}"))
     print(f"  classes               {result['num_classes']}")
     print(f"  image                 3×{result['image_size']}×{result['image_size']}")
     print(f"  parameters            {result['parameters']:,}")
@@ -103,7 +104,7 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
         print(f"  compound scaling      α·β²·γ² = {result['scaling_cost']:.2f}; the paper keeps it near 2")
     if result["reference"]:
         facts = ", ".join(f"{key} {value}" for key, value in result["reference"].items())
-        print(f"  published             {facts}")
+        print(plain(f"  published             {facts}"))
 
 
 def _shape(row: dict[str, Any]) -> str:

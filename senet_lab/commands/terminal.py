@@ -41,7 +41,10 @@ def print_table(
         table.add_column(cell(heading))
     for row in rows:
         table.add_row(*map(cell, row))
-    Console().print(table)
+    console = Console()
+    with console.capture() as drawn:
+        console.print(table)
+    print(drawn.get(), end="")  # rich itself would end the process, with code 1, where nobody reads
 
 
 def columns(cells: Sequence[Sequence[str]]) -> str:

@@ -67,7 +67,7 @@ def is_swept(overrides: Sequence[str]) -> bool:
 def _parse(override: str) -> Override:
     try:
         parsed = _parser().parse_override(override)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # of a number with thousands of digits
         right = "quote a text with spaces or special characters" if "=" in override else "write key=value"
         raise UsageError(f"{override}: {' '.join(str(error).split())}; {right}") from error
     if not parsed.key_or_group:

@@ -15,9 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 
-LARGEST = 1 << 20
-"""Maximal bytes of a config file; the largest one in `conf/` has five thousand."""
-
 
 class CheckedFiles(FileConfigSource):
     """A folder of config files that are checked to be plain YAML before Hydra reads them."""
@@ -30,7 +27,7 @@ class CheckedFiles(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file; see `load`."""
         file = Path(self.path) / self._normalize_file_name(config_path)
-        if file.is_file():
+        if file.exists():
             load(file)
         return super().load_config(config_path)
 
@@ -41,9 +38,7 @@ def load(file: Path) -> DictConfig:
     Raises:
         UsageError: not plain YAML, a duplicate key, no keys, or too large; names file and line.
     """
-    if file.stat().st_size > LARGEST:
-        raise UsageError(f"{file} has {file.stat().st_size:,} bytes: more than {LARGEST:,} are no config")
-    content = read_yaml(file)  # refuses aliases, with which a small file could fill the memory
+    content = read_yaml(file)  # which lets nothing grow beyond the text's own size
     if not isinstance(content, dict | NoneType):
         raise UsageError(f"{file}: must hold keys with values, not a {type(content).__name__}")
     try:

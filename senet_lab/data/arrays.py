@@ -1,6 +1,6 @@
 """A data set from one `.npz` file, checked before it is used."""
 
-import lzma
+import io
 import math
 import os
 import tokenize
@@ -19,10 +19,11 @@ from senet_lab.data.dataset import ImageData, InMemory, require_memory
 from senet_lab.errors import UsageError
 
 NEEDED = "x_train, y_train, x_test, y_test"
+MOST_HEADER = 1 << 14
+"""Bytes of the longest header of an array; NumPy itself reads up to 10,000."""
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     ValueError,
     RuntimeError,
@@ -120,18 +121,19 @@ class Arrays(InMemory):
     def _header(self, key: str) -> tuple[tuple[int, ...], np.dtype]:
         """Shape and dtype of one array, without reading its content."""
         with self._member(key) as (member, size):
-            version = npy.read_magic(member)
+            start = io.BytesIO(member.read(MOST_HEADER))  # which may say that it is of any length
+            version = npy.read_magic(start)
             if version == (1, 0):
-                shape, _, dtype = npy.read_array_header_1_0(member)
+                shape, _, dtype = npy.read_array_header_1_0(start)
             elif version == (2, 0):
-                shape, _, dtype = npy.read_array_header_2_0(member)
+                shape, _, dtype = npy.read_array_header_2_0(start)
             else:
                 raise ValueError(f"npy format {version}")
             if dtype.hasobject:
                 raise self._error(
                     f"{key} holds Python objects, which could run code: plain arrays are needed"
                 )
-            if math.prod(shape) * dtype.itemsize + member.tell() != size:
+            if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize + start.tell() != size:
                 raise ValueError("the header does not match the content")
         return shape, dtype
 
@@ -155,7 +157,10 @@ class Arrays(InMemory):
             with zipfile.ZipFile(path) as archive:
                 if f"{key}.npy" not in archive.namelist():
                     raise self._error(f"no array {key} in it; needed are {NEEDED}")
-                size = archive.getinfo(f"{key}.npy").file_size
+                info = archive.getinfo(f"{key}.npy")
+                size = info.file_size
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError("NumPy compresses in no other way")
                 require_memory(f"dataset.path={self.path}", size)
                 with archive.open(f"{key}.npy") as member:
                     yield member, size

@@ -1,28 +1,36 @@
 """Faults of a record: the rows of a run that ended against what its status says of them."""
 
+import hashlib
 from dataclasses import fields
 from math import isfinite, isnan
+from pathlib import Path
 
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, read_bytes
 from senet_lab.records.rows import Metrics
 from senet_lab.records.run import RunDirectory, State, Status
-from senet_lab.records.tables import read_columns
+from senet_lab.records.tables import first_change, read_columns
 
 MEASURED = tuple(field.name for field in fields(Metrics) if field.type is float)
 """Columns with a number in each row."""
 FRACTIONS = tuple(field.name for field in fields(Metrics) if "_top" in field.name)
 
 
-def digest_fault(record: RunDirectory, status: Status) -> str | None:
-    """Why `metrics.csv` is not the file that the run left; None if it is, or if its digest is not known.
+def digest_fault(record: RunDirectory, status: Status, table: Path) -> str | None:
+    """Why a table is not the file that the run left; None if it is, or if its digest is not known.
 
     Raises:
         UsageError: it cannot be read.
     """
-    if status.metrics_sha256 in (None, record.metrics_digest()):
+    kept = status.digests.get(table.name)
+    if kept is None:
         return None
-    return f"{record.metrics_file} is not the file that the run left: its SHA-256 differs"
+    if not is_there(table):
+        return f"{table} is missing"
+    content = record.content(table)
+    if hashlib.sha256(content).hexdigest() == kept.sha256:
+        return None
+    return f"{table} is not the file that the run left: its SHA-256 differs{first_change(content, kept)}"
 
 
 def rows_fault(record: RunDirectory, status: Status) -> str | None:
@@ -42,17 +50,18 @@ def rows_fault(record: RunDirectory, status: Status) -> str | None:
     if len(epochs) != done:
         return f"{file} has {len(epochs)} rows, where {done} epochs are done"
     if epochs != list(range(done)):
-        return f"{file} has not one row for each epoch from 0 to {done - 1}"
+        wrong = next(place for place, epoch in enumerate(epochs) if epoch != place)
+        return f"{file}, line {wrong + 2}: epoch {epochs[wrong]}, where {wrong} belongs"
     if status.state is State.FINISHED and status.epochs not in (None, done):
         return f"{record.status_file}: finished after {done} of {status.epochs} epochs"
     for epoch in range(done):
         values = {name: float(table[name][epoch]) for name in (*MEASURED, *FRACTIONS)}
         for name in FRACTIONS:
             if not isnan(values[name]) and not 0 <= values[name] <= 1:
-                return f"{file}: {name} of epoch {epoch} is {values[name]:g}, no fraction"
+                return f"{file}, line {epoch + 2}: {name} of epoch {epoch} is {values[name]:g}, no fraction"
         for name in MEASURED:
             if status.state is State.FINISHED and not isfinite(values[name]):
-                return f"{file}: {name} of epoch {epoch} is missing or not finite"
+                return f"{file}, line {epoch + 2}: {name} of epoch {epoch} is missing or not finite"
     last = float(table["test_top1"][-1]) if done else None
     if status.test_top1 not in (None, last):
         return f"{file}: the last test_top1 is {last}, where {record.status_file.name} has {status.test_top1}"

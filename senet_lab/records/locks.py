@@ -11,6 +11,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from senet_lab.errors import UsageError
 from senet_lab.files import read_text
+from senet_lab.text import plain
 
 SILENT_SECONDS = 1.0
 PATIENT_SECONDS = 300.0
@@ -28,7 +29,7 @@ def wait_for(path: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=SILENT_SECONDS)
         except Timeout:
-            print(f"waiting for {path}, held by {_holder(path)}", file=sys.stderr, flush=True)
+            print(plain(f"waiting for {path}, held by {_holder(path)}"), file=sys.stderr, flush=True)
             lock.acquire(timeout=PATIENT_SECONDS)
         if not isinstance(lock, SoftFileLock):  # which names its owner itself, in the same format
             with suppress(OSError):  # a full disk; the command may not need to write anything

@@ -1,6 +1,6 @@
 """Conversion of earlier versions' records to the current format; no other module knows the old ones.
 
-`plan.json` and `environment.json` carry a format number; a table's format follows from its header. New
+`plan.json` and `environment.json` carry a format number; formats of the others follow from their content. New
 fields need no conversion: they have a default (`Status`, `RunConfig`) or read as missing (`Metrics`).
 """
 
@@ -48,6 +48,13 @@ def current_environment(content: Any) -> Any:
     """The content of `environment.json`; format 1 had no number and held only the last attempt."""
     if isinstance(content, dict) and "format" not in content:
         return {"format": ENVIRONMENT_FORMAT, "attempts": [content]}
+    return content
+
+
+def current_status(content: Any) -> Any:
+    """The content of `status.json`, which once had the SHA-256 of `metrics.csv` alone."""
+    if isinstance(content, dict) and content.get("metrics_sha256") and "digests" not in content:
+        return {**content, "digests": {"metrics.csv": {"sha256": content["metrics_sha256"]}}}
     return content
 
 

@@ -5,17 +5,19 @@ Runs follow the plan: later edits of YAML do not change a sweep in progress.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
-from senet_lab.config import RunConfig
+from senet_lab.config import RunConfig, comparable
 from senet_lab.errors import UsageError
-from senet_lab.files import is_there, read_json, typed, write_atomic
+from senet_lab.files import Count, is_there, read_json, typed, write_atomic
 from senet_lab.records.migrations import PLAN_FORMAT, current_plan, recorded_config
-from senet_lab.records.protocol import Protocol, Role, Stage
-from senet_lab.records.sweep import SweepDirectory
+from senet_lab.records.protocol import Cell, Protocol, Role, Stage
+from senet_lab.records.sweep import SweepDirectory, is_run
 from senet_lab.version import PACKAGE
 
 NOT_RESULTS = ("checkpoint",)
@@ -33,9 +35,9 @@ class PlannedRun:
     command: str
     """The command line that planned it, without its execution keys."""
     overrides: list[str]
-    threads: int
+    threads: Count
     """CPU threads: part of the plan because sums depend on it in their last bits."""
-    checkpoint_bytes: int
+    checkpoint_bytes: Count
     """Size of its checkpoint on disk."""
     plain: dict[str, Any]
     """The config as it was frozen, without fields of later versions."""
@@ -137,7 +139,7 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
     Parsed anew only if its file is another: a verb asks for it in several places, and every run of thousands.
 
     Raises:
-        UsageError: a file that is no plan of this format, a run outside the sweep's folder, a config that was
+        UsageError: a file that is no plan of this format, a run outside the folder of runs, a config that was
             changed after it was frozen.
     """
     file = sweep.plan_file
@@ -156,15 +158,27 @@ def _parsed(sweep: SweepDirectory, _identity: tuple[int, ...]) -> Plan:
     if found != PLAN_FORMAT:
         raise UsageError(f"{file} has plan format {found}; this version reads up to {PLAN_FORMAT}")
     plan = typed(_Content, content, file, "move it away to plan anew")
+    _check(plan, file)
+    return Plan(sweep, **{key: getattr(plan, key) for key in _CONTENT})
+
+
+def _check(plan: _Content, file: Path) -> None:
+    """Raise UsageError for a plan that this package cannot have written."""
     for run in plan.runs:
-        if run.directory.startswith("/") or ".." in run.directory.split("/"):
-            raise UsageError(f"{file} names a run that leads out of {sweep.path}: {run.directory}")
+        if not is_run(run.directory):
+            raise UsageError(f"{file} names a run that cannot be one, below runs/: {run.directory}")
         if config_hash(run.plain) != run.hash:
             raise UsageError(
                 f"{file}: the config of {run.directory} is not the one that was planned (its hash differs): "
                 "put it back, or plan it under another name="
             )
-    return Plan(sweep, **{key: getattr(plan, key) for key in _CONTENT})
+    parts: list[Role | Cell] = [run.role for run in plan.runs if run.role is not None]
+    parts += plan.protocol.cells if plan.protocol is not None else []
+    if not all(part.block.isprintable() and part.arm.isprintable() for part in parts):
+        raise UsageError(f"{file} names an arm or a block with characters that cannot be printed")
+    twice = [name for name, count in Counter(run.directory for run in plan.runs).items() if count > 1]
+    if twice:
+        raise UsageError(f"{file} names {twice[0]} twice, where each run belongs once")
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:
@@ -222,6 +236,11 @@ def config_hash(plain: Mapping[str, Any]) -> str:
     """SHA-256 of the fields of a plain config that affect a run's results."""
     kept = {key: value for key, value in plain.items() if key not in NOT_RESULTS}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def results_of(config: RunConfig) -> dict[str, Any]:
+    """The values of a config that affect a run's results, equal in different versions of this package."""
+    return {key: value for key, value in comparable(config).items() if key not in NOT_RESULTS}
 
 
 def _source_hash() -> str:

@@ -5,11 +5,10 @@ process, or after a kill, sees only complete records.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -22,6 +21,8 @@ from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.files import (
     TEXT_LIMIT,
+    Count,
+    Seconds,
     is_there,
     make_folder,
     move,
@@ -32,9 +33,22 @@ from senet_lab.files import (
     typed,
     write_atomic,
 )
-from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment, recorded_config
+from senet_lab.records.migrations import (
+    ENVIRONMENT_FORMAT,
+    current_environment,
+    current_status,
+    recorded_config,
+)
 from senet_lab.records.rows import Coefficient, Metrics
-from senet_lab.records.tables import append_rows, frame, keep_epochs, read_columns, require_epochs
+from senet_lab.records.tables import (
+    Digest,
+    append_rows,
+    digest,
+    frame,
+    keep_epochs,
+    read_columns,
+    require_epochs,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,18 +78,18 @@ class Status:
     """A run's progress: `status.json`. Times are ISO 8601 in UTC, None before there is one."""
 
     state: State = State.PLANNED
-    epochs_done: int = 0
-    epochs: int | None = None
+    epochs_done: Count = 0
+    epochs: Count | None = None
     """Requested epochs."""
     test_top1: float | None = None
     """Test accuracy after the last epoch, a fraction."""
-    images_done: int = 0
+    images_done: Count = 0
     """Images trained on and tested so far."""
-    images_per_epoch: int | None = None
+    images_per_epoch: Count | None = None
     """Images trained on and tested in one epoch."""
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Seconds of all completed epochs, over all attempts."""
-    epoch_seconds: float = 0.0
+    epoch_seconds: Seconds = 0.0
     """Seconds of the current epoch so far."""
     config_hash: str | None = None
     host: str | None = None
@@ -88,8 +102,8 @@ class Status:
     """The reason for a failure or divergence."""
     notes: tuple[str, ...] = ()
     """Remarks for readers of its results."""
-    metrics_sha256: str | None = None
-    """SHA-256 of `metrics.csv`, written when the run reaches its end."""
+    digests: dict[str, Digest] = field(default_factory=dict)
+    """Of the tables, by file name, written when the run reaches its end."""
 
     @property
     def message(self) -> str:
@@ -194,6 +208,11 @@ class RunDirectory:
         return self.path / "activations.csv"
 
     @property
+    def tables(self) -> tuple[Path, ...]:
+        """`metrics.csv` and `activations.csv`."""
+        return self.metrics_file, self.activations_file
+
+    @property
     def error_file(self) -> Path:
         """The traceback of a failed run."""
         return self.path / "error.txt"
@@ -229,7 +248,8 @@ class RunDirectory:
         """
         if not is_there(self.status_file):
             return Status()
-        return typed(Status, read_json(self.status_file, self.root), self.status_file, "delete it to go on")
+        content = current_status(read_json(self.status_file, self.root))
+        return typed(Status, content, self.status_file, "delete it to go on")
 
     def environments(self) -> tuple[Environment, ...]:
         """Software and hardware of each attempt, in order; empty before the first.
@@ -282,11 +302,17 @@ class RunDirectory:
         """
         return frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
 
-    def metrics_digest(self) -> str | None:
-        """SHA-256 of `metrics.csv`; None if there is none."""
-        if not is_there(self.metrics_file):
-            return None
-        return hashlib.sha256(read_bytes(self.metrics_file, self.root, TEXT_LIMIT)).hexdigest()
+    def digests(self) -> dict[str, Digest]:
+        """Digests of the tables that there are, by file name."""
+        return {file.name: digest(self.content(file)) for file in self.tables if is_there(file)}
+
+    def content(self, table: Path) -> bytes:
+        """A table as it was written.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        return read_bytes(table, self.root, TEXT_LIMIT)
 
     def metric(self, name: str) -> list[float]:
         """A numeric column of `metrics.csv`, without pandas; see `metrics`."""
@@ -341,7 +367,7 @@ class RunDirectory:
             The suffix inserted before their file extension.
         """
         # The checkpoint last: while it exists, the next attempt after a kill repeats this.
-        files = [self.metrics_file, self.activations_file, self.checkpoint_file]
+        files = [*self.tables, self.checkpoint_file]
         for mark in (f"before-{number}" for number in count(1)):
             names = {file: f"{file.stem}.{mark}{file.suffix}" for file in files}
             if not any(is_there(file.with_name(name)) for file, name in names.items()):

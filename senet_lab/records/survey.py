@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from senet_lab.errors import UsageError
+from senet_lab.files import is_there
 from senet_lab.records.check import digest_fault, rows_fault
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
@@ -113,7 +114,9 @@ def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> St
     """
     status = living_status(directory)
     if status.state in FINAL:
-        fault = digest_fault(directory, status) if status.metrics_sha256 else rows_fault(directory, status)
+        table = directory.metrics_file
+        has_digest = table.name in status.digests
+        fault = digest_fault(directory, status, table) if has_digest else rows_fault(directory, status)
         status = _damaged(status, fault) if fault else status
     return status if run is None else as_planned(run, status)
 
@@ -131,8 +134,13 @@ def _damaged(status: Status, reason: str) -> Status:
 
 
 def living_status(directory: RunDirectory) -> Status:
-    """The status of a run; `running` becomes `interrupted` if its process is dead."""
+    """The status of a run; `running` becomes `interrupted` if its process is dead.
+
+    A run with rows and without a status, which is written before any row, is damaged.
+    """
     status = directory.status()
+    if status.state is State.PLANNED and is_there(directory.metrics_file):
+        return _damaged(status, "there is a metrics.csv, but no status.json")
     if status.state is not State.RUNNING or directory.is_held():
         return status
     status = directory.status()  # again: it may have ended in between

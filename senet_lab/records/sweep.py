@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from senet_lab.config import is_folder_name
 from senet_lab.errors import UsageError
 from senet_lab.records.locks import wait_for
 from senet_lab.records.run import RunDirectory, run_directories
@@ -79,7 +80,7 @@ class SweepDirectory:
 
     @property
     def jobs(self) -> Path:
-        """Logs of a cluster scheduler's jobs."""
+        """Logs of a cluster scheduler's jobs, a folder for each command."""
         return self.path / "jobs"
 
 
@@ -91,6 +92,12 @@ def sweep_directory(outputs: str, name: str) -> SweepDirectory:
     """
     require_inside(Path(outputs), name)
     return SweepDirectory(Path(outputs) / name)
+
+
+def is_run(directory: str) -> bool:
+    """Whether a relative path is one that a run can have: below `runs`, and nowhere else."""
+    first, *parts = directory.split("/")
+    return first == "runs" and bool(parts) and all(map(is_folder_name, parts))
 
 
 def require_inside(folder: Path, name: str) -> None:

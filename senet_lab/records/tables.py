@@ -4,7 +4,10 @@ Parsed by hand: `float` returns exactly the number that `repr` wrote, and import
 most commands.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,51 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAN = float("nan")
+
+
+DIGITS = 4
+"""Hexadecimal digits that `Digest` keeps of each epoch."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What vouches for a table."""
+
+    sha256: str
+    """SHA-256 of the file."""
+    epochs: str = ""
+    """The first four hexadecimal digits of each epoch's SHA-256, to find a change; empty if not known."""
+
+
+def digest(content: bytes) -> Digest:
+    """The digest of a table's content."""
+    epochs = "".join(found for _, found in _epochs(content))
+    return Digest(hashlib.sha256(content).hexdigest(), epochs)
+
+
+def first_change(content: bytes, kept: Digest) -> str:
+    """Where a table differs first from the one of which `kept` is the digest; empty if that is not known."""
+    if not kept.epochs:
+        return ""
+    before = [kept.epochs[at : at + DIGITS] for at in range(0, len(kept.epochs), DIGITS)]
+    found = list(_epochs(content))
+    for epoch, was in enumerate(before):
+        if epoch == len(found):
+            return f", first in epoch {epoch}, which is missing"
+        if found[epoch][1] != was:
+            return f", first in epoch {epoch}, line {found[epoch][0]}"
+    return f", first in line {found[len(before)][0]}" if len(found) > len(before) else ", in its header"
+
+
+def _epochs(content: bytes) -> Iterator[tuple[int, str]]:
+    """For each epoch of a table the number of its first line, from 1, and the start of its SHA-256."""
+    header, *rows = content.split(b"\n")
+    names, number = header.split(b","), 2
+    place = names.index(b"epoch") if b"epoch" in names else 0
+    for _, group in itertools.groupby(rows[:-1], lambda row: row.split(b",")[place : place + 1]):
+        lines = list(group)
+        yield number, hashlib.sha256(b"\n".join(lines)).hexdigest()[:DIGITS]
+        number += len(lines)
 
 
 class MissingRowsError(Exception):
@@ -82,7 +130,7 @@ def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[floa
     """The columns of a table, those of later versions included; empty lists if there is no file.
 
     Raises:
-        UsageError: a missing key column, or a value that is no number; names file, line and column.
+        UsageError: a missing key column, or a value that is no number; names file, row and column.
     """
     if not is_there(file):
         return {name: [] for name in columns(kind)}
@@ -90,18 +138,37 @@ def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[floa
     values: dict[str, list[float] | list[str] | list[int]] = {}
     for name in dict.fromkeys([*columns(kind), *header]):
         cells = [row.get(name, "") for row in table]
+        if name in text_columns(kind):
+            values[name] = cells
+            continue
         try:
-            if name in text_columns(kind):
-                values[name] = cells
-            elif name == "epoch":
-                values[name] = [int(cell) for cell in cells]
+            if name == "epoch":
+                values[name] = [_epoch(cell) for cell in cells]
             else:
                 values[name] = [float(cell) if cell else NAN for cell in cells]
         except ValueError as error:
             if name in columns(kind):
-                raise UsageError(f"{file}, column {name}: {error}") from error
+                row = table[_first_wrong(cells, _epoch if name == "epoch" else float)]
+                raise UsageError(f"{file}, epoch {row['epoch']}, column {name}: {error}") from error
             values[name] = cells  # a text column of a later version
     return values
+
+
+def _epoch(cell: str) -> int:
+    epoch = int(cell)
+    if not 0 <= epoch < 2**53:
+        raise ValueError(f"{epoch} is no epoch")
+    return epoch
+
+
+def _first_wrong(cells: Sequence[str], convert: Callable[[str], object]) -> int:
+    """Place of the first cell that `convert` refuses; a blank one is a number."""
+    for place, cell in enumerate(cells):
+        try:
+            convert(cell or "nan")
+        except ValueError:
+            return place
+    raise AssertionError("each cell is right")
 
 
 def frame(kind: type[Row], values: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":

@@ -55,12 +55,15 @@ def _bytes(state: Mapping[str, Any]) -> int:
     return sum(value.nbytes for value in state.values() if isinstance(value, Tensor))
 
 
-def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> dict[str, Any]:
+def load_checkpoint(
+    directory: RunDirectory, config_hashes: Collection[str], limit: int | None = None
+) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote, on the CPU.
 
     Args:
-        directory: the run's directory.
-        config_hashes: hashes of the configs to which the checkpoint may belong.
+        directory: of the run.
+        config_hashes: configs to which the checkpoint may belong.
+        limit: maximal size in bytes, for a file of unknown origin.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
@@ -68,11 +71,11 @@ def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> 
     """
     file = directory.checkpoint_file
     # Read into memory first: later errors are then due to the content, not to the disk.
-    content = _load(file, io.BytesIO(read_bytes(file, directory.root)))
+    content = _load(file, io.BytesIO(read_bytes(file, directory.root, limit)))
     found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
+    if not isinstance(found, int) or found != FORMAT:
         raise CheckpointError(f"{file} has checkpoint format {found}; this version reads {FORMAT}")
-    if content["config_hash"] not in config_hashes:
+    if str(content.get("config_hash")) not in config_hashes:
         raise CheckpointError(f"{file} belongs to another config")
     return content
 
@@ -97,23 +100,41 @@ def require_fit(
         raise CheckpointError(f"{file} lacks {', '.join(missing)}")
     if not isinstance(found["epochs_done"], int) or not 0 <= found["epochs_done"] <= epochs:
         raise CheckpointError(f"{file} is of epoch {found['epochs_done']} of {epochs}")
-    for part, layout in (("network", _shapes), ("optimizer", _group_sizes)):
-        was, now = layout(found[part]), layout(expected[part])
-        if was != now:
-            names = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
-            first = f"{names[0]} was {was.get(names[0])} and is {now.get(names[0])}"
-            raise CheckpointError(f"{file} does not fit the {part} that the code builds now: {first}")
+    require_weights(directory, found, expected["network"])
+    _require_same(file, "optimizer", _group_sizes(found["optimizer"]), _group_sizes(expected["optimizer"]))
 
 
-def _shapes(network: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(getattr(value, "shape", ())) for name, value in network.items()}
+def require_weights(directory: RunDirectory, found: Mapping[str, Any], network: Mapping[str, Any]) -> None:
+    """Check that a checkpoint's weights are those of a network, whose state is given.
+
+    Raises:
+        CheckpointError: other names, shapes or number formats.
+    """
+    _require_same(directory.checkpoint_file, "network", _shapes(found.get("network")), _shapes(network))
 
 
-def _group_sizes(optimizer: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"parameter group {number}": f"of {len(group['params'])} parameters"
-        for number, group in enumerate(optimizer["param_groups"])
-    }
+def _require_same(file: Path, part: str, was: Mapping[str, str], now: Mapping[str, str]) -> None:
+    names = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    if names:
+        first = f"{names[0]} was {was.get(names[0])} and is {now.get(names[0])}"
+        raise CheckpointError(f"{file} does not fit the {part} that the code builds now: {first}")
+
+
+def _shapes(network: object) -> dict[str, str]:
+    """Shape and number format of each tensor; none for what is no network."""
+    values = network.items() if isinstance(network, Mapping) else ()
+    tensors = {str(name): value for name, value in values if isinstance(value, torch.Tensor)}
+    return {name: f"{tuple(value.shape)} {value.dtype}" for name, value in tensors.items()}
+
+
+def _group_sizes(optimizer: object) -> dict[str, str]:
+    """The number of parameters in each group; none for what is no optimizer."""
+    groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+    sizes = [
+        len(group["params"]) if isinstance(group, Mapping) and isinstance(group.get("params"), list) else 0
+        for group in (groups if isinstance(groups, list) else ())
+    ]
+    return {f"parameter group {number}": f"of {size} parameters" for number, size in enumerate(sizes)}
 
 
 def _load(file: Path, content: io.BytesIO) -> Any:

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -179,7 +179,7 @@ class _Attempt:
             else:
                 self._resume(training, state)
                 return training
-        if self.before.config_hash in self.run.continues:
+        if self.before.config_hash in self.run.continues or self.before.digests:  # it had reached its end
             self.directory.set_aside()
         self.directory.keep_epochs(0, 0)
         return training
@@ -246,8 +246,8 @@ class _Attempt:
 
     def _end(self, state: State, error: str | None = None) -> None:
         seconds = 0.0 if state is State.FINISHED else self.status.epoch_seconds
-        digest = self.directory.metrics_digest() if state in FINAL else None
-        self._write(state=state, error=error, finished=_now(), epoch_seconds=seconds, metrics_sha256=digest)
+        digests = self.directory.digests() if state in FINAL else {}
+        self._write(state=state, error=error, finished=_now(), epoch_seconds=seconds, digests=digests)
 
     def _write(self, **changes: Any) -> None:
         """Write the status with `changes`."""
@@ -266,7 +266,8 @@ def _number(value: float) -> float | None:
 
 
 def _say(sentence: str) -> None:
-    print(plain(sentence), file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk behind standard error must not cost the run
+        print(plain(sentence), file=sys.stderr, flush=True)
 
 
 def _now() -> str:

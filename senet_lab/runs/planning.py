@@ -7,13 +7,13 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 from senet_lab.composition.command import Command, Point
-from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
+from senet_lab.config import PlanMode, TrainConfig, as_plain, comparable
 from senet_lab.dotted import difference
 from senet_lab.errors import UsageError
-from senet_lab.files import make_writable
+from senet_lab.files import YAML_LIMIT, make_writable, read_bytes
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import (
     NOT_RESULTS,
@@ -22,11 +22,12 @@ from senet_lab.records.plan import (
     config_hash,
     read_plan,
     require_plan,
+    results_of,
     source_hash,
 )
 from senet_lab.records.run import State, Status
 from senet_lab.records.selection import select
-from senet_lab.records.survey import Survey
+from senet_lab.records.survey import Survey, living_status
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 from senet_lab.runs.cores import cpu_count
 
@@ -161,7 +162,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
         if point is None or point.config.epochs <= run.config.epochs:
             runs.append(run)
             continue
-        before, after = _results(run.config), _results(point.config)
+        before, after = results_of(run.config), results_of(point.config)
         differing = {key for key in after if before.get(key) != after[key]}
         if differing == {"epochs", "schedule"}:
             raise UsageError(
@@ -203,8 +204,9 @@ def _yaml_digest(command: Command) -> str:
     """SHA-256 of all YAML from which a command may have been composed."""
     digest = hashlib.sha256()
     for folder in command.folders:
-        for file in sorted(folder.rglob("*.yaml")):
-            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+        for file in sorted(filter(Path.is_file, folder.rglob("*.yaml"))):
+            content = read_bytes(file, limit=YAML_LIMIT)
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + content + b"\0")
     return digest.hexdigest()
 
 
@@ -235,7 +237,7 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
     distinct: dict[str, Point] = {}
     for point in points:
         twin = distinct.setdefault(point.directory, point)
-        before, after = (_results(one.config) for one in (twin, point))
+        before, after = (results_of(one.config) for one in (twin, point))
         if before != after:
             key, first, second = difference(before, after)
             raise UsageError(
@@ -247,11 +249,6 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
     for directory in distinct:
         require_inside(sweep.path, directory)
     return distinct
-
-
-def _results(config: RunConfig) -> dict[str, Any]:
-    """The values that affect a run's results."""
-    return {key: value for key, value in comparable(config).items() if key not in NOT_RESULTS}
 
 
 def freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
@@ -327,7 +324,7 @@ def _changes(
 def require_empty(plan: Plan) -> None:
     """Raise UsageError unless no run of the plan has begun."""
     for run in plan.runs:
-        if plan.sweep.run(run.directory).status().state != State.PLANNED:
+        if living_status(plan.sweep.run(run.directory)).state != State.PLANNED:
             raise UsageError(
                 f"plan=new: {plan.sweep.path / run.directory} has begun; use another name=, or plan=extend"
             )

@@ -1,6 +1,7 @@
 """Runs as submitit jobs: a Slurm array, or local processes that outlive the terminal."""
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
+from senet_lab.files import make_folder
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.cores import cpu_count
@@ -102,7 +104,9 @@ class _Jobs:
         import submitit
 
         self.errors = (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError)
-        folder = self.sweep.jobs
+        # A new one for each command: submitit unpickles what it finds under a job's number.
+        folder = self.sweep.jobs / secrets.token_hex(8)
+        make_folder(folder, self.sweep.path)
         try:
             self.executor = submitit.AutoExecutor(folder, cluster=self.launcher.cluster)
             self.executor.update_parameters(**self.launcher.parameters)

@@ -1,17 +1,22 @@
 """Verification of records: each run's files against the plan, its status, digest and data."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from senet_lab.dotted import get_value
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
 from senet_lab.records.check import digest_fault, rows_fault
-from senet_lab.records.plan import Plan, PlannedRun, config_hash
+from senet_lab.records.plan import Plan, PlannedRun, config_hash, results_of
 from senet_lab.records.rows import Coefficient
 from senet_lab.records.run import FINAL, Environment, RunDirectory, State, Status
 from senet_lab.records.surroundings import mixture
 from senet_lab.records.survey import as_planned, living_status
 from senet_lab.records.tables import read_columns
+
+SLACK = 1 << 26
+"""Bytes by which a checkpoint may exceed four times its planned size: a larger one is none."""
 
 Check = Callable[[Plan, PlannedRun, RunDirectory, Status], Iterator[str]]
 
@@ -44,7 +49,7 @@ def notes(plan: Plan) -> Iterator[str]:
             status = record.status()
         except UsageError:
             continue  # `faults` tells it
-        without_digest += status.state in FINAL and status.metrics_sha256 is None
+        without_digest += status.state in FINAL and record.metrics_file.name not in status.digests
     mixed = mixture(attempts)
     if mixed:
         yield f"trained in mixed environments: {mixed}"
@@ -65,15 +70,39 @@ def _status_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: Statu
 
 def _rows_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
     if status.state in FINAL:
-        yield from filter(None, (digest_fault(record, status), rows_fault(record, status)))
+        digests = (digest_fault(record, status, table) for table in record.tables)
+        yield from filter(None, (*digests, rows_fault(record, status)))
 
 
 def _coefficient_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
     if status.state in FINAL and is_there(record.activations_file):
         table = read_columns(record.activations_file, record.root, Coefficient)
         counts = Counter(int(epoch) for epoch in table["epoch"])
-        if sorted(counts) != list(range(status.epochs_done)) or len(set(counts.values())) > 1:
-            yield f"{record.activations_file} has not the same number of rows for each epoch"
+        each = max(counts.values(), default=0)
+        missing = next(epoch for epoch in itertools.count() if epoch not in counts)
+        if missing < status.epochs_done:
+            yield f"{record.activations_file} has no row of epoch {missing}"
+        for epoch, number in sorted(counts.items()):
+            right = each if epoch < status.epochs_done else 0
+            if number != right:
+                yield f"{record.activations_file} has {number} rows of epoch {epoch}, not {right}"
+
+
+def _role_faults(plan: Plan, run: PlannedRun, _: RunDirectory, __: Status) -> Iterator[str]:
+    """In a comparison, a run's role must be that of the arm from which its config was derived."""
+    if plan.protocol is None or run.role is None:
+        return
+    keys = (*plan.protocol.declared.space, "seed", "epochs", "test")
+    role, planned = run.role, results_of(run.config)
+    for cell in plan.protocol.cells:
+        if (cell.block, cell.arm) == (role.block, role.arm):
+            try:
+                values = {key: get_value(run.plain, key) for key in keys}
+                if results_of(cell.derive(values)) == planned:
+                    return
+            except KeyError:  # a key of the space that no run has
+                break
+    yield f"{plan.sweep.plan_file}: the config of {run.directory} is not that of {role.arm} in {role.block}"
 
 
 def _config_faults(_: Plan, run: PlannedRun, record: RunDirectory, __: Status) -> Iterator[str]:
@@ -99,9 +128,12 @@ def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: S
     from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint  # imports torch
 
     try:
-        content = load_checkpoint(record, {run.hash, *run.continues})
-    except (CheckpointError, MemoryError) as error:
+        content = load_checkpoint(record, {run.hash, *run.continues}, 4 * run.checkpoint_bytes + SLACK)
+    except CheckpointError as error:
         yield str(error)
+        return
+    except MemoryError:
+        yield f"{file} does not fit in memory"
         return
     if status.state is State.FINISHED and content.get("epochs_done") != status.epochs_done:
         yield f"{file} is of epoch {content.get('epochs_done')}, the run's last one is {status.epochs_done}"
@@ -111,6 +143,7 @@ CHECKS: tuple[Check, ...] = (
     _status_faults,
     _rows_faults,
     _coefficient_faults,
+    _role_faults,
     _config_faults,
     _environment_faults,
     _checkpoint_faults,

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from senet_lab.background import Background
 from senet_lab.composition.command import Command
-from senet_lab.files import write_atomic
+from senet_lab.files import make_folder, write_atomic
 from senet_lab.records.plan import NOT_RESULTS, PlannedRun
 from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.survey import Survey
@@ -106,7 +106,7 @@ class Mirror(Background):
     def _begin(self, run: PlannedRun, status: Status) -> bool:
         """Open the curve, unless it was sent completely, or another command is sending it."""
         folder = self.tracker.folder / run.directory
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, self.survey.sweep.path)
         lock = FileLock(folder / ".lock", timeout=0)
         try:
             lock.acquire()
@@ -139,7 +139,8 @@ class Mirror(Background):
         opened.curve.end(status.state, self.pictures.of(run, status.state) if final else {})
         if final:
             text = json.dumps(_receipt(status)) + "\n"
-            write_atomic(self.tracker.folder / run.directory / "sent.json", text)
+            receipt = self.tracker.folder / run.directory / "sent.json"
+            write_atomic(receipt, text, self.survey.sweep.path)
             self._complete.add(run.directory)
         del self._open[run.directory]
         opened.lock.release()

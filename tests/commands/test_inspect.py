@@ -1,8 +1,10 @@
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from support import tiny
 
 from senet_lab.cli import main
@@ -33,6 +35,30 @@ def test_excitations(cnn: Path) -> None:
     page = (cnn / "figures" / "excitations_stage0.html").read_text("utf-8")
     assert "class 7" in page
     assert "class 4" not in page
+
+
+def test_no_figure_is_written_through_a_link(
+    cnn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(cnn, run, ignore=shutil.ignore_patterns("figures"))
+    (tmp_path / "elsewhere").mkdir()
+    (run / "figures").symlink_to(tmp_path / "elsewhere")
+    assert inspect(run, "activation_shapes") == 2
+    assert f"{run / 'figures'} is a symbolic link: it is not followed" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_weights_of_another_network_are_refused(
+    cnn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(cnn, run)
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    for network in (None, {"other": torch.zeros(1)}):
+        torch.save({**content, "network": network}, run / "checkpoint.pt")
+        assert inspect(run, "excitations") == 2
+        assert "does not fit the network that the code builds now" in capsys.readouterr().err
 
 
 def test_class_activation_map_refuses_a_last_map_of_one_pixel(

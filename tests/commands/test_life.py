@@ -68,6 +68,20 @@ def test_a_run_that_is_being_executed_is_not_removed(
     assert len(sl.open_sweep(outputs / "d55bf84").runs) == 5
 
 
+@pytest.mark.parametrize("link", ["runs/resnet18", "runs/resnet18/tact/lr=0.001/seed=0"])
+def test_nothing_is_removed_where_a_link_leads_out_of_the_sweep(
+    outputs: Path, capsys: pytest.CaptureFixture[str], link: str
+) -> None:
+    sweep, elsewhere = outputs / "d55bf84", outputs / "elsewhere"
+    (sweep / link).rename(elsewhere)
+    (sweep / link).symlink_to(elsewhere)
+    plan, there = (sweep / "plan.json").read_bytes(), sorted(elsewhere.rglob("*"))
+    assert give("remove", outputs, "activation=tact", "confirm=true") == 2
+    assert f"{sweep / link} is a symbolic link: it is not followed" in capsys.readouterr().err
+    assert ((sweep / "plan.json").read_bytes(), sorted(elsewhere.rglob("*"))) == (plan, there)
+    assert (sweep / "runs/resnet18").exists()
+
+
 def test_nothing_is_removed_unless_something_is_chosen(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,14 +4,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from protocols import arguments_of, requests
 
 import senet_lab as sl
 from senet_lab.cli import main
 from senet_lab.records.plan import config_hash
+from senet_lab.records.run import RunDirectory
 
 SWEEPS = Path(__file__).parents[1] / "records" / "sweeps"
 RUN = "runs/resnet18/tact/lr=0.001/seed=0"
@@ -22,9 +25,9 @@ def sweep(tmp_path: Path) -> Path:
     """A copy of a small sweep, whose status files have digests."""
     folder = tmp_path / "sweep"
     shutil.copytree(SWEEPS / "d55bf84", folder)
-    for file in folder.rglob("metrics.csv"):
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        edit(file.with_name("status.json"), lambda status, digest=digest: status | {"metrics_sha256": digest})
+    for file in folder.rglob("status.json"):
+        digests = {name: asdict(digest) for name, digest in RunDirectory(file.parent).digests().items()}
+        edit(file, lambda status, digests=digests: status | {"digests": digests})
     return folder
 
 
@@ -43,11 +46,18 @@ def give(verb: str, sweep: Path, *overrides: str) -> int:
 
 
 def forget_digest(run: Path) -> None:
-    edit(run / "status.json", lambda status: status | {"metrics_sha256": None})
+    edit(run / "status.json", lambda status: {key: status[key] for key in status if key != "digests"})
 
 
 def change_a_digit(run: Path) -> None:
-    edit_text(run / "metrics.csv", ",2.", ",3.")
+    edit_text(run / "metrics.csv", "1,0.001,2.", "1,0.001,3.")
+
+
+def change_one_of_an_earlier_version(run: Path) -> None:
+    whole = hashlib.sha256((run / "metrics.csv").read_bytes()).hexdigest()
+    forget_digest(run)
+    edit(run / "status.json", lambda status: status | {"metrics_sha256": whole})
+    change_a_digit(run)
 
 
 def lose_a_row(run: Path) -> None:
@@ -63,6 +73,24 @@ def set_last_accuracy(run: Path, text: str) -> None:
     cells = last.split(",")
     cells[rows[0].split(",").index("test_top1")] = text
     file.write_text("\n".join([*rows, ",".join(cells)]) + "\n")
+
+
+def rename_a_column(run: Path) -> None:
+    edit_text(run / "metrics.csv", "test_top5", "test_top6")
+
+
+def write_words(run: Path) -> None:
+    forget_digest(run)
+    edit_text(run / "metrics.csv", "1,0.001,2.274281373684325", "1,0.001,low")
+
+
+def skip_an_epoch(run: Path) -> None:
+    forget_digest(run)
+    edit_text(run / "metrics.csv", "\n1,0.001", "\n2,0.001")
+
+
+def lose_the_status(run: Path) -> None:
+    (run / "status.json").unlink()
 
 
 def impossible_accuracy(run: Path) -> None:
@@ -91,11 +119,16 @@ def another_config(run: Path) -> None:
 
 
 DAMAGES = {
-    change_a_digit: "metrics.csv is not the file that the run left: its SHA-256 differs",
+    change_a_digit: "the file that the run left: its SHA-256 differs, first in epoch 1, line 3",
+    change_one_of_an_earlier_version: "metrics.csv is not the file that the run left: its SHA-256 differs",
+    rename_a_column: "its SHA-256 differs, in its header",
+    lose_the_status: "status.json: there is a metrics.csv, but no status.json",
     lose_a_row: "metrics.csv has 2 rows, where 3 epochs are done",
-    impossible_accuracy: "metrics.csv: test_top1 of epoch 2 is 7.5, no fraction",
+    write_words: "metrics.csv, epoch 1, column train_loss: could not convert string to float: 'low'",
+    skip_an_epoch: "metrics.csv, line 3: epoch 2, where 1 belongs",
+    impossible_accuracy: "metrics.csv, line 4: test_top1 of epoch 2 is 7.5, no fraction",
     another_accuracy: "metrics.csv: the last test_top1 is 0.5, where status.json has ",
-    lose_a_column: "metrics.csv: train_loss of epoch 0 is missing or not finite",
+    lose_a_column: "metrics.csv, line 2: train_loss of epoch 0 is missing or not finite",
     more_epochs_than_planned: "it finished after 4 of 3 epochs",
     another_config: "it ended with another config than the plan has",
 }
@@ -143,11 +176,28 @@ def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
     assert "its SHA-256 differs" in page
 
 
+def test_coefficients_that_were_changed_are_named_by_epoch_and_line(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sweep / RUN / "activations.csv"
+    rows = file.read_text().splitlines(keepends=True)
+    number = next(place for place, row in enumerate(rows) if row.startswith("1,"))
+    rows[number + 2] = rows[number + 2].replace("0.", "1.", 1)
+    file.write_text("".join(rows))
+    assert give("verify", sweep) == 1
+    told = f"fault: {file} is not the file that the run left: its SHA-256 differs, first in epoch 1, "
+    assert f"{told}line {number + 1}\n" in capsys.readouterr().out
+    file.write_text("".join(rows[:-1]))
+    forget_digest(sweep / RUN)
+    assert give("verify", sweep) == 1
+    each = rows[-1].startswith("2,") and sum(row.startswith("2,") for row in rows)
+    assert f"{file} has {2 * each - 2} rows of epoch 2, not {2 * each}\n" in capsys.readouterr().out
+
+
 def test_other_files_are_checked_too(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = sweep / RUN
     edit_text(run / "config.yaml", "batch_size: ", "batch_size: 1")
-    rows = (run / "activations.csv").read_text().splitlines(keepends=True)
-    (run / "activations.csv").write_text("".join(rows[:-1]))
+    edit_text(run / "activations.csv", "0.", "1.")
     (run / "checkpoint.pt").write_bytes(b"what")
     other = sweep / "runs/resnet18/relu/lr=0.001/seed=0"
     (other / "environment.json").unlink()
@@ -156,7 +206,7 @@ def test_other_files_are_checked_too(sweep: Path, capsys: pytest.CaptureFixture[
     *faults, total = capsys.readouterr().out.splitlines()
     for file, what in (
         (run / "config.yaml", "is not the config that was planned"),
-        (run / "activations.csv", "has not the same number of rows for each epoch"),
+        (run / "activations.csv", "is not the file that the run left"),
         (run / "checkpoint.pt", "is damaged or no checkpoint"),
         (other / "environment.json", "is missing"),
         (other.parent / "seed=1" / "status.json", "is not JSON"),
@@ -198,6 +248,22 @@ def test_mixed_environments_are_a_note_here_and_under_the_figure(
     assert give("report", sweep) == 0
     note = f"Trained in mixed environments: ReLU: torch 1.0 and {before}."
     assert note in (sweep / "report.html").read_text()
+
+
+def test_arms_of_a_comparison_that_changed_places_are_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = requests(arguments_of(tmp_path), lambda _: 0.5)
+    sweep = found[-1].plan.sweep.path
+    assert give("verify", sweep) == 0
+    plan = json.loads((sweep / "plan.json").read_text())
+    run = next(run for run in plan["runs"] if run["role"]["arm"] == "Mish")
+    run["role"]["arm"] = "ReLU"
+    (sweep / "plan.json").write_text(json.dumps(plan))
+    capsys.readouterr()
+    assert give("verify", sweep) == 1
+    told = f"fault: {sweep / 'plan.json'}: the config of {run['directory']} is not that of ReLU in "
+    assert told in capsys.readouterr().out
 
 
 def test_a_plan_that_was_edited_is_a_fault_and_none_is_bad_usage(

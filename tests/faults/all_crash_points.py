@@ -46,8 +46,8 @@ VARIANTS = {
 }
 
 
-def run(title: str, folder: Path, servers: int, every: int) -> int:
-    """Take every trial of a variant and say how many went wrong."""
+def run(title: str, folder: Path, servers: int, chosen: slice) -> int:
+    """Take the chosen trials of a variant and say how many went wrong."""
     variant = VARIANTS[title]
     folder.mkdir()
     library = build(folder)
@@ -72,12 +72,15 @@ def run(title: str, folder: Path, servers: int, every: int) -> int:
             idle.put((server, own, found))
         pool = stack.enter_context(ThreadPoolExecutor(servers))
         return sum(
-            _trials(f"{title} {name}", found[name], every, partial(one, name), pool) for name in variant.names
+            _trials(f"{title} {name}", found[name], chosen, partial(one, name), pool)
+            for name in variant.names
         )
 
 
-def _trials(title: str, stage: Stage, every: int, one: Callable[[Trial], list[str]], pool: Executor) -> int:
-    trials = list(stage.trials())[::every]
+def _trials(
+    title: str, stage: Stage, chosen: slice, one: Callable[[Trial], list[str]], pool: Executor
+) -> int:
+    trials = list(stage.trials())[chosen]
     wrong = [trial for trial, told in zip(trials, pool.map(one, trials), strict=True) if told]
     kinds = Counter(trial.kind for trial in trials)
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
@@ -90,9 +93,13 @@ def _run() -> int:
     parser.add_argument("variants", nargs="*", default=list(VARIANTS), help=", ".join(VARIANTS))
     parser.add_argument("--servers", type=int, default=2, help="trials at a time")
     parser.add_argument("--every", type=int, default=1, help="take each n-th trial alone")
+    parser.add_argument("--first", type=int, default=0, help="and begin with this one: a part of a long run")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crash_points_"))
-    wrong = sum(run(title, folder / title, options.servers, options.every) for title in options.variants)
+    wrong = sum(
+        run(title, folder / title, options.servers, slice(options.first, None, options.every))
+        for title in options.variants
+    )
     if wrong:
         print(f"{wrong} trials went wrong: {folder}")
         return 1

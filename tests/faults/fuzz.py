@@ -1,12 +1,14 @@
-"""Damaged records and odd command lines at random: no traceback, no hang, no file touched.
+"""Damaged records, data, checkpoints and odd command lines at random: no traceback, no hang, no file touched.
 
-python tests/faults/fuzz.py --cases 10000
+    python tests/faults/fuzz.py --cases 10000
+
+takes them all; `--seed` draws others, so that a long run can be given in parts.
 """
 
 import argparse
 import io
-import json
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -18,85 +20,26 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hypothesis import HealthCheck, Phase, given, settings
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from odd_files import CHECKPOINT, FILES, checkpoints, damages, data_files, of_this_version, state_dict
+from odd_words import command_lines
 
 import senet_lab as sl
 from senet_lab import session
 from senet_lab.cli import main
 from senet_lab.composition import command
+from senet_lab.data.arrays import Arrays
 from senet_lab.errors import UsageError
+from senet_lab.records.run import RunDirectory
+from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit
 
-SWEEP = Path(__file__).parents[1] / "records/sweeps/d55bf84"
-FILES = sorted(file.relative_to(SWEEP).as_posix() for file in SWEEP.rglob("*") if file.is_file())
 SECONDS = 120
 """Limit of one case, against hanging."""
-
-ODD_VALUES: list[Any] = [
-    None, True, -1, 0, 2, 10**30, 1e400, float("nan"), "", "7", "x" * 300, "${oc.env:HOME}", "../../x",
-    "/dev/zero", "\x1b[31m", "[/x]", "=1+1", "a\0b", [], {}, [[]],
-    {"_target_": "os.mkdir", "path": "ran"},
-]  # fmt: skip
-ODD_BYTES = [
-    b"", b"\0", b"\xff", b"\n", b",", b"-1", b"nan", b"1e400", b"99999999999999999999999", b"7.5", b"{",
-    b"]", b"*a", b"!!python/name:os.system ", b"${oc.env:HOME}", b"\x1b[31m", b"\xc3\xa9", b": ", b"\t",
-    b"null",
-]  # fmt: skip
-WHOLE = [b"", b"null", b"[]", b"{}", b"0", b'"text"', b"[" * 100_000, b"\xff\xfe", b"what\n1\n"]
-NO_FILES = ("pipe", "folder", "link to /dev/zero", "link to nothing")
 READERS = ("status", "status format=json", "verify", "remove activation=relu", "Python")
 SLOW_READERS = ("plot formats=[html] folder=mine", "compare against=d55bf84", "report")
 """They draw, which takes a second; for the long run."""
-
-KEYS = [
-    "epochs", "batch_size", "lr", "seed", "model", "model.depths", "model.widths", "model._target_",
-    "model.label", "activation", "activation._target_", "activation.label", "activation.alpha",
-    "activation.style", "se", "dataset", "dataset.path", "dataset.image_size", "dataset.classes",
-    "dataset.validation", "augment", "optimizer", "optimizer._target_", "optimizer.lr", "schedule",
-    "schedule._target_", "figure", "experiment", "tracker", "tracker._target_", "trainer",
-    "trainer.device", "trainer.precision", "checkpoint.every", "checkpoint.min_seconds", "figures.metric",
-    "figures.line", "figures.y_range", "figures.x", "scaling.phi", "hydra/launcher", "hydra.launcher",
-    "hydra.launcher.n_jobs", "hydra.searchpath", "name", "plan", "pack", "fail_fast", "protocol",
-    "published", "epoch", "a.b", "",
-]  # fmt: skip
-TYPED = [
-    "", "null", "true", "-1", "0", "1", "1.5", "1e400", "nan", "99999999999999999999999", "[]", "[1]",
-    "[a]", "[[]]", "{}", "{a:1}", "{a:{_target_:os.mkdir}}", "relu", "'a\0b'", "../x", "a/b",
-    "${oc.env:HOME}", "${lr}", "${", "[/x]", "range(0)", "range(1,3)", "interval(0,1)", "choice(1,2)",
-    "choice()", "shuffle(1,2)", "sort(2,1)", "tag(a,1)", "glob(no*)", "os.system", "torch.nn.ReLU",
-    "senet_lab.cli.main", "relu,mish", "1,1", "'", "\"",
-]  # fmt: skip
-VERBS = ("train", "summary", "status", "verify", "plot", "report", "inspect", "watch")
-
-
-@st.composite
-def damages(draw: st.DrawFn, file: str) -> bytes | str:
-    """New content of a file of the sweep, or what stands in its place."""
-    content = (SWEEP / file).read_bytes()
-    kind = draw(st.sampled_from(["value", "value", "value", "bytes", "bytes", "cut", "whole", "no file"]))
-    if kind == "no file":
-        return draw(st.sampled_from(NO_FILES))
-    if kind == "whole":
-        return draw(st.sampled_from(WHOLE))
-    place = draw(st.integers(0, len(content)))
-    if kind == "cut":
-        return content[:place]
-    if kind == "bytes" or not file.endswith(".json"):
-        return content[:place] + draw(st.sampled_from(ODD_BYTES)) + content[place + draw(st.integers(0, 9)) :]
-    return json.dumps(_with_odd_value(draw, json.loads(content))).encode()
-
-
-def _with_odd_value(draw: st.DrawFn, content: Any) -> Any:
-    """Plain values with one of them replaced or taken away."""
-    if not isinstance(content, dict | list) or not content or draw(st.integers(0, 5)) == 0:
-        return draw(st.sampled_from(ODD_VALUES))
-    keys = list(content) if isinstance(content, dict) else list(range(len(content)))
-    key = draw(st.sampled_from(keys))
-    if draw(st.integers(0, 9)) == 0:
-        del content[key]
-    else:
-        content[key] = _with_odd_value(draw, content[key])
-    return content
 
 
 @st.composite
@@ -104,24 +47,6 @@ def records(draw: st.DrawFn, readers: Sequence[str]) -> tuple[str, bytes | str, 
     """A file, its damage, and the verb that reads it."""
     file = draw(st.sampled_from(FILES))
     return file, draw(damages(file)), draw(st.sampled_from(readers))
-
-
-@st.composite
-def command_lines(draw: st.DrawFn) -> list[str]:
-    """A verb with one to three odd overrides."""
-    words = draw(
-        st.lists(
-            st.builds(
-                "{}{}={}".format,
-                st.sampled_from(["", "", "", "+", "++", "~"]),
-                st.sampled_from(KEYS),
-                st.sampled_from(TYPED),
-            ),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    return [draw(st.sampled_from(VERBS)), *draw(st.sampled_from([[], ["-m"]])), *words]
 
 
 def check_record(folder: Path, case: tuple[str, bytes | str, str]) -> None:
@@ -132,12 +57,9 @@ def check_record(folder: Path, case: tuple[str, bytes | str, str]) -> None:
     file.unlink()
     try:
         _place(file, damage)
-        before = _state(folder)
+        before = _state(folder / "d55bf84")
         _bears(reader.split(), folder)
-        shutil.rmtree(folder / "mine", ignore_errors=True)
-        written = ("report.html", "compare")
-        after = {path: state for path, state in _state(folder).items() if Path(path).name not in written}
-        assert {path: after.get(path) for path in before} == before
+        assert _state(folder / "d55bf84") == before
     finally:
         if file.is_dir() and not file.is_symlink():
             file.rmdir()
@@ -156,10 +78,72 @@ def _place(file: Path, damage: bytes | str) -> None:
         file.symlink_to(damage.removeprefix("link to "))
 
 
-def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
-    files = (path for path in folder.rglob("*") if not path.is_dir() and path.name != ".plan.lock")
-    found = {path.as_posix(): path.lstat() for path in files}
-    return {path: (one.st_ino, one.st_size, one.st_mtime_ns) for path, one in found.items()}
+def _state(sweep: Path) -> dict[str, tuple[int, int, int]]:
+    """What would tell of a change, for each file that the sweep came with and that is there."""
+    found = {name: (sweep / name).lstat() for name in FILES if os.path.lexists(sweep / name)}
+    return {name: (one.st_ino, one.st_size, one.st_mtime_ns) for name, one in found.items()}
+
+
+def check_data(folder: Path, content: bytes) -> None:
+    """Read a data set from a file of this content; it may be refused."""
+    file = folder / "set.npz"
+    file.write_bytes(content)
+    dataset = Arrays(str(file))
+    for name in ("image_size", "num_classes", "train_images"):
+        with bounded(), suppress(UsageError):
+            getattr(dataset, name)
+    with bounded(), suppress(UsageError):
+        dataset.read()
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Within, a hang or another gigabyte is an error."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, before[1]))
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def check_checkpoint(folder: Path, content: Any) -> None:
+    """Have a checkpoint of this content read in `folder`/d55bf84, and verified; it may be refused."""
+    file = folder / "d55bf84" / CHECKPOINT
+    torch.save(content, file)
+    hashes = {str(state_dict()["config_hash"])}
+    record = RunDirectory(file.parent)
+    with bounded(), suppress(CheckpointError, UsageError):
+        require_fit(record, load_checkpoint(record, hashes), state_dict(), epochs=3)
+    with bounded():
+        _bears(["verify"], folder)
+
+
+def check_wrong(folder: Path, word: str) -> None:
+    """Give `train` a wrong override in an empty folder: one line, exit code 2, and nothing is left behind."""
+    err = io.StringIO()
+    with redirect_stderr(err), mock.patch.object(session, "_execute"):
+        code = main(["train", "model=cnn3", "dataset=digits", f"outputs={folder}/outputs", "name=a", word])
+    assert code == 2, word
+    (line,) = err.getvalue().splitlines()
+    assert line.startswith("senet-lab: "), word
+    assert line.isprintable(), word
+    assert list(folder.iterdir()) == [], word
+
+
+@contextmanager
+def composed_once() -> Iterator[None]:
+    """Within, Hydra composes equal overrides once; errors come anew."""
+    once = lru_cache(maxsize=None)(command._compose)
+
+    def composed(verb: str, *lists: Sequence[Any]) -> Any:
+        return once(verb, *map(tuple, lists))
+
+    with mock.patch.object(command, "_compose", composed):
+        yield
 
 
 def check_command_line(folder: Path, words: Sequence[str]) -> None:
@@ -212,7 +196,10 @@ def _python() -> int:
 @contextmanager
 def prepared(folder: Path) -> Iterator[None]:
     """Within, `folder` holds a sweep, and equal commands are composed once; a hang raises TimeoutError."""
-    shutil.copytree(SWEEP, folder / "d55bf84")
+    for file in FILES:
+        path = folder / "d55bf84" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(of_this_version(file))
     once = lru_cache(maxsize=None)(command.compose_command)
 
     def composed(verb: str, *arguments: Any, **options: Any) -> Any:
@@ -240,39 +227,53 @@ def alarmed() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fuzz(check: Callable[[Any], None], cases: st.SearchStrategy[Any], count: int, is_fixed: bool) -> None:
-    """Check `count` cases; the smallest one that fails is raised, with its values in the traceback's notes.
+Check = Callable[[Path, Any], None]
+
+
+def fuzz(check: Check, cases: st.SearchStrategy[Any], count: int, folder: Path, number: int = 0) -> None:
+    """Check `count` cases; the first one that fails is raised, with its values in the traceback's notes.
 
     Args:
-        check: raises for a case that fails.
+        check: raises for a case that fails; gets `folder` and the case.
         cases: how to draw them.
         count: how many.
-        is_fixed: the same ones at each call, and none made smaller, which takes minutes.
+        folder: see `check`.
+        number: seed; the same cases for the same one.
     """
     limits = settings(
         max_examples=count,
-        derandomize=is_fixed,
         database=None,
-        phases=[Phase.generate] if is_fixed else [Phase.generate, Phase.shrink],
+        phases=[Phase.generate],  # making a case smaller takes minutes
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    limits(given(cases)(check))()
+    seed(number)(limits(given(cases)(lambda case: check(folder, case))))()
+
+
+PARTS: dict[str, tuple[Check, st.SearchStrategy[Any], float]] = {
+    "records": (check_record, records(READERS), 0.5),
+    "figures": (check_record, records(SLOW_READERS), 0.05),
+    "checkpoints": (check_checkpoint, checkpoints(), 0.05),
+    "data files": (check_data, data_files(), 0.2),
+    "command lines": (check_command_line, command_lines(), 0.2),
+}
+"""What is checked, the cases, and their share."""
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=10_000)
-    count = parser.parse_args().cases
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with prepared(folder):
-            slow = count // 20
-            fuzz(lambda case: check_record(folder, case), records(READERS), count * 7 // 10, is_fixed=False)
-            fuzz(lambda case: check_record(folder, case), records(SLOW_READERS), slow, is_fixed=False)
-    with tempfile.TemporaryDirectory() as name, alarmed():
-        fuzz(lambda words: check_command_line(Path(name), words), command_lines(), count // 4, is_fixed=False)
-    print(f"{count} cases: no traceback, no hang, no file touched")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--cases", type=int, default=10_000, help="of all parts together")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    for part in options.parts:
+        check, cases, share = PARTS[part]
+        count = round(options.cases * share)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            with alarmed() if part == "command lines" else prepared(folder):
+                fuzz(check, cases, count, folder, options.seed)
+        print(f"{part}: {count} cases with seed {options.seed} are borne", flush=True)
 
 
 if __name__ == "__main__":

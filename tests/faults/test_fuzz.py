@@ -1,10 +1,29 @@
-"""A part of `fuzz.py`: the same damaged records each time; odd command lines are left to the long run."""
+"""A part of `fuzz.py`: the same cases each time."""
 
 from pathlib import Path
+from typing import Any
 
-from fuzz import READERS, check_record, fuzz, prepared, records
+import fuzz
+import pytest
+from hypothesis import strategies as st
+from odd_files import checkpoints, data_files
+from odd_words import wrong_words
 
 
-def test_damaged_records(tmp_path: Path) -> None:
-    with prepared(tmp_path):
-        fuzz(lambda case: check_record(tmp_path, case), records(READERS), 175, is_fixed=True)
+@pytest.mark.parametrize(
+    ("check", "cases", "count"),
+    [
+        (fuzz.check_record, fuzz.records(fuzz.READERS), 175),
+        (fuzz.check_data, data_files(), 150),
+        (fuzz.check_checkpoint, checkpoints(), 40),
+    ],
+)
+def test_damaged_files(tmp_path: Path, check: fuzz.Check, cases: st.SearchStrategy[Any], count: int) -> None:
+    with fuzz.prepared(tmp_path):
+        fuzz.fuzz(check, cases, count, tmp_path)
+
+
+def test_wrong_command_lines(tmp_path: Path) -> None:
+    with fuzz.composed_once():
+        for word in wrong_words(200):
+            fuzz.check_wrong(tmp_path, word)

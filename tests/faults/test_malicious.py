@@ -1,6 +1,7 @@
 """Input that wants more than to be read: refused, with proof that nothing ran and nothing was written."""
 
 import json
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,34 @@ def test_yaml(
     assert not list(tmp_path.rglob("runs"))
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "x" * 300, "'a\0b'", "'a\nb'", "..", "'~'/x"])
+@pytest.mark.parametrize("what", ["a pipe", "a link to /dev/zero", "a large file"])
+def test_an_option_that_is_no_small_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], what: str
+) -> None:
+    folder = tmp_path / "conf/activation"
+    folder.mkdir(parents=True)
+    option = folder / "mine.yaml"
+    if what == "a pipe":
+        os.mkfifo(option)
+    elif what == "a large file":
+        option.write_text(RELU + "#" * 2**20)
+    else:
+        option.symlink_to("/dev/zero")
+    monkeypatch.chdir(tmp_path)
+    line = ["train", *tiny(tmp_path), "--config-dir", "conf"]
+    for chosen in (["activation=mine"], ["-m", "activation=relu,mine"]):
+        assert main([*line, *chosen]) == 2
+        error = capfd.readouterr().err
+        assert ("more than 1,048,576 are not read" in error) is (what == "a large file")
+        assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("runs"))
+    if what != "a large file":  # not chosen, it is in nobody's way
+        assert main([*line, "activation=relu", "epochs=1"]) == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/../../x", "x" * 300, "'a\0b'", "'a\nb'", "..", "'~'/x", "caf\udce9"]
+)
 def test_names(tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str) -> None:
     before = sorted(tmp_path.parent.iterdir())
     assert main(["train", *tiny(tmp_path), f"name={name}"]) == 2

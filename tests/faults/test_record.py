@@ -134,6 +134,51 @@ def test_a_checkpoint_that_is_of_no_use_is_set_aside(
     assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
 
 
+def fill_the_errors() -> None:
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+
+
+def test_a_run_does_not_fail_for_want_of_space_for_its_notes(
+    tmp_path: Path, outputs: Path, undisturbed: dict[str, Any]
+) -> None:
+    directory = died_in_its_third_epoch(tmp_path, outputs)
+    (directory / "checkpoint.pt").write_bytes(b"damaged")
+    process = start(one_run(tmp_path), tmp_path / "second.txt", fill_the_errors)
+    process.join()
+    assert process.exitcode == 0
+    assert len(statuses(tmp_path)["seed=0"]["notes"]) == 1
+    assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
+
+
+def test_a_finished_run_whose_status_is_lost_is_not_trained_over(
+    tmp_path: Path, outputs: Path, capfd: pytest.CaptureFixture[str], undisturbed: dict[str, Any]
+) -> None:
+    assert main(one_run(tmp_path)) == 0
+    directory = next(outputs.rglob("status.json")).parent
+    (directory / "status.json").unlink()
+    before = content(directory)
+    assert main(one_run(tmp_path)) == 1
+    assert main(one_run(tmp_path, "plan=new")) == 2
+    assert "has begun; use another name=" in capfd.readouterr().err
+    assert content(directory) == before
+    assert main(["retry", "name=default", f"outputs={outputs.parent}", "hydra/launcher=serial"]) == 0
+    assert (directory / "metrics.before-1.csv").read_bytes() == before["metrics.csv"]
+    assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
+
+
+def test_rows_of_a_finished_run_whose_status_was_changed_are_kept(
+    tmp_path: Path, outputs: Path, undisturbed: dict[str, Any]
+) -> None:
+    assert main(one_run(tmp_path)) == 0
+    file = next(outputs.rglob("status.json"))
+    file.with_name("checkpoint.pt").unlink()
+    rows = file.with_name("metrics.csv").read_bytes()
+    file.write_text(file.read_text().replace('"finished"', '"interrupted"', 1))
+    assert main(one_run(tmp_path)) == 0
+    assert file.with_name("metrics.before-1.csv").read_bytes() == rows
+    assert records(tmp_path) == {"seed=0": undisturbed["seed=0"]}
+
+
 def test_data_that_changed_are_refused_and_put_back_are_taken(
     tmp_path: Path, outputs: Path, undisturbed: dict[str, Any]
 ) -> None:

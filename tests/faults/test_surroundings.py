@@ -108,6 +108,50 @@ def test_output_that_nobody_reads_is_no_success(tmp_path: Path) -> None:
     assert (tmp_path / "log.txt").read_text() == ""
 
 
+@pytest.mark.parametrize(
+    "words", [["--help"], ["status"], ["status", "format=json"], ["verify"], ["plot", "formats=[html]"]]
+)
+def test_an_output_without_space_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "records/sweeps/d55bf84", tmp_path / "sweep")
+    place = [] if words == ["--help"] else ["name=sweep", f"outputs={tmp_path}"]
+    assert main_without_space(monkeypatch, [*words, *place]) == 1
+    assert capfd.readouterr().err == NO_SPACE
+
+
+NO_SPACE = "senet-lab: standard output cannot be written: No space left on device\n"
+
+
+def main_without_space(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
+    """`main`, with an output that takes nothing."""
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        return main(arguments)
+
+
+def test_a_sweep_whose_output_has_no_space_loses_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    undisturbed: dict[str, Any],
+) -> None:
+    assert main_without_space(monkeypatch, sweep(tmp_path, "epochs=4")) == 1
+    assert capfd.readouterr().err == NO_SPACE
+    assert main(sweep(tmp_path, "epochs=4")) == 0
+    assert records(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr"])
+def test_nothing_fails_at_the_end_of_a_process_without_space(output: str) -> None:
+    words = ["--help"] if output == "stdout" else ["status", "name=../x"]
+    with Path("/dev/full").open("w") as full:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {output: full}
+        done = subprocess.run([sys.executable, "-m", "senet_lab", *words], text=True, check=False, **streams)
+    assert done.returncode == (1 if output == "stdout" else 2)
+    assert (done.stderr or "") == (NO_SPACE if output == "stdout" else "")
+
+
 def close_the_output() -> None:
     os.close(1)
     sys.stdout = None  # type: ignore[assignment]

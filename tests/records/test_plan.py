@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,35 @@ def test_a_plan_is_parsed_again_only_when_its_file_is_another(
     with pytest.raises(UsageError, match="the data have changed"):
         agree_on_data(sweep, runs[0], "another")
     assert len(parsed) == 2
+
+
+NO_RUNS = (
+    "", ".", "runs", "runs/", "runs/.", "./runs/a", "runs//a", "runs/../a", "/runs/a", "figures/a", "a\0b",
+    "runs/a\0b", "runs/\x1b[31m", "runs/\ud800", "runs/.a", f"runs/{'x' * 300}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("directory", NO_RUNS)
+def test_a_run_that_could_be_another_folder_is_refused(tmp_path: Path, directory: str) -> None:
+    sweep, (run,) = planned(tmp_path, 1)
+    replace(require_plan(sweep), runs=[replace(run, directory=directory)]).write()
+    with pytest.raises(UsageError, match="names a run that cannot be one"):
+        require_plan(sweep)
+
+
+def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
+    sweep, runs = planned(tmp_path, 2)
+    replace(require_plan(sweep), runs=[*runs, runs[1]]).write()
+    with pytest.raises(UsageError, match=f"names {runs[1].directory} twice"):
+        require_plan(sweep)
+
+
+@pytest.mark.parametrize("number", [-1, 2**53, 10**400])
+def test_a_number_that_counts_nothing_is_refused(tmp_path: Path, number: int) -> None:
+    sweep, (run,) = planned(tmp_path, 1)
+    replace(require_plan(sweep), runs=[replace(run, checkpoint_bytes=number)]).write()
+    with pytest.raises(UsageError, match=r"plan\.json: .*checkpoint_bytes"):
+        require_plan(sweep)
 
 
 def test_a_plan_that_was_replaced_is_noticed(tmp_path: Path) -> None:

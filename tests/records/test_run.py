@@ -53,6 +53,18 @@ def test_rows_after_a_checkpoint_are_forgotten(directory: RunDirectory) -> None:
     assert not directory.activations_file.exists()
 
 
+def test_a_value_that_is_no_number_is_named_with_its_row(directory: RunDirectory) -> None:
+    whole = directory.metrics_file.read_text()
+    for old, new, place in (
+        ("\n2,0.1,1.0", "\n2,0.1,low", "epoch 2, column train_loss: could not convert"),
+        ("\n2,0.1", f"\n{10**400},0.1", "column epoch: 10+ is no epoch"),
+        ("\n2,0.1", "\n-2,0.1", "epoch -2, column epoch: -2 is no epoch"),
+    ):
+        directory.metrics_file.write_text(whole.replace(old, new))
+        with pytest.raises(UsageError, match=rf"metrics\.csv, .*{place}"):
+            directory.metrics()
+
+
 def test_a_torn_last_line_never_happened(directory: RunDirectory) -> None:
     with directory.metrics_file.open("a") as file:
         file.write("4,0.1,1.0,0.")
@@ -132,11 +144,24 @@ def test_coefficients_of_earlier_versions_are_read_and_continued_in_long_form(tm
     ]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"state": "asleep", "epochs_done": 0}', "\x00\x00"])
+NO_STATUS = (
+    "{", "[]", '{"state": "asleep", "epochs_done": 0}', "\x00\x00", '{"epochs_done": -1}',
+    f'{{"images_done": {10**400}}}', '{"seconds": 1e400}', '{"seconds": -1}',
+    '{"digests": {"metrics.csv": 7}}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_STATUS)
 def test_a_damaged_status_is_refused_with_the_files_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "status.json").write_text(text)
     with pytest.raises(UsageError, match=r"status.json(:| is not JSON)"):
         RunDirectory(tmp_path).status()
+
+
+def test_a_config_of_any_size_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: b\n" * 300_000)
+    with pytest.raises(UsageError, match="has 1,500,000 bytes: more than 1,048,576 are not read"):
+        RunDirectory(tmp_path).config()
 
 
 @pytest.mark.parametrize(

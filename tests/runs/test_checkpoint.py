@@ -121,6 +121,24 @@ def test_a_file_that_would_swell_is_refused(file: Path) -> None:
         load_checkpoint(file, "hash")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, 1, [], {}, {"format": None}, {"format": torch.zeros(2)}, {"format": 1},
+        *({"format": 1, "config_hash": odd} for odd in (None, ["hash"], {"hash": 1}, torch.zeros(2))),
+    ],
+)  # fmt: skip
+def test_content_of_another_kind_is_refused(file: Path, content: Any) -> None:
+    torch.save(content, file)
+    with pytest.raises(CheckpointError, match=r"checkpoint format|belongs to another config"):
+        checkpoint.load_checkpoint(RunDirectory(file.parent), {"hash"})
+
+
+def test_a_file_beyond_the_limit_is_not_read(file: Path) -> None:
+    with pytest.raises(UsageError, match="more than 100 are not read"):
+        checkpoint.load_checkpoint(RunDirectory(file.parent), {"hash"}, limit=100)
+
+
 def of_a_run(width: int, parameters: int = 2, **other: Any) -> dict[str, Any]:
     weights = {"weight": torch.zeros(3, width), "steps": torch.tensor(1)}
     groups = [{"params": list(range(parameters))}]
@@ -134,12 +152,22 @@ def test_a_checkpoint_of_the_same_network_fits(file: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (of_a_run(5), r"does not fit the network that the code .* weight was \(3, 5\) and is \(3, 4\)"),
-        (of_a_run(4, network={"other": torch.zeros(1)}), r"other was \(1,\) and is None"),
+        (of_a_run(5), r"does not fit the network .* weight was \(3, 5\) torch.float32 and is \(3, 4\)"),
+        (of_a_run(4, network={"other": torch.zeros(1)}), r"other was \(1,\) torch.float32 and is None"),
         (of_a_run(4, parameters=1), "does not fit the optimizer"),
         (of_a_run(4, epochs_done=3), "is of epoch 3 of 2"),
         (of_a_run(4, epochs_done="1"), "is of epoch 1 of 2"),
         ({"epochs_done": 1}, "lacks network, optimizer"),
+        *((of_a_run(4, network=odd), "does not fit the network") for odd in (None, [1], {}, {3: "a"})),
+        (
+            of_a_run(4, network={"steps": torch.zeros(())}),
+            r"steps was \(\) torch.float32 and is \(\) torch.int64",
+        ),
+        *((of_a_run(4, optimizer=odd), "does not fit the optimizer") for odd in (None, [1], {})),
+        *(
+            (of_a_run(4, optimizer={"param_groups": odd}), "does not fit the optimizer")
+            for odd in (None, 3, [3], [{}], [{"params": 2}], [{"params": [0, 1]}] * 2)
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_told(file: Path, found: dict[str, Any], message: str) -> None:

@@ -132,6 +132,17 @@ def test_a_launcher_that_cannot_be(
     assert statuses(tmp_path) == {}
 
 
+def test_jobs_are_not_kept_behind_a_link(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("submitit")
+    elsewhere, jobs = tmp_path / "elsewhere", tmp_path / "outputs/default/jobs"
+    elsewhere.mkdir()
+    jobs.parent.mkdir(parents=True)
+    jobs.symlink_to(elsewhere)
+    assert main(["train", *tiny(tmp_path), "hydra/launcher=submitit_local"]) == 2
+    assert f"{jobs} is a symbolic link: it is not followed" in capfd.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_worker_that_was_replaced_is_no_news() -> None:
     assert f'"{LOKY_WARNING}"' in inspect.getsource(process_executor), "loky says it in other words now"
     script = (

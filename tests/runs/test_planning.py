@@ -162,7 +162,7 @@ def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.C
             "has plan format 9; this version",
         ),
         (lambda text: text.replace('"lr": 0.001', '"lr": 0.1'), "is not the one that was planned"),
-        (lambda text: text.replace("runs/resnet18", "../../../resnet18"), "leads out of"),
+        (lambda text: text.replace("runs/resnet18", "../../../resnet18"), "a run that cannot be one"),
     ],
 )
 def test_a_plan_that_is_not_ours_is_refused(

@@ -51,6 +51,19 @@ def check_mirrors(library: str, folder: Path) -> dict[str, Tracked]:
     return dict(tracked)
 
 
+def test_nothing_is_sent_through_a_link_out_of_the_sweep(
+    tmp_path: Path, outputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    outputs.mkdir(parents=True)
+    (outputs / "tracking").symlink_to(elsewhere)
+    assert main([*sweep(tmp_path, "seed=0", "epochs=1"), "tracker=tensorboard"]) == 0
+    assert f"{outputs / 'tracking'} is a symbolic link: it is not followed" in capfd.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_runs_of_worker_processes_are_one_tracker_run_each(
     tmp_path: Path,
     outputs: Path,
