@@ -110,12 +110,17 @@ class Format(StrEnum):
 
 
 LARGEST = 10_000_000
-"""Epochs of a run, or images of a batch: more are a mistake."""
+"""Epochs of a run, images of a batch and the like: more are a mistake."""
 
 
 def _require(holds: bool, key: str, value: object, right: str) -> None:
     if not holds:
         raise UsageError(f"{key}={value}: {key} must be {right}")
+
+
+def _require_count(key: str, value: int) -> None:
+    _require(value >= 1, key, value, "an integer of 1 or more")
+    _require(value <= LARGEST, key, value, f"an integer of {LARGEST:,} at most")
 
 
 @dataclass
@@ -173,7 +178,7 @@ class CheckpointConfig:
     """Refuse to resume with another torch version, kind of device or precision, instead of noting it."""
 
     def __post_init__(self) -> None:
-        _require(self.every >= 1, "checkpoint.every", self.every, "an integer of 1 or more")
+        _require_count("checkpoint.every", self.every)
         _require(
             math.isfinite(self.min_seconds) and self.min_seconds >= 0,
             "checkpoint.min_seconds",
@@ -230,9 +235,7 @@ class RunConfig:
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "an integer of 0 or more")
         for key in ("epochs", "batch_size"):
-            value = getattr(self, key)
-            _require(value >= 1, key, value, "an integer of 1 or more")
-            _require(value <= LARGEST, key, value, f"an integer of {LARGEST:,} at most")
+            _require_count(key, getattr(self, key))
         _require(
             self.accumulate >= 1 and self.batch_size % self.accumulate == 0,
             "accumulate",
@@ -439,7 +442,7 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("name", self.name)
-        _require(self.pack >= 1, "pack", self.pack, "an integer of 1 or more")
+        _require_count("pack", self.pack)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
@@ -108,6 +108,7 @@ class Command:
         return located(message, self.choices, self.folders)
 
 
+@cache  # since it takes a quarter of the time of composing a command
 def register_schemas() -> None:
     """Register the schemas with Hydra as `<verb>_schema`, the base of the primary configs."""
     for verb, schema in SCHEMAS.items():
@@ -459,7 +460,7 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
         raise UsageError(explain(error, folders)) from error
     except (ValueError, AttributeError) as error:  # Hydra's, for input that it does not check
         raise UsageError(one_line(error)) from error
-    if not isinstance(node.hydra.launcher, DictConfig):
+    if OmegaConf.is_missing(node.hydra, "launcher") or not isinstance(node.hydra.launcher, DictConfig):
         raise UsageError("hydra.launcher=null: choose one with hydra/launcher=…")
     return node
 

@@ -24,7 +24,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from odd_files import CHECKPOINT, FILES, checkpoints, damages, data_files, of_this_version, state_dict
-from odd_words import command_lines
+from odd_words import WRONG_WORDS, command_lines
 
 import senet_lab as sl
 from senet_lab import session
@@ -255,7 +255,8 @@ PARTS: dict[str, tuple[Check, st.SearchStrategy[Any], float]] = {
     "figures": (check_record, records(SLOW_READERS), 0.05),
     "checkpoints": (check_checkpoint, checkpoints(), 0.05),
     "data files": (check_data, data_files(), 0.2),
-    "command lines": (check_command_line, command_lines(), 0.2),
+    "command lines": (check_command_line, command_lines(), 0.1),
+    "wrong words": (check_wrong, st.sampled_from(WRONG_WORDS), 0.1),
 }
 """What is checked, the cases, and their share."""
 
@@ -271,7 +272,7 @@ def _main() -> None:
         count = round(options.cases * share)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with alarmed() if part == "command lines" else prepared(folder):
+            with alarmed() if part in ("command lines", "wrong words") else prepared(folder):
                 fuzz(check, cases, count, folder, options.seed)
         print(f"{part}: {count} cases with seed {options.seed} are borne", flush=True)
 
