@@ -89,7 +89,11 @@ def stop_after(steps: int) -> StepHook:
 def in_workers(hook: Callable[[], object]) -> None:
     """Have this process's workers, of any engine, call `hook`: pickled runs carry it there."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    PlannedRun.__reduce__ = lambda run: (_arrive, (hook, _planned(run)))  # type: ignore[assignment, method-assign]
+
+    def reduce(run: PlannedRun) -> tuple[Callable[..., PlannedRun], tuple[Any, ...]]:
+        return _arrive, (hook, _planned(run))
+
+    PlannedRun.__reduce__ = reduce  # type: ignore[assignment, method-assign]
 
 
 def _planned(run: PlannedRun) -> dict[str, Any]:
