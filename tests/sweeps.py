@@ -25,7 +25,15 @@ Stop = Callable[[], bool]
 SERVER = multiprocessing.get_context("forkserver")
 # A process forked from one that has imported torch, but not used it, starts at once.
 SERVER.set_forkserver_preload(
-    ["senet_lab.runs.execute", "senet_lab.commands.finals", "senet_lab.commands.train", "sklearn.datasets"]
+    [
+        "senet_lab.runs.execute",
+        "senet_lab.commands.finals",
+        "senet_lab.commands.train",
+        "senet_lab.data.augment",
+        "senet_lab.networks.resnet",
+        "sklearn.datasets",
+        "torch._dynamo",  # which torch imports for the first optimizer
+    ]
 )
 
 
