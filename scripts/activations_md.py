@@ -24,28 +24,27 @@ FORMATS = (torch.float32, torch.bfloat16)
 
 TEXT = """# Activations
 
-Written by `python scripts/activations_md.py`; a test writes it again and compares all but the costs. Any of
-them is `activation=<name>`; `senet-lab train -m activation=relu,gelu,tact` sweeps over three. Their YAML in
-`conf/activation/` holds formula, source and initial values, which are those published.
+Written by `python scripts/activations_md.py`; a test compares everything except the measured costs. Choose
+one with `activation=<name>`; `senet-lab train -m activation=relu,gelu,tact` sweeps over three. The YAML files
+in `conf/activation/` hold formula, source and initial values, which are the published ones.
 
 | activation | f(x) | learned | ns, float32 | ns, bfloat16 | bytes, float32 | bytes, bfloat16 | source |
 | --- | --- | --- | ---: | ---: | ---: | ---: | --- |
 {rows}
 
-- σ is the logistic function. A coefficient is learned at each site, one for the whole map or one per
-  channel, and recorded under the name given here. Networks under `model=published/` share an activation
-  between sites of several widths and take none per channel: `activation.per_channel=false` where there is
-  that key.
-- Initial values that are drawn (ACON-C, Meta-ACON and APL at each site; TAct and mTAct once a run) come
-  from the run's seed and leave the network's weights as they are with any other activation. RReLU draws its
-  slopes from the run's global generator in each training step.
-- ns: processor time of forward and backward pass, nanoseconds an element, one thread, median of {rounds}
-  rounds over all activations, on a map of {shape} in channels_last, by the layers that training uses on a
-  CPU. The machine was shared: read them as ratios.
-- bytes: feature maps that autograd keeps for the backward pass, an element. Where that is the input or the
-  output alone, a neighbour often keeps the same map anyway.
-- Activations with a class here, but for RReLU and Meta-ACON, compute in float32 whatever the map's format,
-  and keep their input alone: the backward pass computes the formula again.
+- σ is the logistic function. Coefficients are learned at each site, one for the whole map or one per channel,
+  and recorded under the names given here. Networks under `model=published/` share an activation between sites
+  of different widths, so they need `activation.per_channel=false` where that key exists.
+- Random initial values (ACON-C, Meta-ACON and APL at each site; TAct and mTAct once per run) come from the
+  run's seed and do not change the network's weights. RReLU draws its slopes from the run's global generator
+  in each training step.
+- ns: processor time of forward and backward pass, nanoseconds per element, one thread, median of {rounds}
+  rounds over all activations, on a map of {shape} in channels_last, with the layers of CPU
+  training. The machine was shared: read them as ratios.
+- bytes: feature maps that autograd keeps for the backward pass, per element. If that is the input or the
+  output only, a neighbouring layer often keeps the same map anyway.
+- Activations with a class in this package, except RReLU and Meta-ACON, compute in float32 for any input
+  dtype and keep only their input: the backward pass recomputes the formula.
 
 Measured on {machine}.
 """
@@ -64,7 +63,7 @@ def document(costs: Mapping[str, Sequence[str]], machine: str) -> str:
 
     Args:
         costs: nanoseconds, then bytes, in each of `FORMATS`, by activation.
-        machine: where they were measured.
+        machine: name of the machine on which they were measured.
     """
     rows = [row(portrait, costs[portrait.name]) for portrait in gallery(np.zeros(1), build_act_layer)]
     shape = "×".join(map(str, SHAPE))

@@ -6,11 +6,16 @@
     .venv/bin/python scripts/benchmark.py --data cifar10.npz    real images in the place of random ones
     .venv/bin/python scripts/benchmark.py --steps 2 --rounds 1 --models published/senet18
     .venv/bin/python scripts/benchmark.py --pack 2 4 8          several runs in one process, too
+    .venv/bin/python scripts/benchmark.py --models              only the rows of threads
+    .venv/bin/python scripts/benchmark.py --lone                none of them
 
 The rival is written for the purpose in the usual style: float32, NCHW, eager, a DataLoader with two workers
 and PIL transforms, `.item()` at every step, activations composed from primitives. Network, weights, batch
 size, data, augmentation and optimizer are the same. Each side has its own process; in each round they train
 and test in turn, one waiting for the other.
+
+On the CPU, runs alone are measured with one thread and with all, on the machine as it is and beside a busy,
+niced process, which this script starts and ends.
 
 On a GPU, packs of 2, 4 and 8 runs, plain steps and compiled ones are measured beside captured ones; the
 first half hour of a new GPU is `scripts/first_light.py`.
@@ -28,10 +33,12 @@ import platform
 import resource
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -47,12 +54,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from senet_lab.build import build_dataset, build_network
+from senet_lab.build import build_dataset, build_network, pixels_at_once
 from senet_lab.composition.command import compose_command
 from senet_lab.config import RunConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.environment import device_name, git_state
+from senet_lab.runs.planning import MANY_PIXELS, threads_for
 from senet_lab.seeding import seed_global
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
@@ -70,6 +78,18 @@ ROUND = {"cpu": (8, 1000), "cuda": (100, 10_000)}
 """Training steps and test images of a round."""
 PACKS = {"cpu": [], "cuda": [2, 4, 8]}
 """Runs in one process that are measured beside one."""
+LONE = {
+    "cpu": ["published/senet18:8", "published/senet18:32", "published/mobilenetv2:32", "cnn3:192"],
+    "cuda": [],
+}
+"""Network and side of the images of runs alone: as small as digits, CIFAR's, and above the rule's limit."""
+NEIGHBOUR = """
+import os
+os.nice(10)
+parent = os.getppid()
+while os.getppid() == parent:  # ends with the process that started it
+    sum(range(10**5))
+"""
 
 
 class ComposedMish(nn.Module):
@@ -357,6 +377,32 @@ def alone(
     return medians | {"first_step": warm["first_step"], "memory": samples[-1]["memory"]}
 
 
+def lone(network: str, config: RunConfig, threads: int, count: int) -> dict[str, Any]:
+    """One row of threads: median images/s of one thread and of all, quiet and beside a busy process."""
+    pixels = pixels_at_once(config)
+    row: dict[str, Any] = {"network": network, "pixels": pixels, "rule": threads_for(pixels, threads)}
+    for state, neighbours in (("quiet", 0), ("busy", 1)):
+        contestants = [Contestant("ours", config, "cpu", number, "wall") for number in (1, threads)]
+        with busy_neighbours(neighbours):
+            samples = rounds(contestants, count)
+        one, all_of_them = (statistics.median(sample["train"] for sample in own[1:]) for own in samples)
+        row[state] = {"one": one, "all": all_of_them, "ruled": one if row["rule"] == 1 else all_of_them}
+    return row
+
+
+@contextmanager
+def busy_neighbours(count: int) -> Iterator[list[subprocess.Popen]]:
+    """Within, `count` niced processes each keep a core busy."""
+    command = [sys.executable, "-c", NEIGHBOUR]
+    processes = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, Any], int]]:
     """Ways to run a case that are measured beside the default: trainer settings, and runs in a process."""
     ways: dict[str, tuple[dict[str, Any], int]] = {f"pack={pack}": ({}, pack) for pack in packs}
@@ -411,14 +457,14 @@ def floor(config: RunConfig, rate: float, bandwidth: float) -> float:
     return seconds * (3 * train + test)
 
 
-def write_data(source: Path | None, folder: Path, train: int, test: int) -> Path:
-    """An .npz with so many images, of `source` or random; the same each time."""
+def write_data(source: Path | None, folder: Path, train: int, test: int, side: int = SIZE) -> Path:
+    """An .npz with so many images, of `source` or random ones of `side` pixels; the same each time."""
     draw = np.random.default_rng(0)
     arrays: dict[str, Any] = {}
     given = np.load(source) if source else None
     for part, count in (("train", train), ("test", test)):
         if given is None:
-            arrays[f"x_{part}"] = draw.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+            arrays[f"x_{part}"] = draw.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
             arrays[f"y_{part}"] = np.arange(count) % 10
         else:
             arrays[f"x_{part}"], arrays[f"y_{part}"] = given[f"x_{part}"][:count], given[f"y_{part}"][:count]
@@ -464,7 +510,7 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
         "rounds": options.rounds,
         "clock": options.clock,
     }
-    result |= {"matrix_rate": rate, "copy_bandwidth": bandwidth, "cases": []}
+    result |= {"matrix_rate": rate, "copy_bandwidth": bandwidth, "cases": [], "lone": []}
     for model, activation in itertools.product(options.models, options.activations):
         config = compose_case(model, activation, data, device)
         row = {"model": model, "activation": activation}
@@ -477,6 +523,12 @@ def benchmark(device: str, options: argparse.Namespace, folder: Path) -> dict[st
             row["ways"][name] = alone(other, device, threads, options.rounds, options.clock, pack)
         result["cases"].append(row)
         print(markdown_row(row), flush=True)
+    for network in options.lone:
+        model, side = network.rsplit(":", 1)
+        data = write_data(None, folder, train, test, int(side))
+        row = lone(network, compose_case(model, "relu", data, "cpu"), threads, options.rounds)
+        result["lone"].append(row)
+        print(lone_row(row), flush=True)
     return result
 
 
@@ -503,9 +555,24 @@ def markdown_row(row: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+LONE_COLUMNS = (
+    "model", "pixels a step", "threads by the rule", "quiet: images/s, one thread", "all", "rule / best",
+    "busy: images/s, one thread", "all", "rule / best",
+)  # fmt: skip
+
+
+def lone_row(row: dict[str, Any]) -> str:
+    """A run alone as a line of its table."""
+    model, side = row["network"].rsplit(":", 1)
+    cells = [f"{model}, {side}×{side}", f"{row['pixels']:,}", f"{row['rule']}"]
+    for state in (row["quiet"], row["busy"]):
+        best = max(state["one"], state["all"])
+        cells += [f"{state['one']:.0f}", f"{state['all']:.0f}", f"**{state['ruled'] / best:.2f}**"]
+    return f"| {' | '.join(cells)} |"
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The report of one device."""
-    medians = [statistics.median(row["train_ratios"]) for row in result["cases"]]
     about, (train, test) = result["machine"], result["images"]
     commit = about["commit"] or {"commit": "unknown", "dirty": False}
     lines = [
@@ -518,17 +585,21 @@ def markdown(result: dict[str, Any]) -> str:
         f"medians of {result['rounds']} rounds after one that warms up; the ratio is taken pair by pair. "
         f"{'Seconds are those of the wall.' if result['clock'] == 'wall' else CPU_SECONDS}",
         "",
-        f"Geometric mean of the ratios **{statistics.geometric_mean(medians):.2f}**, "
-        f"smallest **{min(medians):.2f}**.",
-        "",
         f"Matrix products {result['matrix_rate'] / 1e12:.3g} Tflop/s (bfloat16), copies "
         f"{result['copy_bandwidth'] / 1e9:.3g} GB/s. The floor is what an epoch of {EPOCH[0]:,} and "
         f"{EPOCH[1]:,} images would take at these rates.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
-        *map(markdown_row, result["cases"]),
     ]
+    if result["cases"]:
+        medians = [statistics.median(row["train_ratios"]) for row in result["cases"]]
+        lines += [
+            "",
+            f"Geometric mean of the ratios **{statistics.geometric_mean(medians):.2f}**, "
+            f"smallest **{min(medians):.2f}**.",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            f"|{'---|' * len(COLUMNS)}",
+            *map(markdown_row, result["cases"]),
+        ]
     if result["cases"] and result["cases"][0]["ways"]:
         lines += ["", "In other ways; images/s are those of all runs of a process together:", ""]
         lines += ["| model | activation | way | images/s | times those above | first step s | memory MiB |"]
@@ -539,6 +610,17 @@ def markdown(result: dict[str, Any]) -> str:
                 cells += [f"{way['train'] / row['ours']['train']:.2f}"]
                 cells += [f"{way['first_step']:.1f}", f"{way['memory']:.0f}"]
                 lines.append(f"| {' | '.join(cells)} |")
+    if result["lone"]:
+        lines += [
+            "",
+            "A run alone with ReLU on random images, one thread and all in turn, on the machine as it is and "
+            "beside one busy process, niced by 10; the rule gives a run one thread below "
+            f"{MANY_PIXELS:,} pixels a step:",
+            "",
+            f"| {' | '.join(LONE_COLUMNS)} |",
+            f"|{'---|' * len(LONE_COLUMNS)}",
+            *map(lone_row, result["lone"]),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -547,7 +629,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--activations", nargs="+", default=ACTIVATIONS)
     default = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=ROUND, default=default)
@@ -559,12 +641,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="an .npz with real images; without it, random ones")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--pack", type=int, nargs="+", help="runs in one process; 2 4 8 on a GPU")
+    parser.add_argument("--lone", nargs="*", help="networks and sides of images of the rows of threads")
     options = parser.parse_args()
     device = options.device
     steps, test_images = ROUND[device]
     options.steps = options.steps or steps
     options.test_images = options.test_images or test_images
     options.pack = PACKS[device] if options.pack is None else options.pack
+    options.lone = LONE[device] if options.lone is None else options.lone
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         result = benchmark(device, options, Path(folder))

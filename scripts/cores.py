@@ -5,7 +5,8 @@
     .venv/bin/python scripts/cores.py figure=senet18_lr0.001   five minutes: one plot in the place of three
 
 The sweep is three of the six plots on `digits`, one for each network, 45 runs; each way has a folder of
-its own. The table goes to `docs/results/cores_cpu.md`.
+its own, and a plan in which its threads are frozen before the clock starts. The table goes to
+`docs/results/cores_cpu.md`.
 """
 
 import json
@@ -14,24 +15,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark import ROOT, machine
 
-WAYS = {"1 × 1": (1, 1), "1 × 2": (2, 1), "2 × 1": (2, 2)}
-"""Processes × threads: cores that the sweep may use, and processes that share them."""
+from senet_lab.composition.command import compose_command
+from senet_lab.runs.planning import request_runs
+
+WAYS = {"1 × 1": (1, 1, 1), "1 × 2": (1, 2, 2), "2 × 1": (2, 1, 2)}
+"""Processes × threads: processes, threads of a run in its frozen plan, cores that the sweep may use."""
 
 SWEEP = ["experiment=six_plots", "dataset=digits", "epochs=5"]
 PLOTS = ["figure=densenet121_lr0.01,mobilenetv2_lr0.001,senet18_lr0.001"]
 
 
-def measure(outputs: Path, cores: int, processes: int, overrides: list[str]) -> tuple[float, list[float]]:
-    """Seconds of the whole command, and those that each run spent in its epochs."""
-    launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
-    arguments = ["train", *SWEEP, *launcher, f"outputs={outputs}", *overrides]
+def plan_with(threads: int, words: Sequence[str]) -> None:
+    """Plan the runs of `senet-lab train <words>` with so many threads each, whatever the rule gives them."""
+    plan = request_runs(compose_command("train", words)).plan
+    replace(plan, runs=[replace(run, threads=threads) for run in plan.runs]).write()
+
+
+def measure(cores: int, words: Sequence[str], outputs: Path) -> tuple[float, list[float]]:
+    """Seconds of `senet-lab train <words>` on so many cores, and those that each run spent in its epochs."""
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "senet_lab", *arguments],
+        [sys.executable, "-m", "senet_lab", "train", *words],
         preexec_fn=lambda: os.sched_setaffinity(0, range(cores)),
         stdout=subprocess.DEVNULL,
         check=True,
@@ -46,9 +56,12 @@ def main() -> None:
     about = machine("cpu", 1)
     commit = about["commit"]["commit"][:10] if about["commit"] else "unknown"
     rows, hourly = [], {}
-    for way, (cores, processes) in WAYS.items():
+    for way, (processes, threads, cores) in WAYS.items():
         with tempfile.TemporaryDirectory(prefix="cores_") as folder:
-            wall, runs = measure(Path(folder), cores, processes, overrides)
+            launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={processes}"]
+            words = [*SWEEP, *launcher, f"outputs={folder}", *overrides]
+            plan_with(threads, words)
+            wall, runs = measure(cores, words, Path(folder))
         hourly[way] = 3600 * len(runs) / wall
         rest = 1 - sum(runs) / (wall * processes)
         cells = [way, f"{cores}", f"{wall:.1f}", f"{hourly[way]:.0f}", f"{sum(runs) / len(runs):.2f}"]

@@ -10,6 +10,7 @@ top-1 goes to `docs/results/learning_curves.md`.
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,18 +18,13 @@ import torch
 from benchmark import BATCH, ROOT, Rival, compose_case, machine, write_data
 
 from senet_lab.config import RunConfig
-from senet_lab.seeding import seed_global
-from senet_lab.training.engine import choose_engine
-from senet_lab.training.loop import Training
 from senet_lab.training.turns import finish
+from senet_lab.training.unrecorded import unrecorded
 
 
 def fast_curve(config: RunConfig, epochs: int) -> list[float]:
     """Test top-1 after each epoch of this project's training."""
-    engine = choose_engine(config.trainer)
-    with engine.settings(torch.get_num_threads()):
-        seed_global(config.seed)
-        training = Training(config, engine)
+    with unrecorded(config, torch.get_num_threads()) as training:
         metrics = [finish(training.epoch(lambda: False)) for _ in range(epochs)]
     return [epoch.test_top1 for epoch in metrics if epoch is not None and epoch.test_top1 is not None]
 
@@ -43,6 +39,18 @@ def plain_curve(config: RunConfig, epochs: int) -> list[float]:
         rival.test()
         curve.append(rival.top1)
     return curve
+
+
+def table(curves: Mapping[str, Sequence[Sequence[float]]]) -> list[str]:
+    """Mean and sample standard deviation of each epoch, both ways, and their difference."""
+    lines = ["| epoch | fast | plain | difference | its standard error |", "|---|---|---|---|---|"]
+    for epoch in range(len(curves["fast"][0])):
+        fast, plain = ([curve[epoch] for curve in curves[way]] for way in ("fast", "plain"))
+        spread = (statistics.variance(fast) + statistics.variance(plain)) / len(fast)
+        cells = [f"{statistics.mean(way):.4f} ± {statistics.stdev(way):.4f}" for way in (fast, plain)]
+        difference = statistics.mean(fast) - statistics.mean(plain)
+        lines.append(f"| {epoch} | {' | '.join(cells)} | {difference:+.4f} | {spread**0.5:.4f} |")
+    return lines
 
 
 def main() -> None:
@@ -77,15 +85,8 @@ def main() -> None:
         f"`{options.data.name}`, batch {BATCH}, "
         f"{options.seeds} seeds; test top-1, mean ± sample standard deviation.",
         "",
-        "| epoch | fast | plain | difference | its standard error |",
-        "|---|---|---|---|---|",
+        *table(curves),
     ]
-    for epoch in range(options.epochs):
-        fast, plain = ([curve[epoch] for curve in curves[way]] for way in ("fast", "plain"))
-        spread = (statistics.variance(fast) + statistics.variance(plain)) / options.seeds
-        cells = [f"{statistics.mean(way):.4f} ± {statistics.stdev(way):.4f}" for way in (fast, plain)]
-        difference = statistics.mean(fast) - statistics.mean(plain)
-        lines.append(f"| {epoch} | {' | '.join(cells)} | {difference:+.4f} | {spread**0.5:.4f} |")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "learning_curves.md").write_text("\n".join(lines) + "\n")
 

@@ -42,20 +42,20 @@ CONDCONV = ("model=condconv_mobilenetv2", "se=none,condconv", "model.experts=1,4
 
 TEXT = """# Networks
 
-Written by `python scripts/networks_md.py`; a test writes it again and compares. Parameters and
-multiply-accumulates (MACs) are of the network with ReLU, for one image; MACs count convolutions and matrix
-products. `senet-lab summary model=… num_classes=… image_size=…` gives the same numbers, `operations=true` and
-`layers=true` their parts.
+Written by `python scripts/networks_md.py`; a test checks that it is current. Parameters and
+multiply-accumulates (MACs) are those of the network with ReLU, for one image; MACs count convolutions and
+matrix products. `senet-lab summary model=… num_classes=… image_size=…` gives the same numbers, with
+`operations=true` by unit and with `layers=true` by layer.
 
-## Every network, and what was published
+## All networks and their published counts
 
-Small: 10 classes at 32 pixels. As published: at the classes and the image size of the published figure.
+Small: 10 classes at 32 pixels. As published: the classes and the image size of the published count.
 
 {networks}
 
-- MobileNetV2 and SENet-18: the published figures are those of the ImageNet forms (SENet-18's is ResNet-50's);
-  ours are the forms for small images. DenseNet-121's 7.0 M is what ours has; ImageNet's form, with 1000
-  classes, has 7,978,856.
+- MobileNetV2 and SENet-18: the published counts are those of the ImageNet forms (SENet-18's is ResNet-50's),
+  ours those of the forms for small images. DenseNet-121's 7.0 M is the count of our form; the ImageNet form
+  with 1000 classes has 7,978,856.
 - EfficientNet: parameters and MACs equal torchvision's. The paper rounds; its FLOPs are up to 5 % off ours.
 
 ## SE in ResNet-50, 1000 classes at 224 pixels
@@ -64,62 +64,62 @@ Published: Hu et al., arXiv 1709.01507v4, table 2 and section 6; their GFLOPs ar
 paper's form has the stride in the first 1×1 convolution of a unit (`model.stride_at=0`); most code today has
 it in the 3×3 (`model.stride_at=1`).
 
-- Parameters: SE's two layers have a bias each here, as in most code. Three published counts are 0.1 more than
-  ours rounded: r = 4, 8 and 32. Counted with the running mean and variance of the norms, and with a bias on
-  the second layer alone, all nine published rows come out: the column "as the paper counts". The text of
-  section 6 says that SE's layers have no bias; that gives 30.6 at r = 8, and a bias on both 45.8 at r = 2.
-- GFLOPs: ours count layers with weights alone. SE's product takes one more multiplication for each value that
-  it scales, 5.5 million in all: 3.866 with it, the published 3.87. ResNet-101's 7.58 and 7.60 are 7.57 here.
-- SE in stages 2, 3 and 4 has no published row; the paper says that leaving SE out of the last stage costs
-  less than 0.1 points of top-5 error. It saves 1.6 of SE's 2.5 M parameters.
+- Parameters: both of SE's layers have a bias here, as in most code. Three published counts (r = 4, 8 and 32)
+  are 0.1 above our rounded ones. The column "as the paper counts" includes the running mean and variance of
+  the norms, and a bias on SE's second layer only: it matches all nine published rows. Section 6 says that
+  SE's layers have no bias; that would give 30.6 at r = 8, and a bias on both layers 45.8 at r = 2.
+- GFLOPs: ours count only layers with weights. SE's product takes one more multiplication per scaled value,
+  5.5 million in all: 3.866 with them, the published 3.87. ResNet-101's 7.58 and 7.60 are 7.57 here.
+- SE in stages 2, 3 and 4 has no published row; the paper says that omitting SE in the last stage costs less
+  than 0.1 points of top-5 error. It saves 1.6 of SE's 2.5 M parameters.
 
 {ablations}
 
 ## SE in MobileNet and ShuffleNet, 1000 classes at 224 pixels
 
-Published: Hu et al., arXiv 1709.01507v4, table 3. ShuffleNet's counts are cut there, not rounded: ours are
-1.87 and 2.48 M. SE stands after each unit of MobileNet, and after the branch of each unit of ShuffleNet.
+Published: Hu et al., arXiv 1709.01507v4, table 3. Its ShuffleNet counts are truncated, not rounded: ours are
+1.87 and 2.48 M. SE follows each unit of MobileNet, and the branch of each unit of ShuffleNet.
 
 {mobile}
 
 ## SE and CondConv, 100 classes at 56 pixels
 
 The networks of `experiment=se_condconv`; `senet-lab summary model=condconv_mobilenetv2 num_classes=100
-image_size=56 operations=true` prints the rows of one, unit by unit.
+image_size=56 operations=true` prints one of them unit by unit.
 
 {condconv}
 
-- The published total without SE, 193,770,304 MACs, is ours of stem, units and head. The published table
+- The published total without SE, 193,770,304 MACs, equals ours of stem, units and head. The published table
   counts 0 for the linear layer, we count its 1280 · 100 = 128,000.
-- Coefficients in our rows include scale and shift of the norms; `norms=false` leaves them out, as the
-  published column does. That column has one value twice from its third row on, so that each later row carries
-  the count of the row above, and the linear layer's 1280 · 100 = 128,000 is missing (ours adds 100 of bias).
+- Parameters in our rows include scale and shift of the norms; `norms=false` omits them, as the published
+  column does. That column repeats a value in its third row, so each later row has the count of the row above,
+  and the linear layer's 1280 · 100 = 128,000 is missing (ours adds a bias of 100).
 - The recipe of the experiment is the comparison's as far as it is known: 55 epochs at 0.0002, warm-up and
-  cosine. Its figures are the error, both losses, and the seconds of an epoch. The comparison's own loss
-  curves and training times are not given here: no copy of them could be compared with.
-- Four experts hold four sets of weights for every convolution of a unit. Their MACs add one for each
-  coefficient of all sets (mixing them for an image) and one for each weight of the routing (Yang et al.,
-  arXiv 1904.04971).
-- SE adds its two layers. Pools, gates, norms and activations count nothing anywhere.
+  cosine decay. Its figures show the error, both losses and the seconds per epoch. The comparison's loss
+  curves and training times are left out: no copy was available to check them.
+- Four experts have four sets of weights for every convolution of a unit. Their MACs include one per weight of
+  all sets (mixing them for an image) and one per weight of the routing (Yang et al., arXiv 1904.04971).
+- SE adds its two layers. Pools, gates, norms and activations are not counted.
 
 ## Compound scaling, 1000 classes at 224 pixels and more
 
-The networks of `experiment=scaling_dimensions`: EfficientNet-B0 with a factor of its depth, its width, its
-image size, or of all three; published in Tan and Le, arXiv 1905.11946v5, table 7. `senet-lab summary
-scaling.phi=1` gives α·β²·γ², which the paper keeps near 2 for each step of φ.
+The networks of `experiment=scaling_dimensions`: EfficientNet-B0 with depth, width or image size scaled, or
+all three; published in Tan and Le, arXiv 1905.11946v5, table 7. `senet-lab summary scaling.phi=1` prints
+α·β²·γ², which the paper keeps near 2 per step of φ.
 
 {scaling}
 
-The published counts of one dimension are above four times B0's 0.39 G, which the factors stand for; ours are
-up to 19 % lower.
+The published counts for one dimension are above the four times 0.39 G that the factors imply; ours are up to
+19 % lower.
 
 ## Through timm
 
 SE in ResNeXt is `model=timm model.name=seresnext50_32x4d`. SE after the Inception modules of Inception-v3,
-and at the end of the branches of Inception-ResNet-v2, is `se=standard` with a pattern of their modules, see
-`conf/model/timm.yaml`: 25,496,188 parameters for 23,834,568, and 64,387,444 for 55,843,464. The published
-SE-Inception is BN-Inception's, which neither timm nor torchvision has, and no count of SE-Inception-ResNet-v2
-is known to us. Counts with the activation under test at every site, 1000 classes at 224 pixels.
+and at the end of the branches of Inception-ResNet-v2, is `se=standard` with a pattern for these modules, see
+`conf/model/timm.yaml`: 25,496,188 parameters instead of 23,834,568, and 64,387,444 instead of 55,843,464. The
+published SE-Inception is based on BN-Inception, which neither timm nor torchvision has; we know no published
+count of SE-Inception-ResNet-v2. Counts with the activation under test at every site, 1000 classes at 224
+pixels.
 
 {timm}
 """

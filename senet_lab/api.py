@@ -1,15 +1,17 @@
-"""The Python API: the command line's verbs as functions that return frames and figures."""
+"""The Python API: the verbs of the command line as functions that return frames and figures."""
 
 import warnings
+from dataclasses import replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 from senet_lab.composition.command import Command, compose_command
 from senet_lab.composition.overrides import is_swept
-from senet_lab.config import ReportConfig
+from senet_lab.config import Band, ReportConfig, XAxis
 from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory
@@ -24,16 +26,18 @@ if TYPE_CHECKING:
     from senet_lab.analysis.runs import Recorded
     from senet_lab.figures.drawings import Figure
 
+E = TypeVar("E", bound=StrEnum)
+
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
     """Compose the runs of a command line, without executing anything.
 
     Args:
         overrides: as after `senet-lab train`, in Hydra's syntax; several values of a key make a sweep.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
-        The command; each of its `points` has a run's typed config and directory.
+        The command; each of its `points` holds a run's typed config and directory.
 
     Raises:
         UsageError: an unknown key or option, a value of the wrong type or out of range.
@@ -44,12 +48,12 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Command:
 def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     """Execute the runs of a command line, as `senet-lab train` does.
 
-    Finished runs stay as they are; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
+    Finished runs are skipped; unfinished ones resume from their last checkpoint. Ctrl-C stops after the
     current step; the same call resumes.
 
     Args:
         overrides: as after `senet-lab train`; `hydra/launcher=serial` keeps the work in this process.
-        config_dir: a folder of one's own YAML, beside `conf/`.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
 
     Returns:
         The sweep, whatever the states of its runs.
@@ -64,16 +68,21 @@ def train(*overrides: str, config_dir: str | Path | None = None) -> "Sweep":
     session = train_command(command, Console())
     if session.signal_number is not None:
         raise KeyboardInterrupt(session.signal_number)
-    return Sweep(session.survey.sweep, compose_command("report", overrides, config_dir=config_dir))
+    shown = compose_command("report", overrides, config_dir=config_dir)
+    return Sweep(session.survey.sweep, replace(shown, selection={}))
 
 
 def open_sweep(path: str | Path, *overrides: str) -> "Sweep":
-    """Open the folder of a sweep, which may have been moved; nothing in it is changed.
+    """Open the folder of a sweep, which may have been moved, for reading.
 
     Args:
         path: the sweep's folder.
-        overrides: as after `senet-lab report`; `experiment=…` or `figures.line=…` define how runs are grouped
-            into figures and lines, by default as the sweep was planned.
+        overrides: as after `senet-lab report`. Values of runs, such as `activation=tact`, select runs;
+            `experiment=…` or `figures.line=…` change how runs are grouped into figures and lines; by default
+            as in the sweep's plan.
+
+    Raises:
+        UsageError: an unknown key or option; at the first use of its records, no run or no selected run.
     """
     return Sweep(SweepDirectory(Path(path)), compose_command("report", overrides))
 
@@ -83,7 +92,8 @@ class Sweep:
 
     Args:
         directory: the sweep's folder.
-        command: defines how runs are grouped into figures and lines, and their published values.
+        command: defines which runs are selected, how they are grouped into figures and lines, and their
+            published values.
     """
 
     def __init__(self, directory: SweepDirectory, command: Command) -> None:
@@ -96,8 +106,8 @@ class Sweep:
         return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
 
     def refresh(self) -> "Sweep":
-        """Read the records again at the next use, to see the newest epochs."""
-        for name in ("_records", "_frames", "_panels"):
+        """Discard the records read so far; the next use reads the newest epochs."""
+        for name in ("_config", "_records", "_frames", "_panels"):
             self.__dict__.pop(name, None)
         return self
 
@@ -107,13 +117,14 @@ class Sweep:
 
     @cached_property
     def _records(self) -> "list[Recorded]":
-        from senet_lab.analysis.runs import read_records
+        from senet_lab.analysis.runs import read_records, selected
 
         with transient_progress() as progress:
             task = progress.add_task(f"reading {self.directory.name}", total=None)
-            return read_records(
+            records = read_records(
                 self.directory, lambda read, of: progress.update(task, completed=read, total=of)
             )
+        return selected(records, self._command.selection)
 
     @cached_property
     def _frames(self) -> "Frames":
@@ -124,13 +135,13 @@ class Sweep:
     @cached_property
     def _panels(self) -> "list[Panel]":
         from senet_lab.analysis.grouping import group
-        from senet_lab.analysis.runs import whole_runs
+        from senet_lab.analysis.runs import usable_runs
 
         others = [one for one in self._records if not one.is_whole]
         if others:
             first = f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}"
-            warnings.warn(f"{len(others)} runs are left out: {first}", stacklevel=3)
-        return group(whole_runs(self._records), self._config.figures)
+            warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
+        return group(usable_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric
@@ -152,7 +163,7 @@ class Sweep:
         """Mean and spread over the seeds of each line, one row per epoch.
 
         Args:
-            metric: a column of the record, `1-` and a column, or an error such as `test_error`.
+            metric: a column of `metrics.csv`, `1-` and a column, or an error such as `test_error`.
 
         Returns:
             `figure`, `line`, `epoch`, `n`, `mean`, `std`, `sem`, `low` and `high` (95 % t interval), and the
@@ -166,6 +177,12 @@ class Sweep:
     def final(self, metric: str = "test_error") -> "pd.DataFrame":
         """The last epoch of each line, with intervals, best epoch and published values, if any.
 
+        Args:
+            metric: see `curves`.
+
+        Returns:
+            A row a line; the columns of `analysis.statistics.with_statistics`.
+
         Raises:
             UsageError: no such metric.
         """
@@ -176,6 +193,12 @@ class Sweep:
 
     def pairwise(self, metric: str = "test_error") -> "pd.DataFrame":
         """Pairwise comparison of the lines of each figure: difference, interval, p after Holm.
+
+        Args:
+            metric: see `curves`.
+
+        Returns:
+            A row a pair; the columns of `analysis.statistics.pairwise`.
 
         Raises:
             UsageError: no such metric.
@@ -197,7 +220,9 @@ class Sweep:
         band: str = "std",
         reference: bool = False,
     ) -> "Figure":
-        """One figure; it shows itself in Jupyter, and `save` writes HTML, PNG, SVG or PDF.
+        """One figure, with display in Jupyter; its `save` writes HTML, PNG, SVG or PDF.
+
+        Scale and range of its y axis are the sweep's: `figures.y_scale` and `figures.y_range`.
 
         Args:
             name: one of `figures`.
@@ -207,19 +232,18 @@ class Sweep:
             reference: draw published curves, too.
 
         Raises:
-            UsageError: no such figure or metric, or no epoch to draw.
+            UsageError: no such figure, metric, x axis or band; no epoch to draw.
         """
-        from senet_lab.config import Band, XAxis
-        from senet_lab.figures.axes import Axes
+        from senet_lab.figures.axes import axes_of
         from senet_lab.figures.drawings import Figure, draw_panels
         from senet_lab.figures.style import looks_of
 
         panels = [panel for panel in self._panels if panel.name == name]
         if not panels:
             raise UsageError(f"{name}: no such figure here; there is {', '.join(self.figures)}")
-        result = self._results(metric)
-        axes = Axes(result.metric, XAxis(x))
-        drawn = draw_panels(panels, looks_of(self._panels), axes, result, Band(band), reference)
+        kind, figures = _option(Band, "band", band), self._config.figures
+        (axes,) = axes_of(replace(figures, metric=metric, x=_option(XAxis, "x", x)), self._panels)
+        drawn = draw_panels(panels, looks_of(self._panels), axes, self._results(metric), kind, reference)
         if not drawn:
             raise UsageError(f"{name}: no run has recorded {metric} yet")
         return Figure(*drawn.popitem())
@@ -228,4 +252,12 @@ class Sweep:
         """Write `report.html`, one page with all results, into the sweep's folder; returns its path."""
         from senet_lab.figures.report import write_report
 
-        return write_report(self.directory, self._config, "senet_lab.open_sweep(…).report()")
+        made_by = "senet_lab.open_sweep(…).report()"
+        return write_report(self.directory, self._config, made_by, self._command.selection)
+
+
+def _option(kind: type[E], key: str, value: str) -> E:
+    """The member of an enum that an argument names."""
+    if value not in list(kind):
+        raise UsageError(f"{key}={value}: {key} must be one of {', '.join(kind)}")
+    return kind(value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from senet_lab.config import RunConfig
 from senet_lab.data.augment import Augment, Operations
@@ -60,7 +61,7 @@ def build_network(config: RunConfig, num_classes: int, act_layer: ActLayer | Non
     """The network of a run on the CPU, its weights drawn from the run's seed.
 
     Args:
-        config: of the run.
+        config: the run's config.
         num_classes: width of the last layer, unless the network fixes it.
         act_layer: replaces the config's activation.
     """
@@ -135,7 +136,7 @@ def build_schedule(
 
     Args:
         node: constructor arguments. A constructor that takes `max_lr` gets each group's learning rate.
-        optimizer: whose learning rates it sets.
+        optimizer: the optimizer whose learning rates it sets.
         total_steps: batches of the whole training.
     """
     takes = inspect.signature(_target("schedule", node)).parameters
@@ -178,6 +179,27 @@ def pixels_at_once(config: RunConfig) -> int:
     """Pixels of a micro-batch: the work of one operation of a training step."""
     size = build_augment(config.augment).output_size(build_dataset(config.dataset).image_size)
     return config.batch_size // config.accumulate * size**2
+
+
+def epoch_macs(config: RunConfig, network: nn.Module) -> int:
+    """Multiply-accumulates of a network's forward pass over all training images.
+
+    Args:
+        config: of the run.
+        network: the run's, on the meta device.
+
+    Returns:
+        The count; 0 if the forward pass depends on values, which the meta device lacks.
+    """
+    dataset = build_dataset(config.dataset)
+    size = build_augment(config.augment).output_size(dataset.image_size)
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            network.eval()(torch.empty(1, 3, size, size, device="meta"))
+    except (RuntimeError, TypeError):
+        return 0
+    return dataset.train_images * counter.get_total_flops() // 2
 
 
 def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:

@@ -1,6 +1,6 @@
 """The command line: `senet-lab <verb>`, followed by overrides in Hydra's syntax.
 
-Exit codes: 0 all well, 1 some runs failed, 2 bad usage, 130 or 143 interrupted, 141 nobody reads the output.
+Exit codes: 0 success, 1 some runs failed, 2 bad input, 130 or 143 interrupted, 141 output closed (`| head`).
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"senet-lab: {plain(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing fails at exit any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that flushing at exit succeeds
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt as interrupt:
         print("senet-lab: interrupted", file=sys.stderr)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Open the null device for closed standard streams: no file of a record may get their numbers."""
+    """Open the null device for closed standard streams, so that no record file gets their descriptors."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -96,7 +96,7 @@ def _require_working_directory() -> None:
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        raise UsageError("the working directory does not exist any more: cd to one that does") from error
+        raise UsageError("the working directory no longer exists: cd to another one") from error
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -114,7 +114,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise UsageError(str(error)) from error
     if unknown:
         raise UsageError(
-            f"unknown option {unknown[0]}: after the verb come key=value, -m, --config-dir, --help and --cfg"
+            f"unknown option {unknown[0]}: a verb takes key=value, -m, --config-dir, --help and --cfg"
         )
     if options.multirun and options.cfg:
         raise UsageError("--cfg shows the config of one run: leave out -m, and give each key one value")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ class WhenTested(StrEnum):
     end = "end"
     """Once, after the last epoch."""
     never = "never"
-    """For a comparison's tuning, which uses validation images."""
+    """Never, for a comparison's tuning, which uses validation images."""
 
 
 class PlanMode(StrEnum):
@@ -126,15 +127,11 @@ class TrainerConfig:
     precision: Precision = Precision.auto
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. CPU runs always are."""
-    compile: bool | str = False
-    """Forward pass and loss through `torch.compile`: slower on a CPU, on a GPU not measured yet."""
+    compile: bool = False
+    """Forward pass and loss through `torch.compile`: slower on a CPU; not measured on a GPU yet."""
     cuda_graph: bool = True
-    """On CUDA: replay each training step as one graph. `false` for networks that cannot be captured."""
-
-    def __post_init__(self) -> None:
-        if self.compile == "auto":  # the default of earlier versions, which meant false
-            self.compile = False
-        _require(isinstance(self.compile, bool), "trainer.compile", self.compile, "true or false")
+    """On CUDA: replay each training step as one graph. `false` for a network of one's own whose forward pass
+    reads values back from the device, which no graph can capture, and to measure what the graph gains."""
 
 
 @dataclass
@@ -144,8 +141,11 @@ class ScalingConfig:
     phi: float = 0.0
     """The exponent φ of α, β and γ."""
     alpha: float = 1.2
+    """The base α of the depth's factor."""
     beta: float = 1.1
+    """The base β of the width's factor."""
     gamma: float = 1.15
+    """The base γ of the resolution's factor."""
     depth: float = 1.0
     """Factor of the units of each stage."""
     width: float = 1.0
@@ -207,7 +207,7 @@ class RunConfig:
     epochs: int = MISSING
     """Passes over the training images."""
     batch_size: int = MISSING
-    """Images of an optimizer step."""
+    """Images per optimizer step."""
     accumulate: int = 1
     """Gradient accumulation: micro-batches per batch."""
     label_smoothing: float = 0.0
@@ -215,13 +215,16 @@ class RunConfig:
     clip_grad: float = 0.0
     """Largest norm of a step's gradient over all parameters; 0: not clipped."""
     ema: float = 0.0
-    """Decay of an average of the weights by step, which is evaluated, too; 0: none."""
+    """Decay of a moving average of the weights, evaluated as well; 0: none."""
     init: Init = Init.default
     test: WhenTested = WhenTested.each_epoch
     """Evaluation on the test images: after every epoch, after the last one, or never."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    """Compound scaling, for networks that support it."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    """Device, number format, compilation."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """When checkpoints are written; results do not depend on it."""
 
     def __post_init__(self) -> None:
         _require(math.isfinite(self.lr) and self.lr > 0, "lr", self.lr, "a finite number above 0")
@@ -276,9 +279,14 @@ def as_plain(config: RunConfig) -> dict[str, Any]:
 
 def _fields(value: Any) -> Any:
     """A dataclass as a dict; `asdict` would copy what it holds, and msgspec would omit defaults."""
-    if not is_dataclass(value):
-        return value
-    return {field.name: _fields(getattr(value, field.name)) for field in fields(value)}
+    names = _field_names(value.__class__)
+    return value if names is None else {name: _fields(getattr(value, name)) for name in names}
+
+
+@cache  # because sweeps have thousands of configs
+def _field_names(kind: type) -> list[str] | None:
+    """The fields of a dataclass; None for other types."""
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else None
 
 
 def comparable(config: RunConfig) -> dict[str, Any]:
@@ -322,6 +330,7 @@ class FiguresConfig:
     name: str = MISSING
     """Figure of a run, and the name of its files."""
     title: str = MISSING
+    """Title of a run's figure."""
     line: str = MISSING
     """Line of a run: runs of a line are averaged, so they may differ in the seed only."""
     style: Any = None
@@ -376,11 +385,12 @@ class ProtocolConfig:
     widen: bool = True
     """Widen the space once, for all arms of a block, if an arm's best trial lies at its border."""
     tuning_seeds: list[int] = field(default_factory=list)
+    """Seeds of each tuning trial."""
     confirmation_seeds: list[int] = field(default_factory=list)
     """Seeds of the confirmation runs, shared by all arms."""
     metric: ErrorMetric = ErrorMetric.top1
     smallest_difference: float = 0.5
-    """The smallest difference of error that matters, in points (hundredths); equivalence is within it."""
+    """The smallest difference of error that matters, in points (hundredths): the margin of equivalence."""
     family: Family = Family.pairs
 
     def __post_init__(self) -> None:
@@ -557,6 +567,7 @@ class Inspection(StrEnum):
     class_activation_map = "class_activation_map"
     pre_activations = "pre_activations"
     noise = "noise"
+    depth = "depth"
     landscape = "landscape"
 
 
@@ -565,9 +576,9 @@ class InspectConfig:
     """`senet-lab inspect`."""
 
     run: str | None = None
-    """A run directory whose weights were kept (`checkpoint.keep=true`; `activation_shapes` needs none);
-    for `noise` and `landscape` a folder with several,
-    which `class_activation_map` takes, too; none for `activations`."""
+    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none);
+    for `noise`, `depth` and `landscape` a folder of several, for `class_activation_map` either; none for
+    `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""
@@ -632,4 +643,7 @@ SCHEMAS: dict[str, type] = {
 """The schema of each verb's primary config."""
 
 PLANNING_VERBS = ("train", "summary")
-"""Verbs that compose runs; the others read a sweep's records, and select from them."""
+"""Verbs that compose runs; the others read a sweep's records."""
+
+SELECTING_VERBS = ("retry", "remove", "plot", "compare", "report", "watch", "status")
+"""Verbs that take the values of runs to select among a sweep's."""

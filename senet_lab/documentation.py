@@ -1,13 +1,14 @@
 """Documentation of the command line, read from the source: verbs, keys and their allowed values.
 
 Sources: for a verb, the docstring of its module in `commands/`; for a key, the docstring under its field in
-`config.py`. Parsed without importing them.
+`config.py`, or the comment behind it in YAML. Parsed without importing them.
 """
 
 import ast
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from enum import EnumType
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,11 @@ def argument_lines(function: Callable[..., Any]) -> dict[str, str]:
     return lines
 
 
+def comments(file: Path) -> dict[str, str]:
+    """The comments behind the outermost keys of a YAML file, on their lines."""
+    return dict(re.findall(r"^(\w+):.*?\s#\s+(.*)$", file.read_text("utf-8"), re.MULTILINE))
+
+
 def allowed(kind: Any) -> str:
     """The values of a type, in a few words: `std, sem or none`, `true or false`, `a whole number`."""
     if get_origin(kind) in (Union, UnionType):
@@ -61,7 +67,9 @@ def allowed(kind: Any) -> str:
         return f"{', '.join(others)} or {last}"
     if get_origin(kind) is list:
         return "a list"
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "")
+    if is_dataclass(kind):
+        return "keys of its own"
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(kind, "")
 
 
 def _docstring(statement: ast.stmt | None) -> str:

@@ -27,7 +27,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of `write_atomic`'s temporary files."""
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""Errors of file systems that cannot, or need not, sync folders."""
+"""Errors of file systems that cannot or need not sync folders."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview, root: Path | Non
 
     Args:
         path: the file; missing folders are made.
-        content: of the file.
+        content: the file's content.
         root: a folder above it, below which no symbolic link is followed.
 
     Raises:
@@ -116,6 +116,25 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
         pass
 
 
+def make_writable(folder: Path, root: Path | None = None) -> None:
+    """Create `folder`, and remove partial files of killed commands from it.
+
+    Args:
+        folder: the folder to create.
+        root: a parent folder, below which no symbolic link is followed.
+
+    Raises:
+        UsageError: it cannot be created or written.
+    """
+    try:
+        make_folder(folder, root)
+    except OSError as error:
+        raise UsageError(f"outputs: {folder} cannot be created: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"outputs: {folder} cannot be written: choose another folder with outputs=")
+    remove_temporaries(folder, root)
+
+
 def remove_temporaries(folder: Path, root: Path | None = None) -> None:
     """Delete temporary files that killed calls of `write_atomic` left in `folder`, but no live process's.
 
@@ -153,7 +172,7 @@ def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> I
             at /= part
             if make and _make(handle, part):
                 sync_folder(handle)
-            with _told_of_links(at):
+            with _explained_links(at):
                 below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=handle)
             os.close(handle)
             handle = below
@@ -236,7 +255,7 @@ def read_json(path: Path, root: Path | None = None) -> Any:
 
 
 def typed(kind: type[T], content: Any, source: object, remedy: str = "") -> T:
-    """Plain values as a `kind`; nothing is converted but lists to tuples and whole numbers to floats.
+    """Plain values as a `kind`; converts only lists to tuples and whole numbers to floats.
 
     Args:
         kind: a dataclass, or any other type that msgspec knows.
@@ -309,7 +328,7 @@ def _temporary(folder: int, name: str) -> tuple[str, int]:
 @contextmanager
 def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
     """A descriptor of the file `path`, in its open folder."""
-    with _told_of_links(path):
+    with _explained_links(path):
         links = 0 if follow else os.O_NOFOLLOW
         file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
     try:
@@ -319,8 +338,8 @@ def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterat
 
 
 @contextmanager
-def _told_of_links(path: Path) -> Iterator[None]:
-    """Within, the error for a refused link says that it is a link."""
+def _explained_links(path: Path) -> Iterator[None]:
+    """Within, the error for a refused symbolic link says so."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""JSON Schemas of the YAML in `conf/`, by which editors complete and check it.
+"""JSON Schemas of the YAML in `conf/`, with which editors complete and check it.
 
 A group's schema follows from the constructors that its options name, an experiment's from the dataclasses of
 `config.py`. A file can be partial, so no key is required; an interpolation may stand for any value.
@@ -26,7 +26,7 @@ NODES = (*KINDS, "tracker", "hydra/launcher")
 """Groups whose options become objects."""
 
 PRIMARY = "primary"
-"""The schema of the files beside the groups, one a verb."""
+"""Name of the schema of the primary configs, one file per verb."""
 
 GIVEN: Mapping[str, Collection[str]] = {
     "model": ("num_classes", "act_layer", "se"),
@@ -35,10 +35,10 @@ GIVEN: Mapping[str, Collection[str]] = {
     "schedule": ("optimizer",),
     "tracker": ("folder",),
 }
-"""Arguments of constructors that no YAML holds."""
+"""Constructor arguments that are never in YAML."""
 
 MORE: Mapping[str, Sequence[Callable[..., Any]]] = {"optimizer": [parameter_groups]}
-"""Functions whose arguments stand in a group's nodes, too."""
+"""Functions whose arguments are also keys of a group's nodes."""
 
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
@@ -68,7 +68,7 @@ def schemas(folders: Sequence[Path]) -> dict[str, Schema]:
     """The schema of each config group, and `PRIMARY`'s, in JSON Schema draft 7.
 
     Args:
-        folders: `conf/`, and a person's own, whose options may name further classes.
+        folders: `conf/`, and the user's own folders, whose options may name further classes.
 
     Raises:
         UsageError: an option that names no class of an allowed package.
@@ -86,12 +86,12 @@ def schemas(folders: Sequence[Path]) -> dict[str, Schema]:
 
 def _file(title: str, properties: Schema) -> Schema:
     """A file of whole configs rather than of one node."""
-    hydra = {"description": "Hydra's own: mode, sweeper, launcher.", "type": "object"}
+    hydra = {"description": "Hydra's settings: mode, sweeper, launcher.", "type": "object"}
     return {"title": title, **_closed({"defaults": DEFAULTS, "hydra": hydra, **properties})}
 
 
 def _group(group: str, folders: Sequence[Path]) -> Schema:
-    """A node: the keys of its class, or of any class of the group where another file names it."""
+    """A node: the keys of its class, or of all classes of the group if the file inherits its class."""
     arguments = {path: _arguments(group, target) for path, target in _classes(group, folders).items()}
     cases = [
         {"if": {"properties": {"_target_": {"const": path}}, "required": ["_target_"]}, "then": _node(own)}
@@ -103,7 +103,7 @@ def _group(group: str, folders: Sequence[Path]) -> Schema:
         "anyOf": [{"enum": list(arguments)}, {"type": "string"}],
     }
     return {
-        "title": field_lines(TrainConfig).get(group, "Who executes the runs."),
+        "title": field_lines(TrainConfig).get(group, "Launcher of the runs."),
         "type": "object",
         "properties": {"defaults": DEFAULTS, "_target_": target, **FOR_PEOPLE},
         "allOf": [*cases, inherits],
@@ -111,7 +111,7 @@ def _group(group: str, folders: Sequence[Path]) -> Schema:
 
 
 def _node(own: Schema) -> Schema:
-    """The keys of one class, and those of every node, which the group describes."""
+    """The keys of one class, and those common to all nodes."""
     return _closed({**dict.fromkeys(("defaults", "_target_", *FOR_PEOPLE), True), **own})
 
 

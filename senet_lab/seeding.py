@@ -1,6 +1,6 @@
 """Random streams: every draw of a run comes from its seed, through independent streams.
 
-An epoch's stream depends on the seed and the epoch alone, so a resumed run draws the same numbers as an
+An epoch's stream depends only on the seed and the epoch, so a resumed run draws the same numbers as an
 uninterrupted one.
 """
 
@@ -24,7 +24,7 @@ class Stream(IntEnum):
     GLOBAL = 3
     """Draws inside networks, such as dropout's, from the global generators."""
     SPLIT = 4
-    """Members of a data set's validation part, from a seed of its own."""
+    """Split of a data set, from its own seed."""
 
 
 def stream_seed(seed: int, stream: Stream, index: int = 0) -> int:
@@ -69,8 +69,8 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
 class OwnGenerators:
     """A run's own global generators, independent of other runs in the process.
 
-    Switching takes some 50 µs, little beside a step. On a GPU, the generator's state is exchanged as an
-    object: a captured graph draws from the object that it was captured with, and so from its own run's.
+    Switching takes about 50 µs, little compared with a step. On a GPU, the generator's state object is
+    exchanged: a captured graph draws from the object that it was captured with, its own run's.
     """
 
     def __init__(self, device: torch.device) -> None:

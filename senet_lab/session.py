@@ -19,7 +19,7 @@ from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress
 from senet_lab.runs.protocol import stages
 from senet_lab.runs.signals import Stop, stop_on_signal
-from senet_lab.text import plain
+from senet_lab.text import byte_size, plain
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
 
@@ -33,7 +33,7 @@ class Session:
     signal_number: int | None
     """The signal that interrupted it, if any."""
     executed: int
-    """Number of runs that had not ended before."""
+    """Number of runs that had not ended before this command."""
 
 
 def train_command(command: Command, console: Console) -> Session:
@@ -81,7 +81,7 @@ def train_runs(
     request: Request | None = None
     executed = 0
     with stop_on_signal() as stop:
-        with stop.at_once():
+        with stop.at_once(), console.status("planning the runs"):
             launcher = build_launcher(command.launcher)
             tracker = build_tracker(command.config.tracker, sweep)
             request = find()
@@ -136,9 +136,5 @@ def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> s
     # The previous checkpoint stays until the next one is written.
     passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
     free = shutil.disk_usage(request.plan.sweep.path).free
-    text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {_size(kept + passing)}"
-    return f"{text} of {_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+    text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {byte_size(kept + passing)}"
+    return f"{text} of {byte_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")

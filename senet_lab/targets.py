@@ -58,15 +58,15 @@ def construct(key: str, node: Mapping[str, Any], kinds: Kinds, allowed: Sequence
     """The object of a node, with the objects of the nodes inside it.
 
     Args:
-        key: of the node, for messages.
+        key: key of the node, for messages.
         node: `_target_` and arguments of the constructor.
         kinds: see `Kinds`.
         allowed: see `find_class`.
-        given: arguments that the node does not hold.
+        given: further arguments.
 
     Raises:
-        UsageError: see `find_class`; an argument that is missing, unknown or of the wrong type; whatever else
-            the constructor raises.
+        UsageError: see `find_class`; an argument that is missing, unknown or of the wrong type; any other
+            error of the constructor.
     """
     path = node.get("_target_")
     target = find_class(f"{key}._target_", path, kinds[:1], allowed)

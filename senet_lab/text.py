@@ -22,7 +22,7 @@ TEX = re.compile(r"\$(?=\$)|\\(?=[\[\]()])")
 
 
 def number(value: Any) -> str:
-    """A number as in all tables: four decimals, none from a thousand on, `MISSING` for None and NaN.
+    """A number formatted for tables: four decimals, none from 1,000 on, `MISSING` for None and NaN.
 
     Integers have no decimals; numbers that four decimals would round to zero have an exponent.
     """
@@ -43,6 +43,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def byte_size(count: int) -> str:
+    """A number of bytes in GB, or in MB below one; powers of ten."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def plain(text: str, *, keep_lines: bool = False) -> str:

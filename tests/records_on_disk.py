@@ -111,6 +111,7 @@ def chart_of(
     sweep: Path, band: Band = Band.std, published: str | None = None, notes: Sequence[str] = (), **axes: Any
 ) -> Any:
     """The chart of the only panel in `sweep`, by the default axes, except the given ones."""
+    from senet_lab.analysis.curves import curves, values
     from senet_lab.analysis.results import results
     from senet_lab.figures.axes import axes_of
     from senet_lab.figures.panels import draw
@@ -119,4 +120,5 @@ def chart_of(
     (panel,) = panels_of(sweep)
     (chosen,) = axes_of(replace(TEMPLATES, **axes))
     others = results([panel], chosen.metric, published).others if published else None
-    return draw(panel, looks_of([panel]), chosen, band, others, notes)
+    table = curves(values([panel], chosen.metric))
+    return draw(panel, table, looks_of([panel]), chosen, band, others, notes)

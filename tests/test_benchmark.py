@@ -1,8 +1,11 @@
 """The benchmark's rival computes what ours computes, and its report can be read."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     short = ["--models", "cnn3", "--activations", "tact", "--steps", "2", "--rounds", "1"]
-    command = [sys.executable, str(SCRIPT), *short, "--test-images", "64", "--threads", "1"]
+    short += ["--lone", "cnn3:8", "--test-images", "64", "--threads", "1"]
+    command = [sys.executable, str(SCRIPT), "--device", "cpu", *short]
     subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
     return folder
 
@@ -27,6 +31,27 @@ def test_a_case_has_both_sides_and_a_floor(results: Path) -> None:
     assert result["images"] == [256, 64]
     report = (results / "benchmark_cpu.md").read_text()
     assert f"| cnn3 | tact | {row['ours']['train']:.0f} | {row['rival']['train']:.0f} |" in report
+
+
+def test_a_run_alone_is_measured_quiet_and_beside_a_busy_process(results: Path) -> None:
+    (row,) = json.loads((results / "benchmark_cpu.json").read_text())["lone"]
+    assert (row["pixels"], row["rule"]) == (128 * 8 * 8, 1)
+    assert row["quiet"]["ruled"] == row["quiet"]["one"] > 0
+    assert row["busy"]["ruled"] == row["busy"]["one"] > 0
+    assert "| cnn3, 8×8 | 8,192 | 1 |" in (results / "benchmark_cpu.md").read_text()
+
+
+def test_a_neighbour_is_niced_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    from benchmark import busy_neighbours
+
+    with busy_neighbours(1) as (process,):
+        deadline = time.monotonic() + 30
+        while os.getpriority(os.PRIO_PROCESS, process.pid) != min(19, os.nice(0) + 10):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("activation", ["mish", "tact"])

@@ -15,13 +15,14 @@ from support import rows_without_seconds, tiny
 
 import senet_lab as sl
 from senet_lab.cli import main
-from senet_lab.composition.command import compose_command
+from senet_lab.composition.command import compose_command, config_folder
 from senet_lab.config import SCHEMAS, RunConfig, TrainConfig
 from senet_lab.records.rows import Metrics, columns
 
+LAUNCHERS = config_folder() / "hydra" / "launcher"
 BAD_INPUT = {
-    "train -m tracker=tensorboard,none": "tracker says how to run, not what: give it one value instead of 2",
-    "train -m hydra/launcher=serial,joblib": "hydra/launcher says how to run, not what: give it one value",
+    "train -m tracker=tensorboard,none": "tracker is not part of a run: give it one value instead of 2",
+    "train -m hydra/launcher=serial,joblib": "hydra/launcher is not part of a run: give it one value",
     "bogus": "unknown verb 'bogus'",
     "stauts": "did you mean status?",
     "train -m seed=0,1 --cfg job": "--cfg shows the config of one run: leave out -m",
@@ -35,6 +36,8 @@ BAD_INPUT = {
     "train hydra/launcher=jobli": "did you mean joblib?",
     "train learning_rate=0.1": "unknown key learning_rate",
     "train model.widht=3": "unknown key model.widht",
+    "train modle.depths=3": "unknown key modle.depths: did you mean model?",
+    "train optimizer.lr=3": "unknown key optimizer.lr: did you mean lr?",
     "train +model.widht=3": "unexpected keyword argument 'widht'",
     "train lr=0": "lr must be a finite number above 0",
     "train lr=-1": "lr must be a finite number above 0",
@@ -69,7 +72,7 @@ BAD_INPUT = {
     "train se=standard model=published/senet18": "has no place for it",
     "train trainer.device=tpu": "must be auto, cpu, cuda or cuda:<n>",
     "train trainer.precision=int8": "trainer.precision=int8",
-    "train trainer.compile=maybe": "trainer.compile must be true or false",
+    "train trainer.compile=maybe": "trainer.compile=maybe: Value 'maybe' is not a valid bool",
     "train label_smoothing=1": "label_smoothing must be a number from 0 to below 1",
     "train clip_grad=-1": "clip_grad must be a finite number, 0 or more",
     "train ema=1": "ema must be a number from 0 to below 1",
@@ -178,6 +181,11 @@ def test_a_sweep_remembers_the_figures_that_it_was_planned_with(
     assert main(["status", *words, "format=json"]) == 0
     assert [one["figure"] for one in json.loads(capfd.readouterr().out)["figures"]] == ["all"]
     assert sl.open_sweep(tmp_path / "outputs/mine").figures == ["all"]
+    line = "figures.line='and ${activation.name}'"
+    assert main(["train", *tiny(tmp_path), "name=mine", "seed=1", "plan=extend", line]) == 0
+    assert main(["plot", *words, "formats=[html]"]) == 0
+    final = pd.read_csv(tmp_path / "outputs/mine/figures/final_train_loss.csv")
+    assert final[["figure", "line", "n"]].to_numpy().tolist() == [["all", "and relu", 2]]
 
 
 def test_another_config_in_the_same_directory_is_refused(
@@ -269,6 +277,9 @@ def test_the_help_of_a_verb_begins_with_its_own_keys(
         own -= {field.name for field in fields(RunConfig if verb == "train" else TrainConfig)}
     _, line, keys, *_ = page.split("\n\n")
     assert line.endswith(".")
+    assert keys.startswith(f"Keys of {verb}:\n  " if own else "The sweep:\n  ")
+    if not own:
+        return
     shown = set(re.findall(r"^  (\w+)=", keys, re.MULTILINE))
     assert shown == own - {"figures"}  # which has keys of its own: --help all
     for key in own - {"figures"}:
@@ -282,11 +293,15 @@ def test_help_names_options_values_and_launchers(capfd: pytest.CaptureFixture[st
     assert "joblib, ray, serial, submitit_local, submitit_slurm, torchrun" in page
     assert "model=cnn3 The network. cnn3, condconv_mobilenetv2" in page
     assert "plan=keep keep, extend or new." in page
+    comment = re.search(r"^n_jobs: null +# (.+)$", (LAUNCHERS / "joblib.yaml").read_text(), re.MULTILINE)
+    assert comment
+    assert f"hydra.launcher.n_jobs=null {comment[1]}" in page
     assert "trainer.precision" not in page
     assert main(["plot", "--help", "all"]) == 0
     page = " ".join(capfd.readouterr().out.split())
     assert "trainer.precision=auto auto, float32, tf32 or bfloat16. Number format" in page
     assert "model.stride_at=0" in page
+    assert "activation=relu,mish lr=0.001" in page
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from senet_lab.build import (
     build_schedule,
 )
 from senet_lab.composition.command import compose_command, config_folder, options
-from senet_lab.config import RunConfig
+from senet_lab.config import FiguresConfig, RunConfig
+from senet_lab.files import read_yaml
 
 # What a group's options are put into; digits unless the group is the data set itself.
 SMALL = ["dataset=digits", "batch_size=8", "trainer.device=cpu"]
@@ -68,6 +70,16 @@ def step(config: RunConfig, device: str = "cpu") -> None:
     schedule.step()
 
 
+def test_the_yaml_shows_every_key_of_figures_with_its_default() -> None:
+    shown = read_yaml(config_folder() / "base.yaml")["figures"]
+    assert list(shown) == [field.name for field in fields(FiguresConfig)]
+    templates = ("name", "title", "line", "style")
+    defaults = {field.name: field.default for field in fields(FiguresConfig)}
+    assert {key: value for key, value in shown.items() if key not in templates} == {
+        key: value for key, value in defaults.items() if key not in templates
+    }
+
+
 def test_every_group_is_known_to_this_test() -> None:
     folder = config_folder()
     groups = {file.relative_to(folder).parts[0] for file in folder.glob("*/**/*.yaml")}
@@ -87,7 +99,7 @@ def test_every_experiment_composes_for_every_verb_and_its_ends_step(name: str) -
     for verb in ("plot", "status", "summary"):
         command = compose_command(verb, experiment)
         assert command.config.name == name
-    crops = command.node.augment.name == "resized_crop"
+    crops = command.config.augment["name"] == "resized_crop"
     here = [*experiment, "dataset=digits", "dataset.image_size=8", *(["augment.size=16"] if crops else [])]
     points = compose_command("train", here).points
     assert len({point.directory for point in points}) == len(points)

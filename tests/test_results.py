@@ -1,5 +1,6 @@
 """Committed results name their code, and say so once it has changed."""
 
+import ast
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,29 @@ EARLIER = "Made by earlier code"
 CODE = yaml.safe_load((RESULTS / "code.yaml").read_text("utf-8"))
 
 
+def statements(text: str) -> str:
+    """Python without what changes no result: comments, docstrings, layout."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            node.body = [line for line in node.body if not is_text(line)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def is_text(line: ast.stmt) -> bool:
+    """True for a string that stands alone."""
+    value = line.value if isinstance(line, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
 def digest(root: Path, sources: Sequence[str]) -> str:
-    """SHA-256 over names and contents of the Python files in these files and folders."""
+    """SHA-256 over names and statements of the Python files in these files and folders."""
     total = hashlib.sha256()
     for source in sources:
         place = root / source
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            total.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+            name = file.relative_to(root).as_posix()
+            total.update(f"{name}\0{statements(file.read_text('utf-8'))}\0".encode())
     return total.hexdigest()
 
 
@@ -57,3 +74,13 @@ def test_a_change_of_the_code_is_told(tmp_path: Path) -> None:
     (tmp_path / "loop" / "steps.py").write_text("lr = 2")
     assert "has changed" in (trouble("commit abc", code, digest(tmp_path, sources)) or "")
     assert trouble(f"{EARLIER}, commit abc", code, digest(tmp_path, sources)) is None
+
+
+def test_words_alone_make_no_earlier_code(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text('def run(x):\n    """Run."""\n    return x + 1\n')
+    before = digest(tmp_path, ["script.py"])
+    script.write_text('"""A script."""\n\n\ndef run(x):  # adds\n    """Add one."""\n    return (x + 1)\n')
+    assert digest(tmp_path, ["script.py"]) == before
+    script.write_text('def run(x):\n    """Run."""\n    return x + 2\n')
+    assert digest(tmp_path, ["script.py"]) != before

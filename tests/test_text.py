@@ -7,7 +7,7 @@ import pytest
 from bokeh.embed.util import contains_tex_string
 from omegaconf import OmegaConf
 
-from senet_lab.text import clock, csv_table, label, literal, number, plain
+from senet_lab.text import byte_size, clock, csv_table, label, literal, number, plain
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ from senet_lab.text import clock, csv_table, label, literal, number, plain
 )
 def test_numbers(value: object, text: str) -> None:
     assert number(value) == text
+
+
+def test_sizes() -> None:
+    assert [byte_size(count) for count in (0, 450_000, 999_900_000, 10**9, 1_234_560_000_000)] == [
+        *("0.0 MB", "0.5 MB", "999.9 MB", "1.0 GB", "1,234.6 GB"),
+    ]
 
 
 def test_durations() -> None:

@@ -1,1 +1,1 @@
-"""Records to tidy frames: grouping, curves, statistics, baselines. Imports neither torch nor bokeh."""
+"""Tidy frames from records: grouping, curves, statistics, comparisons. Imports neither torch nor bokeh."""

@@ -1,4 +1,4 @@
-"""Learned coefficients of activations over epochs, in long form: a row per epoch, site and coefficient."""
+"""Learned activation coefficients over epochs, in long form: one row per epoch, site and coefficient."""
 
 import pandas as pd
 
@@ -11,11 +11,11 @@ CHANNEL = r"\[\d+\]$"
 
 
 def coefficients(panel: Panel, sweep: SweepDirectory) -> pd.DataFrame:
-    """Every learned value of a panel's runs.
+    """The coefficients of a panel's runs.
 
     Returns:
-        Columns `line`, `seed` and those of `Coefficient`, sites without their channel; empty if nothing is
-        learned.
+        Columns `line`, `seed` and those of `Coefficient`, sites without their channel; empty without
+        coefficients.
     """
     parts = [
         sweep.run(run.directory).activations().assign(line=line.label, seed=run.config.seed)
@@ -31,7 +31,7 @@ def over_epochs(values: pd.DataFrame) -> pd.DataFrame:
     """Mean and range over sites, channels and seeds.
 
     Args:
-        values: as `coefficients` gives them.
+        values: see `coefficients`.
 
     Returns:
         Columns `line`, `coefficient`, `epoch`, `mean`, `lowest`, `highest`.
@@ -44,7 +44,7 @@ def last_values(values: pd.DataFrame) -> pd.DataFrame:
     """Each coefficient of each site at the last epoch of each run.
 
     Args:
-        values: as `coefficients` gives them.
+        values: see `coefficients`.
 
     Returns:
         Columns `line`, `site`, `coefficient`, `n` (runs), `mean` and `std` over runs and channels.

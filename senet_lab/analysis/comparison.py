@@ -1,4 +1,4 @@
-"""Comparison with others' values: final values, whole curves, the first epochs of partial runs, rankings."""
+"""Comparison with published values or another sweep: final values, curves, epochs, rankings."""
 
 from typing import Any
 
@@ -38,18 +38,18 @@ def other_sweep(runs: pd.DataFrame) -> Others:
 def compare_finals(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
     """Comparison of each line at the last common epoch of most runs, and over the whole curves.
 
-    Welch's t test where both have two runs or more; Student's one-sample test where only the others' mean
-    is known, which it takes as exact, so that its p is too small; no test for a single run.
+    Welch's t test if both have two runs or more; Student's one-sample test if only the others' mean is known,
+    which it treats as exact, so that its p is too small; no test for a single run.
 
     Args:
-        runs: ours, as `curves.values` gives them.
-        others: of the same metric.
+        runs: our runs; see `curves.values`.
+        others: values of the same metric.
 
     Returns:
-        `FINAL_COLUMNS`: `difference` is ours minus the others', `z` the same over its standard error;
-        `p_holm` holds for all rows together; `detectable` is the true difference that the test finds with
+        `FINAL_COLUMNS`: `difference` is ours minus the others', `z` the difference over its standard error;
+        `p_holm` is corrected over all rows; `detectable` is the true difference that the test finds with
         power 0.8, given these spreads; `curve_distance` is the largest distance of the two mean curves
-        over the `curve_epochs` epochs that both have.
+        over the `curve_epochs` common epochs.
     """
     rows = []
     both = most_runs(over_seeds(runs, EPOCH)).merge(others.means, on=EPOCH, suffixes=("", "_others"))
@@ -75,7 +75,7 @@ def compare_finals(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
 
 
 def _at(runs: pd.DataFrame, figure: str, line: str, epoch: int) -> np.ndarray:
-    """The values of a line's runs at an epoch; none where only the mean is known."""
+    """The values of a line's runs at an epoch; none if only the mean is known."""
     chosen = (runs["epoch"] == epoch) & (runs["figure"] == figure) & (runs["line"] == line)
     return runs.loc[chosen, "value"].to_numpy(float)
 
@@ -111,16 +111,16 @@ def compare_epochs(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
     """Comparison of each common epoch: whether all our runs are near the others'.
 
     Near means within the range of the others' runs widened by `WIDENING` of their standard deviations on
-    each side; where only their mean is known, within `DIGITISED_TOLERANCE` of it. An epoch of which the
-    others have a single run is left out.
+    each side; if only their mean is known, within `DIGITISED_TOLERANCE` of it. Epochs with a single run of
+    the others are left out.
 
     Args:
-        runs: ours, as `curves.values` gives them.
-        others: of the same metric.
+        runs: our runs; see `curves.values`.
+        others: values of the same metric.
 
     Returns:
-        `EPOCH_COLUMNS`: `lowest` and `highest` are our runs' range, `low` and `high` what counts as near
-        by which `rule`.
+        `EPOCH_COLUMNS`: `lowest` and `highest` are our runs' range, `low` and `high` the range that counts as
+        near by `rule`.
     """
     ours = over_seeds(runs, EPOCH).merge(_range(runs, "lowest", "highest"), on=EPOCH)
     theirs = others.means.merge(_range(others.runs, "low", "high"), how="left", on=EPOCH)
@@ -148,13 +148,11 @@ def _range(runs: pd.DataFrame, low: str, high: str) -> pd.DataFrame:
 
 
 def rankings(runs: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """Rankings of the lines of each figure by mean, ours and the others'.
-
-    At the last epoch that all compared lines have on both sides.
+    """Rankings of each figure's lines by mean, ours and the others', at the last epoch common to all lines.
 
     Args:
-        runs: ours, as `curves.values` gives them.
-        others: of the same metric.
+        runs: our runs; see `curves.values`.
+        others: values of the same metric.
 
     Returns:
         `RANKING_COLUMNS`: `kendall` is Kendall's τ between the two orders with its exact two-sided `p`,

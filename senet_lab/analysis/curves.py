@@ -1,31 +1,36 @@
-"""A metric over epochs: run by run, and as mean and spread over the runs of a line."""
+"""A metric over epochs: for single runs, and as mean and spread over the runs of a line."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from senet_lab.analysis.grouping import Line, Panel
+from senet_lab.analysis.grouping import LINE, Line, Panel
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.runs import MISSING, Run
 from senet_lab.analysis.statistics import over_seeds
 from senet_lab.records.run import State
 from senet_lab.records.surroundings import mixture
 
-LINE = ("figure", "line")
-"""Key columns of a line in every frame."""
 VALUES_COLUMNS = (*LINE, "seed", "epoch", "seconds", "images", "value")
 CURVES_COLUMNS = (*LINE, "epoch", "n", "mean", "std")
 """Columns of `curves.csv`."""
 STATES = (State.FINISHED, State.RUNNING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
+UNFINISHED = {
+    State.DIVERGED: "Diverged",
+    State.FAILED: "Failed",
+    State.INTERRUPTED: "Interrupted",
+    State.RUNNING: "Still running",
+}
+"""States that a figure's notes name, in this order."""
 
 
 def values(panels: Iterable[Panel], metric: Metric) -> pd.DataFrame:
     """The finite values of the metric, by run and epoch.
 
     Returns:
-        `VALUES_COLUMNS`, a row a run and epoch, line by line in the order of the legend, by epoch within a
-        line: `seconds` and `images` add up from the run's start, and are NaN where the record has none.
+        `VALUES_COLUMNS`, one row per run and epoch, line by line in the order of the legend, by epoch within
+        a line: `seconds` and `images` are cumulative over the run, and NaN if not recorded.
     """
     parts = [_of_line(panel.name, line, metric) for panel in panels for line in panel.lines]
     if not parts:
@@ -57,11 +62,11 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
     Each epoch counts the runs that reached it; an epoch that no run has is absent, never zero.
 
     Args:
-        runs: as `values` gives it.
+        runs: see `values`.
 
     Returns:
-        `CURVES_COLUMNS`, then `sem`, `low` and `high` as `statistics.over_seeds` has them, and the mean
-        `seconds` and `images` of the same runs.
+        `CURVES_COLUMNS`, then `sem`, `low` and `high` of `statistics.over_seeds`, and the mean `seconds` and
+        `images` of the same runs.
     """
     keys = [*LINE, "epoch"]
     spent = runs.groupby(keys, sort=False)[["seconds", "images"]].mean().reset_index()
@@ -72,7 +77,7 @@ def states(panels: Iterable[Panel]) -> pd.DataFrame:
     """Number of runs of each line, by state.
 
     Returns:
-        Columns `figure`, `line`, `runs` (how many there should be), one count a state, and `missing`.
+        Columns `figure`, `line`, `runs` (expected number), one count per state, and `missing`.
     """
     rows = []
     for panel in panels:
@@ -94,49 +99,33 @@ def finals(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The last epoch of each line's curve.
 
     Args:
-        table: as `curves` gives it.
-        runs: as `states` gives it.
+        table: see `curves`.
+        runs: see `states`.
 
     Returns:
-        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std` and those of `states`, a row a line; a line
-        without any epoch has n 0 and no values.
+        Columns `figure`, `line`, `n`, `epoch`, `mean`, `std` and those of `states`, one row per line; a line
+        without epochs has n 0 and no values.
     """
     last = table.groupby(list(LINE), sort=False).tail(1)[[*LINE, "n", "epoch", "mean", "std"]]
     joined = runs[list(LINE)].merge(last, how="left", on=list(LINE)).fillna({"n": 0})
     return joined.merge(runs, on=list(LINE)).astype({"n": int, "epoch": "Int64"})
 
 
-def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
+def panel_notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     """Sentences on missing or failed runs, on mixed environments, and on epochs where n changes.
 
     Args:
-        panel: with at least one epoch.
+        panel: a panel with at least one epoch.
         table: its `curves`.
 
     Returns:
-        One sentence for each kind of trouble; none for a complete panel.
+        One sentence for each kind of problem; none for a complete panel.
     """
-    sentences = []
-    for state, word in (
-        (State.DIVERGED, "Diverged"),
-        (State.FAILED, "Failed"),
-        (State.INTERRUPTED, "Interrupted"),
-        (State.RUNNING, "Still running"),
-    ):
-        runs = [
-            f"{line.label} seed {run.config.seed} {_reach(run)}"
-            for line in panel.lines
-            for run in line.runs
-            if run.state == state
-        ]
-        if runs:
-            sentences.append(f"{word}: {_listed(runs)}.")
-    if sentences:
-        sentences.append("The epochs that these runs have count in the mean.")
+    sentences = _unfinished(panel)
     missing = [f"{line.label} seed {seed}" for line in panel.lines for seed in line.missing_seeds]
     if missing:
         sentences.append(f"Missing: {_listed(missing)}.")
-    mixed = [f"{line.label}: {told}" for line in panel.lines if (told := _mixture(line))]
+    mixed = [f"{line.label}: {differences}" for line in panel.lines if (differences := _mixture(line))]
     if mixed:
         sentences.append(f"Trained in mixed environments: {_listed(mixed)}.")
     full, end = table["n"].max(), table["epoch"].max()
@@ -149,6 +138,21 @@ def notes(panel: Panel, table: pd.DataFrame) -> list[str]:
     if counts:
         sentences.append(f"Runs averaged: {_listed(counts)}; otherwise n = {full}.")
     return sentences
+
+
+def _unfinished(panel: Panel) -> list[str]:
+    """Sentences on the runs that have not finished, by state."""
+    sentences = []
+    for state, word in UNFINISHED.items():
+        runs = [
+            f"{line.label} seed {run.config.seed} {_reach(run)}"
+            for line in panel.lines
+            for run in line.runs
+            if run.state == state
+        ]
+        if runs:
+            sentences.append(f"{word}: {_listed(runs)}.")
+    return [*sentences, "Their recorded epochs count in the mean."] if sentences else []
 
 
 def _mixture(line: Line) -> str:

@@ -27,10 +27,10 @@ class Frames:
 
 
 def frames(records: Sequence[Recorded]) -> Frames:
-    """The runs of a sweep, as `read_records` gives them, as frames.
+    """The frames of a sweep's records.
 
-    Axes are the named groups, `lr`, `seed`, and every other value, by its dotted key, in which runs differ.
-    A run whose record cannot be used has no rows of metrics, and the reason as its message.
+    Axes are the named groups, `lr`, `seed`, and every other value in which runs differ, by its dotted key.
+    A run with an unusable record has no rows of metrics, and the reason as its message.
     """
     axes = _axes({one.directory: one.config for one in records if one.config is not None})
     metrics = _metrics({one.directory: one.table for one in records}, axes)
@@ -48,8 +48,8 @@ def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
     flat = pd.json_normalize([_comparable(config) for config in configs.values()])
     flat.index = axes.index
     differing = [key for key in flat if flat[key].nunique(dropna=False) > 1]
-    told = {f"{group}." for group in GROUPS if axes[group].nunique(dropna=False) > 1}
-    extra = [key for key in differing if key not in (*axes, *PROGRESS) and not key.startswith(tuple(told))]
+    named_groups = tuple(f"{group}." for group in GROUPS if axes[group].nunique(dropna=False) > 1)
+    extra = [key for key in differing if key not in (*axes, *PROGRESS) and not key.startswith(named_groups)]
     return axes.join(flat[extra])
 
 
@@ -79,7 +79,7 @@ def _metrics(tables: Mapping[str, Mapping[str, Sequence[Any]]], axes: pd.DataFra
 
 def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     directories = [one.directory for one in records]
-    told = [
+    rows = [
         {
             "state": str(one.status.state),
             "message": one.status.message,
@@ -89,7 +89,7 @@ def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame
         }
         for one in records
     ]
-    progress = pd.DataFrame(told, index=pd.Index(directories, name="run"))
+    progress = pd.DataFrame(rows, index=pd.Index(directories, name="run"))
     last = metrics.drop_duplicates("run", keep="last").set_index("run")
     measured = [name for name in columns(Metrics) if name not in ("epoch", "lr", "seconds")]
     return axes.reindex(directories).rename_axis("run").join(progress).join(last[measured])

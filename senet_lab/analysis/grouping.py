@@ -16,12 +16,12 @@ LINE = ("figure", "line")
 
 @dataclass(frozen=True)
 class Line:
-    """Runs that differ in the seed alone."""
+    """Runs that differ only in the seed."""
 
     label: str
     runs: tuple[Run, ...]
     missing_seeds: tuple[int, ...]
-    """Seeds of other lines of the panel that this one lacks or has not begun."""
+    """Seeds of the panel's other lines that this line lacks or has not begun."""
     color: str | None = None
     """`#rrggbb`, or None for the palette."""
 
@@ -64,7 +64,7 @@ def group(runs: Sequence[Run], templates: FiguresConfig) -> list[Panel]:
     """Group runs into panels and lines, in order of appearance; lines ordered by their styles.
 
     Args:
-        runs: as `read_runs` gives them.
+        runs: see `read_runs`.
         templates: see `templates.places`.
 
     Raises:

@@ -1,6 +1,6 @@
 """Metrics: columns of `metrics.csv`, or their complements 1 − x for accuracies.
 
-Names and labels follow from `records.rows.Metrics` and its docstrings: a new column needs nothing here.
+Names and labels follow from `records.rows.Metrics` and its docstrings: a new column needs no change here.
 """
 
 from collections.abc import Iterable
@@ -83,8 +83,8 @@ def find_metric(name: str, extra: Iterable[str] = ()) -> Metric:
     """The metric called `name`: a known one, a column's name, or `1-` and a column's name.
 
     Args:
-        name: as `figures.metric` has it.
-        extra: columns that records have beyond the known ones.
+        name: a name from `figures.metric`.
+        extra: further columns of the records.
 
     Raises:
         UsageError: no such metric; the message lists the known ones.

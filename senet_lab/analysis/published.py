@@ -1,7 +1,6 @@
 """Published values for the lines of a sweep, from the file that `published` names.
 
-A row of values names its runs by keys of their configs; it is matched with lines whose runs have all these
-values.
+Each row of values has conditions on run configs, and applies to the lines whose runs meet all of them.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,13 +14,13 @@ import senet_lab
 from senet_lab.analysis.grouping import LINE, Line, Panel
 from senet_lab.analysis.metrics import Metric, known_metrics
 from senet_lab.analysis.statistics import over_seeds
-from senet_lab.analysis.templates import leaves
 from senet_lab.config import RunConfig, as_plain
+from senet_lab.dotted import leaves
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml, typed
 
 NO_CONDITIONS = ("epoch", "run", "runs", "source", "macs")
-"""Columns other than metrics that are no conditions on runs."""
+"""Columns that are neither metrics nor conditions on runs."""
 MEANS_COLUMNS = (*LINE, "epoch", "n", "mean", "std", "sem")
 RUNS_COLUMNS = (*LINE, "seed", "epoch", "value")
 ENDS_COLUMNS = (*LINE, "epoch", "n", "value", "source", "macs")
@@ -32,7 +31,7 @@ class Others:
     """Others' values of one metric for the lines of a sweep."""
 
     means: pd.DataFrame
-    """`MEANS_COLUMNS`, by epoch; std and sem are NaN where only means are known."""
+    """`MEANS_COLUMNS`, by epoch; std and sem are NaN if only means are known."""
     runs: pd.DataFrame
     """`RUNS_COLUMNS`, if single runs are known."""
     ends: pd.DataFrame
@@ -89,7 +88,7 @@ def read_published(name: str | None) -> tuple[Published, Path]:
     """The content and folder of the file that a config's `published` names; `NOTHING` for None.
 
     Raises:
-        UsageError: no such file, or values of another form.
+        UsageError: no such file, or an invalid one.
     """
     if name is None:
         return NOTHING, FOLDER
@@ -109,13 +108,12 @@ def published(panels: Iterable[Panel], name: str | None, metric: Metric) -> Othe
     """The published values of a metric for the lines of `panels`; lines without any are left out.
 
     Args:
-        panels: of one sweep.
-        name: as the config's `published` has it.
-        metric: an error is also found as 1 − the accuracy that is given.
+        panels: panels of one sweep.
+        name: the config's `published`.
+        metric: the metric; an error is also found as 1 − a given accuracy.
 
     Raises:
-        UsageError: see `read_published`; values that do not say for which data set they are, or what they
-            are; two ends for one line.
+        UsageError: see `read_published`; values without a data set or a metric; two ends for one line.
     """
     content, folder = read_published(name)
     entries = [*_curves(content, folder), *_ends(content)]
@@ -140,7 +138,7 @@ def published(panels: Iterable[Panel], name: str | None, metric: Metric) -> Othe
 
 
 def also_published(name: str | None, metric: Metric) -> list[Metric]:
-    """The metrics beside `metric` whose values at the end of training are given."""
+    """The metrics other than `metric` with values at the end of training."""
     given = {key for row in read_published(name)[0].ends for key in row}
     return [
         other for other in known_metrics().values() if other.name in given and other.column != metric.column
@@ -148,9 +146,9 @@ def also_published(name: str | None, metric: Metric) -> list[Metric]:
 
 
 def with_published(table: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """`curves.finals` with the `published` value, ours minus it (`difference`), and its `source`.
+    """`curves.finals` with the `published` value, our `difference` from it, and its `source`.
 
-    The difference is there only where our curve ends at the published epoch.
+    The difference is given only if our curve ends at the published epoch.
     """
     ends = others.ends.drop(columns=["n", "macs"])
     ends = ends.rename(columns={"value": "published", "epoch": "published_epoch"})
@@ -214,7 +212,7 @@ def _conditions(keys: Collection[str], source: str) -> list[str]:
 
 def _check_data_set(conditions: Iterable[str], source: str) -> None:
     if not any(key.split(".")[0] == "dataset" for key in conditions):
-        raise UsageError(f"{source}: say for which data set it is, as where: {{dataset.label: CIFAR-10}}")
+        raise UsageError(f"{source}: name the data set, as in where: {{dataset.label: CIFAR-10}}")
 
 
 def _of_line(
@@ -243,7 +241,7 @@ def _check_ends(ends: pd.DataFrame) -> None:
     if len(twice):
         figure, line = twice.iloc[0][list(LINE)]
         raise UsageError(
-            f"published ends: more than one is for the line {line} of figure {figure}: say more of which runs"
+            f"published ends: several apply to the line {line} of figure {figure}: add conditions to them"
         )
 
 

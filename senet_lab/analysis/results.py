@@ -25,14 +25,18 @@ class Results:
     others: Others
     """Published values."""
 
+    def curves_of(self, panel: Panel) -> pd.DataFrame:
+        """The rows of `curves` of one panel."""
+        return self.curves[self.curves["figure"] == panel.name]
+
 
 def results(panels: Sequence[Panel], metric: Metric, name: str | None) -> Results:
     """The frames of a metric over the panels of a sweep.
 
     Args:
-        panels: at least one.
-        metric: of them.
-        name: of the published values to stand beside, as the config's `published` has it.
+        panels: at least one panel.
+        metric: the metric.
+        name: the config's `published`, which names the published values to add.
 
     Raises:
         UsageError: see `published.published`.

@@ -12,6 +12,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
 from senet_lab.records.run import Environment, RunDirectory, State, Status
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import frame, read_columns
@@ -30,23 +31,25 @@ class Run:
     state: str
     """One of `State`, or `MISSING`."""
     metrics: pd.DataFrame
-    """The columns of `Metrics`, one row an epoch."""
+    """The columns of `Metrics`, one row per epoch."""
     attempts: tuple[Environment, ...] = ()
     """Software and hardware of its attempts; empty if their record cannot be read."""
+    message: str = ""
+    """Error and notes of its status."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A planned or recorded run as it was read."""
+    """A planned or recorded run, as read from disk."""
 
     directory: str
     """Directory relative to the sweep's folder."""
     config: RunConfig | None
-    """None if its record is unreadable and no plan has it."""
+    """None if its record is unreadable and it is in no plan."""
     status: Status
-    """With the state `unreadable` or `damaged`, and the reason, where its record cannot be used."""
+    """With the state `unreadable` or `damaged`, and the reason, if its record cannot be used."""
     table: Mapping[str, Sequence[Any]]
-    """The columns of `Metrics`; empty where the record cannot be used."""
+    """The columns of `Metrics`; empty if the record cannot be used."""
     record: RunDirectory
 
     @property
@@ -56,7 +59,7 @@ class Recorded:
 
 
 Progress = Callable[[int, int], object]
-"""Callback for the numbers of read and of all runs."""
+"""Callback for the number of runs read so far and of all runs."""
 
 
 def _silent(read: int, of: int) -> None:
@@ -97,7 +100,7 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
 
 
 def _table(record: RunDirectory) -> dict[str, list[Any]]:
-    """The columns of a run's `metrics.csv`, which has each epoch once."""
+    """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
     table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
@@ -105,17 +108,27 @@ def _table(record: RunDirectory) -> dict[str, list[Any]]:
     return table
 
 
-def whole_runs(records: Sequence[Recorded]) -> list[Run]:
-    """The runs whose record can be used."""
+def selected(records: list[Recorded], selection: Selection) -> list[Recorded]:
+    """The records of the selected runs; a run whose config is not known is in none but the empty selection.
+
+    Raises:
+        UsageError: see `select`.
+    """
+    known: list[Any] = [one for one in records if one.config is not None]
+    return select(known, selection) if selection else records
+
+
+def usable_runs(records: Sequence[Recorded]) -> list[Run]:
+    """The runs with a usable record."""
     return [
-        _run(one.directory, one.record, one.config, one.status.state, one.table)
+        _run(one.directory, one.record, one.config, one.status.state, one.table, one.status.message)
         for one in records
         if one.is_whole and one.config is not None
     ]
 
 
 def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
-    """`whole_runs` of a sweep.
+    """`usable_runs` of a sweep.
 
     Args:
         sweep: the sweep's folder.
@@ -130,7 +143,7 @@ def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) 
             raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
         if not one.is_whole and left_out is not None:
             left_out[one.directory] = one.status
-    return whole_runs(records)
+    return usable_runs(records)
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:
@@ -142,11 +155,21 @@ def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str
     return _run(directory, record, config, state, _table(record))
 
 
+def run_without_epochs(directory: str, config: RunConfig, state: str) -> Run:
+    """A run whose record cannot be used."""
+    return Run(directory, config, state, frame(Metrics, dict.fromkeys(columns(Metrics), ())))
+
+
 def _run(
-    directory: str, record: RunDirectory, config: RunConfig, state: str, table: Mapping[str, Sequence[Any]]
+    directory: str,
+    record: RunDirectory,
+    config: RunConfig,
+    state: str,
+    table: Mapping[str, Sequence[Any]],
+    message: str = "",
 ) -> Run:
     state = MISSING if state == State.PLANNED else state
-    return Run(directory, config, state, frame(Metrics, table), _attempts(record))
+    return Run(directory, config, state, frame(Metrics, table), _attempts(record), message)
 
 
 def _attempts(record: RunDirectory) -> tuple[Environment, ...]:

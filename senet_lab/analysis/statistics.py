@@ -28,15 +28,15 @@ PAIRWISE_COLUMNS = (
 
 
 def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Mean, spread and interval of `value` over the runs that share `by`; no other code computes them.
+    """Mean, spread and interval of `value` over the runs of each group; no other code computes them.
 
     Args:
-        runs: a row a run, with the columns `by` and `value`; NaN values do not count.
+        runs: one row per run, with the columns `by` and `value`; NaN values do not count.
         by: columns to group by; groups keep the order in which they appear.
 
     Returns:
         The columns `by`, then `n`, `mean`, `std` (sample standard deviation, ddof 1), `sem` (std/√n), and
-        `low` and `high`, Student's interval of the mean at `CONFIDENCE`. The last four are NaN where n is 1.
+        `low` and `high`, Student's interval of the mean at `CONFIDENCE`. The last four are NaN if n is 1.
     """
     grouped = runs.groupby(list(by), sort=False)["value"]
     table = grouped.agg(n="count", mean="mean", std="std", sem="sem").reset_index()
@@ -45,10 +45,10 @@ def over_seeds(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def most_runs(curves: pd.DataFrame) -> pd.DataFrame:
-    """The epochs of each line that most of its runs reached; later means are over fewer, other runs.
+    """The epochs of each line with the most runs; later means are over fewer runs.
 
     Args:
-        curves: as `curves.curves` gives it.
+        curves: see `curves.curves`.
     """
     return curves[curves["n"] == curves.groupby(list(LINE), sort=False)["n"].transform("max")]
 
@@ -59,16 +59,16 @@ def with_statistics(
     """`curves.finals` with intervals and measures of the whole curve.
 
     Args:
-        table: as `curves.finals` gives it.
-        curves: as `curves.curves` gives it.
+        table: see `curves.finals`.
+        curves: see `curves.curves`.
         metric: the metric of the values.
-        target: the target value; by default, in each figure, the best that all lines reach.
+        target: the target value; by default the best that all lines of a figure reach.
 
     Returns:
         New columns: `sem`; `t_low` and `t_high`, Student's interval of the mean; `best_epoch` and
-        `best_mean`; `target_error`, and `target_epoch`, the first epoch whose mean is as good; `area` under
+        `best_mean`; `target_error`, and `target_epoch`, the first epoch whose mean reaches it; `area` under
         the curve of the means (trapezoids, value × epochs) up to `area_epoch`. The last six are over the
-        epochs that most runs reached, and NaN where a line has none.
+        epochs of `most_runs`, and NaN for a line without any.
     """
     keys = list(LINE)
     sign = 1 if metric.lower_is_better else -1
@@ -96,18 +96,18 @@ def _course(losses: pd.Series, goal: float, sign: int) -> dict[str, Any]:
 
 
 def pairwise(runs: pd.DataFrame) -> pd.DataFrame:
-    """Pairwise tests of the lines of each figure, at the last epoch that most runs of both reached.
+    """Pairwise tests of the lines of each figure, at the last common epoch of `most_runs`.
 
-    Runs that share their seed share data order and are compared as pairs; without two such pairs, Welch's
-    test compares the lines. p values are two-sided; `p_holm` holds for all pairs of a figure together
+    Runs with the same seed share their data order and are compared as pairs; with fewer than two such pairs,
+    Welch's test compares the lines. p values are two-sided; `p_holm` is corrected over all pairs of a figure
     (Holm 1979).
 
     Args:
-        runs: as `curves.values` gives it.
+        runs: see `curves.values`.
 
     Returns:
         `PAIRWISE_COLUMNS`: `n` counts pairs, or is `n1 + n2`; `difference` is first minus second, `low`
-        and `high` its interval at `CONFIDENCE`. p is NaN where a line has a single run or nothing varies.
+        and `high` its interval at `CONFIDENCE`. p is NaN for a line with a single run, or without variation.
     """
     parts = [_pairs_of(part).assign(figure=figure) for figure, part in runs.groupby("figure", sort=False)]
     return pd.concat([pd.DataFrame(columns=PAIRWISE_COLUMNS), *parts], ignore_index=True)
@@ -130,7 +130,7 @@ def _compare(one: pd.Series, other: pd.Series) -> dict[str, Any]:
     """The test between two lines, from their values by seed."""
     seeds = one.index.intersection(other.index)
     with warnings.catch_warnings():
-        # For constant or too few values, scipy warns and returns NaN, which is reported as it is.
+        # For constant or too few values, scipy warns and returns NaN, which is the result here.
         warnings.simplefilter("ignore", RuntimeWarning)
         if len(seeds) >= 2:
             one, other = one[seeds], other[seeds]
@@ -163,7 +163,7 @@ def detectable(n: int, other: int | None, alpha: float = 1 - CONFIDENCE) -> floa
 
     Args:
         n: runs of a line, or pairs of runs: the standard deviation is then that of their differences.
-        other: runs of the line that it is compared with; None where there are pairs or a fixed value.
+        other: runs of the other line; None for pairs, or a fixed value.
         alpha: the level of the test.
     """
     if other is not None:
@@ -186,15 +186,15 @@ def paired_power(effect: float, n: int, alpha: float) -> float:
 
 
 def what_it_can_show(n: int) -> str:
-    """The power of `n` runs per line, in plain words."""
+    """The power of `n` runs per line, in words."""
     if n < 2:
-        return "A single run a line has no spread: no difference here can be told from chance."
+        return "A single run per line has no spread: no difference can be distinguished from chance."
     half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) / np.sqrt(n)
     return (
-        f"What n = {n} can show: the {100 * CONFIDENCE:g} % interval of a mean reaches ±{half:.2f} standard "
+        f"Power with n = {n}: the {100 * CONFIDENCE:g} % interval of a mean reaches ±{half:.2f} standard "
         f"deviations, and a test at 5 % finds a true difference with power {POWER} only from "
         f"{detectable(n, n):.1f} standard deviations between two independent lines (from "
         f"{detectable(n, None):.1f} standard deviations of the differences between pairs), before any "
-        "correction for many comparisons. What it cannot show: that two lines are the same, because a "
-        "smaller difference is mostly missed; nor that errors are normally distributed, as t tests assume."
+        "correction for multiple comparisons. Smaller differences are mostly missed, so equality of two "
+        "lines is never shown. t tests assume normally distributed errors, which so few runs cannot confirm."
     )

@@ -1,11 +1,11 @@
 """Figure and line of each run, from templates over its config, and the axes that templates omit.
 
-No other module decides which runs share a figure or a line. Imports no pandas, so it is quick to import.
+Only this module decides which runs share a figure or a line. It does not import pandas, which is slow.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from senet_lab.composition.command import register_resolvers
 from senet_lab.composition.groups import option_of
 from senet_lab.config import FiguresConfig, RunConfig, as_plain, check_name, comparable
+from senet_lab.dotted import leaves
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import NOT_RESULTS
 from senet_lab.records.selection import Configured
@@ -27,7 +28,7 @@ TELLING = ("name", "label", "_target_")
 
 @dataclass(frozen=True)
 class Place:
-    """Figure and line of a run: the filled-in templates."""
+    """Figure and line of a run: the resolved templates."""
 
     figure: str
     title: str
@@ -41,15 +42,15 @@ class Place:
 def places(runs: Sequence[Configured], templates: FiguresConfig) -> list[Place]:
     """The place of each run.
 
-    Runs that fall on one line and differ in more than the seed get labels that name all axes in which they
-    differ, and so do the other lines of their figure.
+    If runs on one line differ in more than the seed, the labels of all lines of their figure name the axes in
+    which they differ.
 
     Args:
-        runs: of one sweep.
+        runs: runs of one sweep.
         templates: `name`, `title`, `line` and `style` with their interpolations unresolved.
 
     Raises:
-        UsageError: a template that a run's config cannot fill in, a figure with two titles, two lines of one
+        UsageError: a template that a run's config cannot resolve; a figure with two titles; two lines of one
             colour.
     """
     texts = {key: json.dumps(getattr(templates, key)) for key in ("name", "title", "line", "style")}
@@ -72,10 +73,10 @@ R = TypeVar("R", bound=Configured)
 
 
 def whole_figures_first(runs: Sequence[R], templates: FiguresConfig) -> list[R]:
-    """The runs figure by figure, in the order in which figures and, within one, runs first appear.
+    """The runs grouped by figure, in order of first appearance of figures and runs.
 
     Raises:
-        UsageError: a `name` that a run's config cannot fill in.
+        UsageError: a `name` that a run's config cannot resolve.
     """
     text = {"name": json.dumps(templates.name)}
     members: dict[str, list[R]] = {}
@@ -93,7 +94,7 @@ def _place(run: Configured, templates: Mapping[str, str]) -> Place:
 
 
 def _fill_in(run: Configured, templates: Mapping[str, str]) -> dict[str, Any]:
-    """Templates, each as JSON by its key, filled in with a run's values."""
+    """Templates, each as JSON by its key, resolved with a run's values."""
     plain = as_plain(run.config)
     try:
         return {
@@ -158,23 +159,24 @@ def _axes(runs: Sequence[Configured]) -> list[str]:
     rest = [{key: value for key, value in config.items() if _is_result(key)} for config in configs]
     if all(one == rest[0] for one in rest):
         return []
-    leaves = [_results_depend_on(run) for run in runs]
-    keys = dict.fromkeys(key for one in leaves for key in one)
-    varying = [key for key in keys if _kinds(leaves, [key]) > 1]
+    values = [_results_depend_on(run) for run in runs]
+    keys = dict.fromkeys(key for one in values for key in one)
+    varying = [key for key in keys if _kinds(values, [key]) > 1]
     chosen: list[str] = []
-    for key in sorted(varying, key=_telling):
+    for key in sorted(varying, key=_preference):
         of_node = [other for other in chosen if other.split(".")[0] == key.split(".")[0]]
-        if _kinds(leaves, [*of_node, key]) > _kinds(leaves, of_node):
+        if _kinds(values, [*of_node, key]) > _kinds(values, of_node):
             chosen.append(key)
     return sorted(chosen, key=varying.index)
 
 
-def _kinds(leaves: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+def _kinds(values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
     """Number of distinct combinations of these keys' values."""
-    return len({repr([one.get(key) for key in keys]) for one in leaves})
+    return len({repr([one.get(key) for key in keys]) for one in values})
 
 
-def _telling(key: str) -> int:
+def _preference(key: str) -> int:
+    """Position of a key's last part in `TELLING`."""
     last = key.split(".")[-1]
     return TELLING.index(last) if last in TELLING else len(TELLING)
 
@@ -193,7 +195,7 @@ def _is_result(key: str) -> bool:
 
 
 def _results_depend_on(run: Configured) -> dict[str, Any]:
-    """The values that runs of one line share, by dotted key; a node without a name has its option's."""
+    """The values that runs of one line share, by dotted key; nodes without a name get their option's name."""
     values: dict[str, Any] = {}
     for key, value in leaves(comparable(run.config)):
         group, _, last = key.partition(".")
@@ -202,12 +204,3 @@ def _results_depend_on(run: Configured) -> dict[str, Any]:
         if _is_result(group):
             values[key] = value
     return values
-
-
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value below `node` with its dotted key; lists count as values."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, node

@@ -19,10 +19,9 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of
 from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
-from senet_lab.files import write_atomic
+from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.runs.planning import make_writable
 
 PUBLISHED = "published"
 Compared = tuple[Others, dict[str, pd.DataFrame]]
@@ -53,9 +52,7 @@ def compare(command: Command) -> int:
     theirs = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
-        raise UsageError(
-            f"{sweep.path}: no run has an epoch to compare with; {_what_is_needed(config.against)}"
-        )
+        raise UsageError(f"{sweep.path}: no run has an epoch to compare with; {_requirement(config.against)}")
     folder = sweep.compare(config.against)
     make_writable(folder, sweep.path)
     for axes, (_, tables) in found.items():
@@ -66,12 +63,12 @@ def compare(command: Command) -> int:
     print(page)
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
-        _print_epochs(tables["epochs"], tell=not theirs)
+        _print_epochs(tables["epochs"], list_distant=not theirs)
     return 0
 
 
 def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
-    """The panels of the other sweep, of the same selection and figures; none for `published`."""
+    """The panels of the other sweep, with the same selection and figures; none for `published`."""
     if config.against == PUBLISHED:
         return []
     other = sweep_directory(config.outputs, config.against)
@@ -89,20 +86,21 @@ def _compared(
     return others, {name: compare(runs, others) for name, compare in comparisons.items()}
 
 
-def _what_is_needed(against: str) -> str:
+def _requirement(against: str) -> str:
+    """The requirement of a comparison, for the message that nothing can be compared."""
     if against == PUBLISHED:
         known = ", ".join(name for name in options("published") if name != "none")
         return (
-            f"published= names others' results, one of {known}, which stand for their own data set and "
-            "networks alone (dataset=arrays needs dataset.label=CIFAR-10)"
+            f"published= names published results, one of {known}, which apply only to their own data set and "
+            "networks (dataset=arrays needs dataset.label=CIFAR-10)"
         )
-    return f"{against} needs figures and lines of the same names"
+    return f"{against} needs figures and lines with the same names"
 
 
 def _page(
     config: CompareConfig, panels: Sequence[Panel], theirs: Sequence[Panel], found: Mapping[Axes, Compared]
 ) -> str:
-    # Imported late, because bokeh and chartify take a second, which errors above need not wait for.
+    # Imported late: bokeh and chartify take a second.
     from senet_lab.figures.page import render
     from senet_lab.figures.sections import comparison_sections
 
@@ -126,7 +124,7 @@ def _page(
 
 
 def _titled(panels: Sequence[Panel], sweep: str) -> list[Panel]:
-    """The panels with the sweep's name in their titles, which may be equal on both sides."""
+    """The panels with the sweep's name added to their titles, since both sides may have equal ones."""
     return [replace(panel, title=f"{panel.title}: {sweep}") for panel in panels]
 
 
@@ -136,11 +134,11 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
         print_table(list(SHOWN.values()), rows[list(SHOWN)].itertuples(index=False), title)
 
 
-def _print_epochs(epochs: pd.DataFrame, tell: bool) -> None:
-    """Print the number of epochs near the others' and, with `tell`, the distant ones."""
+def _print_epochs(epochs: pd.DataFrame, list_distant: bool) -> None:
+    """Print the number of epochs near the others' and, with `list_distant`, the other epochs."""
     near = epochs["inside"]
-    print(f"{near.sum()} of {len(near)} epochs compared are near the others' (epochs.csv)")
-    if not tell:
+    print(f"{near.sum()} of {len(near)} compared epochs are near the others' (epochs.csv)")
+    if not list_distant:
         return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):
         print(f"not near: {figure}, {line}, epochs {_spans(rows['epoch'])}")

@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 from senet_lab.runs.cores import cpu_count
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "chartify", "bokeh", "pandas", "scikit-learn")
-BROWSER = "apt-get install chromium chromium-driver (else figures are HTML only)"
+BROWSER = "apt-get install chromium chromium-driver (figures are HTML only without it)"
 DEVELOPMENT = "dev"
 """The extra for developers of this package."""
 
@@ -92,7 +92,7 @@ def _trackers() -> list[dict[str, str]]:
         except UsageError as error:
             rows.append(_row(f"tracker {name}", "not ready", str(error)))
         else:
-            rows.append(_row(f"tracker {name}", "ready" if tracker else "nothing is sent anywhere"))
+            rows.append(_row(f"tracker {name}", "ready" if tracker else "no tracker"))
     return rows
 
 
@@ -105,12 +105,12 @@ def _datasets() -> list[dict[str, str]]:
     for name in options("dataset"):
         node = _option("dataset", name)
         if "_target_" not in node:
-            continue  # an option on top of another one, such as imagenet on image_folder
+            continue  # an option based on another one, such as imagenet on image_folder
         dataset = build_dataset(node)
         if isinstance(dataset, Downloaded):
             here = dataset.folder.exists()
             fix = "" if here else f"senet-lab train dataset={name} downloads it at its first use"
-            rows.append(_row(f"dataset {name}", dataset.folder if here else "not here yet", fix))
+            rows.append(_row(f"dataset {name}", dataset.folder if here else "not downloaded yet", fix))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The last values of a sweep's lines on the terminal, after `train` and `plot`. Imports pandas."""
+"""Tables of final values on the terminal, after `train`, `retry` and `plot`. Imports pandas."""
 
 import shlex
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from senet_lab.text import MISSING, plain
 
 
 def tell_results(survey: Survey, command: Command) -> None:
-    """Print the last values of the runs of `train` by line, and the commands that show more.
+    """Print the last values of these runs by line, and the commands that show more.
 
-    Runs that cannot be grouped or read are told in a line: they are trained all the same.
+    If runs cannot be grouped or read, print one line instead of an error: they are trained all the same.
     """
     sweep = survey.sweep
     config = planned_config(command, sweep)
@@ -43,11 +43,11 @@ def tell_results(survey: Survey, command: Command) -> None:
     for result in recorded:
         print_finals(result)
     for verb, purpose in (("plot", "figures"), ("report", "one page with all results")) if recorded else ():
-        print(f"{purpose}: {shlex.join(['senet-lab', verb, *_same_sweep(command)])}")
+        print(f"{purpose}: {shlex.join(['senet-lab', verb, *_sweep_words(command)])}")
 
 
-def _same_sweep(command: Command) -> Iterator[str]:
-    """The words by which another verb finds the sweep of a command."""
+def _sweep_words(command: Command) -> Iterator[str]:
+    """The words with which another verb finds the command's sweep."""
     experiment = command.choices.get("experiment")
     if experiment:
         yield f"experiment={experiment}"

@@ -1,4 +1,4 @@
-"""`senet-lab inspect`: measure networks and activations from the inside, as figures and tables."""
+"""`senet-lab inspect`: look inside networks and activations, with figures and tables."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
 from senet_lab.records.plan import NOT_RESULTS, config_hash
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, State, run_directories
 from senet_lab.text import label
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ GALLERY_FOLDER = Path("outputs/activations")
 SIGNAL_IMAGES = 500
 """Test images of `pre_activations`."""
 STATISTICS_IMAGES = 2000
-"""Training images from which `landscape` takes batch norm's statistics."""
+"""Training images for `landscape`'s batch norm statistics."""
 PLACES = np.linspace(-0.25, 1.25, 13).tolist()
 """Points of `landscape`: the first run's weights are at 0, the second's at 1."""
 NOISE_SEED = 0
+DEPTH_FIELDS = ("seed", "model", "se", "scaling")
+"""Fields of a run's config in which runs of a line of `depth` may differ."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def inspect(command: Command) -> int:
         The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: no such run, no weights in it, a network without the inspected part.
+        UsageError: no such run; no weights in it; a network without the inspected part.
     """
     config: InspectConfig = command.config
     check_formats(config.formats)
@@ -89,22 +91,19 @@ def _name(config: RunConfig) -> str:
 def _run(config: InspectConfig) -> RunDirectory:
     """The run that `run=` names."""
     if config.run is None:
-        raise UsageError(f"kind={config.kind} needs run=<a run directory>, as outputs/…/seed=0")
+        raise UsageError(f"kind={config.kind} needs run=<a run directory>, such as outputs/…/seed=0")
     return RunDirectory(Path(config.run))
 
 
-def _lines(config: InspectConfig) -> dict[str, list[RunDirectory]]:
-    """The runs in or below the folder `run=`, by line; runs of a line differ in the seed alone."""
+def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str, list[RunDirectory]]:
+    """The runs in or below the folder `run=`, by line; runs of a line differ in the fields `apart` alone."""
     folder = _run(config)
-    if folder.config_file.exists():
-        runs = [folder]
-    else:
-        runs = [RunDirectory(file.parent) for file in sorted(folder.path.rglob("config.yaml"))]
+    runs = run_directories(folder.path)
     if not runs:
         raise UsageError(f"run={folder.path} is no run directory, and none is below it")
     groups: dict[str, list[RunDirectory]] = {}
     for run in runs:
-        plain = {key: value for key, value in run.plain_config().items() if key not in ("seed", *NOT_RESULTS)}
+        plain = {key: value for key, value in run.plain_config().items() if key not in (*apart, *NOT_RESULTS)}
         groups.setdefault(json.dumps(plain, sort_keys=True), []).append(run)
     lines = [sorted(group, key=lambda run: run.config().seed) for group in groups.values()]
     labels = [label(group[0].config().activation["label"]) for group in lines]
@@ -164,7 +163,7 @@ def _excitations(config: InspectConfig) -> Found:
         raise UsageError(f"classes={config.classes}: classes are 0..{trained.num_classes - 1}")
     table = pd.DataFrame(excitations(trained.network, trained.batches.test(), trained.num_classes))
     if table.empty:
-        raise UsageError(f"{run.path}: the network has no squeeze-and-excitation to look at")
+        raise UsageError(f"{run.path}: the network has no squeeze-and-excitation")
     drawings = draw_excitations(trained.name, table, config.classes)
     return Found(run.figures, {"excitations": table}, drawings)
 
@@ -184,7 +183,7 @@ def _feature_reuse(config: InspectConfig) -> Found:
 
 
 def _activation_shapes(config: InspectConfig) -> Found:
-    """Shapes of the learned activation: over the sites at the last epoch, and over the epochs."""
+    """Shapes of the learned activation: by site at the last epoch, and by epoch."""
     import torch
     from torch.nn import functional as F
 
@@ -195,7 +194,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
     run = _run(config)
     settings, learned = run.config(), run.activations()
     if learned.empty:
-        raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md tells which do")
+        raise UsageError(f"{run.path}: its activation learns nothing; docs/activations.md lists which do")
     name = _name(settings)
     x = torch.from_numpy(SHAPE_X)
     values = zip(KNOWN, (torch.sigmoid(x), F.silu(x), F.relu(x)), strict=True)
@@ -217,7 +216,7 @@ def _activation_shapes(config: InspectConfig) -> Found:
 
 
 def _class_activation_map(config: InspectConfig) -> Found:
-    """Chosen test images, each without and with the map of its predicted class, by one network or several."""
+    """Chosen test images, without and with the map of the predicted class, for one network or several."""
     from senet_lab.figures.inspections import draw_maps
 
     lines = _lines(config)
@@ -253,8 +252,8 @@ def _maps(run: RunDirectory, chosen: Sequence[int]) -> "tuple[pd.DataFrame, list
     maps, predicted = class_activation_maps(trained.network, images)
     if maps[0].numel() == 1:
         raise UsageError(
-            f"{run.path}: its last feature map has one place only, so there is nothing to tell apart; "
-            "train on larger images"
+            f"{run.path}: its last feature map has only one pixel, so a map shows nothing; train on larger "
+            "images"
         )
     maps = F.interpolate(maps[:, None], images.shape[-1], mode="bilinear")[:, 0]
     table = pd.DataFrame({"image": chosen, "class": labels.tolist(), "predicted": predicted.tolist()})
@@ -299,6 +298,32 @@ def _noise(config: InspectConfig) -> Found:
     return Found(_run(config).figures, {"noise": table}, {"noise": draw_noise(table)})
 
 
+def _depth(config: InspectConfig) -> Found:
+    """The last error of all finished runs against the number of their network's activation sites."""
+    from senet_lab.commands.summary import describe
+    from senet_lab.figures.inspections import draw_depth
+
+    sites: dict[str, int] = {}
+    rows = []
+    for line, runs in _lines(config, DEPTH_FIELDS).items():
+        for run in runs:
+            if run.status().state is not State.FINISHED:
+                continue
+            settings = run.config()
+            network = json.dumps([run.plain_config().get(key) for key in DEPTH_FIELDS if key != "seed"])
+            if network not in sites:
+                sites[network] = describe(settings)["activation_sites"]
+            error = 1 - run.metrics()["test_top1"].iloc[-1]
+            rows.append({"line": line, "run": run.path.as_posix(), "depth": sites[network], "error": error})
+    if len({row["depth"] for row in rows}) < 2:
+        raise UsageError(
+            f"run={config.run}: depth needs finished runs of several depths below it, as of "
+            "senet-lab train -m model=resnet18 scaling.depth=1,2,3"
+        )
+    table = pd.DataFrame(rows).sort_values("depth", kind="stable", ignore_index=True)
+    return Found(_run(config).figures, {"depth": table}, {"depth": draw_depth(table)})
+
+
 def _landscape(config: InspectConfig) -> Found:
     """Loss and error on the straight line between the weights of two seeds."""
     from senet_lab.figures.inspections import draw_landscape
@@ -319,7 +344,7 @@ def _landscape(config: InspectConfig) -> Found:
         name = f"{line}, seeds {seed} and {second.config.seed}"
         parts.append(pd.DataFrame(rows).assign(line=name))
     if not parts:
-        raise UsageError(f"run={config.run}: landscape needs two runs below it that differ in the seed alone")
+        raise UsageError(f"run={config.run}: landscape needs two runs below it that differ only in the seed")
     table = pd.concat(parts, ignore_index=True)
     return Found(_run(config).figures, {"landscape": table}, draw_landscape(table))
 
@@ -332,6 +357,7 @@ KINDS: dict[Inspection, Callable[[InspectConfig], Found]] = {
     Inspection.class_activation_map: _class_activation_map,
     Inspection.pre_activations: _pre_activations,
     Inspection.noise: _noise,
+    Inspection.depth: _depth,
     Inspection.landscape: _landscape,
 }
 

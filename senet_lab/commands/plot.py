@@ -19,9 +19,9 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.write import FORMATS, VERDICT, check_formats, write_csv, write_drawings
+from senet_lab.files import make_writable
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
-from senet_lab.runs.planning import make_writable
 from senet_lab.text import plain
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def plot(command: Command) -> int:
     require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
     _check(sweep, panels, found)
-    # Below a folder of the user's own, links are the user's own, too.
+    # Links below a folder of the user's own choice are followed.
     folder, root = (Path(config.folder), None) if config.folder else (sweep.figures, sweep.path)
     make_writable(folder, root)
-    # Imported late, because bokeh and chartify take a second, which errors above need not wait for.
+    # Imported late: bokeh and chartify take a second.
     from senet_lab.figures.drawings import draw_panels
 
     drawings: dict[str, Drawing] = {}
@@ -68,14 +68,14 @@ def plot(command: Command) -> int:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
     if not command.selection:
-        _tell_stale(folder, panels)
+        _print_stale(folder, panels)
     for result in found.values():
         print_finals(result)
     return 0 if complete else 1
 
 
 def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, Results]) -> None:
-    """Refuse to draw nothing; print a note if nothing is published."""
+    """Refuse a plot without any value."""
     if not any(panel.has_epochs for panel in panels):
         raise UsageError(f"{sweep.path}: no run has finished an epoch yet, so there is nothing to plot")
     for axes, result in found.items():
@@ -86,7 +86,7 @@ def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, 
 
 
 def _columns(axes: Axes) -> Iterator[str]:
-    """The columns of the curves' file: `CURVES_COLUMNS` with the x axis's column after the epoch."""
+    """The columns of the curves' file: `CURVES_COLUMNS`, with the x axis's column after the epoch."""
     for column in CURVES_COLUMNS:
         yield column
         if column == "epoch" and axes.x is not XAxis.epoch:
@@ -98,11 +98,12 @@ def _draw_macs(
 ) -> "tuple[pd.DataFrame, dict[str, Drawing]]":
     """Table and charts of each panel's final values against the multiply-accumulates of its lines.
 
-    Published values stand at the published count; where there is none, at ours.
+    Published values are at the published count; if there is none, at ours.
     """
     from senet_lab.commands.summary import describe
-    from senet_lab.figures.charts import Words, draw_points
+    from senet_lab.figures.charts import Words
     from senet_lab.figures.export import compile_chart
+    from senet_lab.figures.kinds import draw_points
 
     lines = [(panel.name, line) for panel in panels for line in panel.lines]
     costs = pd.DataFrame([describe(line.config) for _, line in lines])[["macs", "parameters", "image_size"]]
@@ -116,15 +117,15 @@ def _draw_macs(
         mine = values[values["figure"] == panel.name].drop(columns="figure")
         known = theirs[theirs["figure"] == panel.name] if reference else theirs[:0]
         subtitle = f"{panel.data}; {what}{'; outlines: published' if len(known) else ''}"
-        words = Words(panel.title, subtitle, "Multiply-accumulates of an image", axes.metric.axis, "Values")
+        words = Words(panel.title, subtitle, "Multiply-accumulates per image", axes.metric.axis, "Values")
         drawn = {label: looks[label] for label in mine["line"]}
         chart = draw_points(mine, "macs", "mean", "line", drawn, words, known)
         drawings[f"{axes.stem(panel.name)}_macs"] = compile_chart(chart, [], mine, words.caption)
     return values, drawings
 
 
-def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
-    """Print the names of stale charts, left from other templates."""
+def _print_stale(folder: Path, panels: Sequence[Panel]) -> None:
+    """Print the names of stale charts, drawn with other templates."""
     every = [
         Axes(metric, x).stem(panel.name)
         for panel in panels
@@ -136,4 +137,4 @@ def _tell_stale(folder: Path, panels: Sequence[Panel]) -> None:
     stale = [file for file in files if file.stem not in current and not file.stem.startswith(VERDICT)]
     if stale:
         names = plain(", ".join(sorted(file.name for file in stale)))
-        print(f"{folder} also holds figures of other templates, which nothing here has drawn: {names}")
+        print(f"{folder} also holds older figures of other templates: {names}")

@@ -15,13 +15,13 @@ def remove(command: Command) -> int:
     """List the selected runs; with `confirm=true`, remove them and their records.
 
     Raises:
-        UsageError: nothing selected, no such runs, or one that a live process executes; nothing is removed
-        then.
+        UsageError: nothing selected, no such runs, or a run that a live process executes; nothing is removed
+            then.
     """
     config: RemoveConfig = command.config
     sweep = sweep_directory(config.outputs, config.name)
     if not command.selection:
-        raise UsageError("remove: say which runs, as in activation=mish lr=0.1")
+        raise UsageError("remove: select runs, as in activation=mish lr=0.1")
     plan = require_plan(sweep)
     if plan.protocol is not None:
         raise UsageError(f"{sweep.path} is a comparison, whose runs belong together: remove the whole folder")
@@ -34,7 +34,7 @@ def remove(command: Command) -> int:
             print(plain(str(sweep.path / run.directory)))
         if not config.confirm:
             count = f"{len(chosen)} of {len(plan.runs)} runs"
-            print(f"{count} would be removed with their records: confirm=true does it")
+            print(f"{count} would be removed with their records: confirm=true removes them")
             return 0
         plan.without(chosen).write()
         for run in chosen:

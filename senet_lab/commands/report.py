@@ -14,7 +14,7 @@ def report(command: Command) -> int:
     Raises:
         UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric.
     """
-    # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
+    # Imported late: bokeh and chartify take a second.
     from senet_lab.figures.report import write_report
 
     sweep = sweep_directory(command.config.outputs, command.config.name)

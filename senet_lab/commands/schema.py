@@ -1,4 +1,4 @@
-"""`senet-lab schema`: write JSON Schemas by which editors complete and check `conf/` and `--config-dir`."""
+"""`senet-lab schema`: write JSON Schemas with which editors complete and check YAML configs."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ from senet_lab.files import write_atomic
 from senet_lab.schema import PRIMARY, schemas
 
 FOLDER = ".schema"
-"""Beside the config groups; no group, for it holds no YAML."""
+"""Output folder beside the config groups; it holds no YAML, so it is no group."""
 
 
 def schema(command: Command) -> int:
-    """Write a schema a config group; print the setting of yaml-language-server that maps files to them.
+    """Write one schema per config group; print the yaml-language-server setting that maps files to schemas.
 
     Raises:
         UsageError: see `schemas` and `write_atomic`.
@@ -32,6 +32,6 @@ def schema(command: Command) -> int:
 
 
 def _from_here(path: Path) -> str:
-    """A path relative to the working directory where it lies below it."""
+    """A path relative to the working directory if it lies below it."""
     path, here = path.resolve(), Path.cwd()
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

@@ -43,7 +43,7 @@ def status(command: Command) -> int:
         while survey.refresh().without_state(*FINAL) or plan.is_open:
             live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
             time.sleep(WATCH_SECONDS)
-            if plan.is_open:  # and more runs may have joined it
+            if plan.is_open:  # more runs may have been added
                 plan = require_plan(sweep)
                 survey, figures = _chosen(command, plan)
         live.update(Text(_text(survey, figures, only_open=True)), refresh=True)
@@ -84,7 +84,7 @@ def _by_figure(survey: Survey, figures: Sequence[str]) -> dict[str, tuple[list[P
 
 
 def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
-    """Runs, figures and counts; by hand, because rich takes ten seconds for ten thousand rows."""
+    """Runs, figures and counts; without rich, which takes ten seconds for ten thousand rows."""
     runs = [("run", "state", "epochs", "test top-1", "error")]
     for run in survey.runs:
         status = survey.statuses[run.directory]

@@ -39,8 +39,8 @@ def describe(
     """The content of the summary; the data set is read only for values that are not given.
 
     Args:
-        config: of a run.
-        num_classes: logits.
+        config: a run's config.
+        num_classes: number of logits.
         image_size: pixels a side.
         norms: count scale and shift of norms among the parameters.
     """
@@ -82,7 +82,7 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
             (row["name"], row["repeat"], _shape(row), f"{row['macs']:,}", f"{row['parameters']:,}")
             for row in result["operations"]
         ]
-        headings = ("operation", "repeat", "output", "multiply-accumulates", "coefficients")
+        headings = ("operation", "repeat", "output", "multiply-accumulates", "parameters")
         print_table(headings, rows, has_lines=False)
     if layers:
         rows = [

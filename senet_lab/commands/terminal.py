@@ -38,7 +38,7 @@ def print_table(
 
 
 def columns(cells: Sequence[Sequence[str]]) -> str:
-    """Rows of text in aligned columns, a line each."""
+    """Rows of text in aligned columns, one line per row."""
     rows = [[plain(text) for text in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)

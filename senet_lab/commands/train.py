@@ -12,7 +12,7 @@ from senet_lab.session import Session, train_command
 
 
 def train(command: Command) -> int:
-    """Execute the unfinished runs of `command`, and print the last values by line if there were any.
+    """Execute the unfinished runs of `command`, if any, and print the final values by line.
 
     Returns:
         0 if all runs are finished, 1 if some failed or diverged (in a comparison, diverged runs are valid
@@ -39,7 +39,7 @@ def train(command: Command) -> int:
 def tell_end(session: Session, words: Sequence[str]) -> int:
     """Print a session's outcome and the command that resumes it; returns the exit code."""
     if session.signal_number is not None:
-        print(f"interrupted; go on with: {_command_line(words)}")
+        print(f"interrupted; resume with: {_command_line(words)}")
         return 128 + session.signal_number
     _print_outcome(session, words)
     return 0 if not session.survey.without_state(State.FINISHED) else 1
@@ -64,13 +64,13 @@ def _print_outcome(session: Session, words: Sequence[str]) -> None:
     held = survey.with_state(State.RUNNING)
     if held:
         watch = [f"name={sweep.name}", f"outputs={sweep.path.parent}", "watch=true"]
-        print(f"held runs go on where they are, which tells: {shlex.join(['senet-lab', 'status', *watch])}")
+        print(f"held runs continue in their process; watch them with: {_command_line(['status', *watch])}")
     damaged = survey.with_state(State.DAMAGED)
     if len(held) + len(survey.with_state(State.DIVERGED)) + len(damaged) < len(unfinished):
-        print(f"run those again that did not reach an end: {_command_line(words)}")
+        print(f"resume unfinished runs with: {_command_line(words)}")
     if damaged:
         again = [f"name={sweep.name}", f"outputs={sweep.path.parent}"]
-        print(f"train damaged and diverged ones from the start: {_command_line(['retry', *again])}")
+        print(f"train damaged and diverged runs from the start with: {_command_line(['retry', *again])}")
 
 
 def _command_line(words: Sequence[str]) -> str:

@@ -12,9 +12,8 @@ from senet_lab.commands.terminal import print_table
 from senet_lab.composition.command import Command
 from senet_lab.config import Format
 from senet_lab.figures.write import check_formats, write_drawings
-from senet_lab.files import write_atomic
+from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
-from senet_lab.runs.planning import make_writable
 
 
 def verdict(command: Command) -> int:

@@ -14,10 +14,10 @@ from senet_lab.text import plain
 
 
 def verify(command: Command) -> int:
-    """Print one line for each fault and note; it changes nothing.
+    """Print one line per fault and note; change no file.
 
     Returns:
-        0 if all is well, 1 if there is a fault.
+        0 without faults, 1 otherwise.
 
     Raises:
         UsageError: no plan.

@@ -15,7 +15,7 @@ def watch(command: Command) -> int:
     Raises:
         UsageError: no plan, no selected run, an unavailable address or port, or an invalid origin.
     """
-    # Imported late, because bokeh and chartify take a second, which other verbs need not wait for.
+    # Imported late: bokeh and chartify take a second.
     import asyncio
     from contextlib import suppress
 
@@ -30,7 +30,7 @@ def watch(command: Command) -> int:
         for origin in door.origins:
             print(f"{origin}{door.root}")
         if door.token:
-            print("Whoever has one of these addresses can read the sweep.")
+            print("Anyone with one of these addresses can read the sweep.")
         print("Ctrl-C ends the view, not the sweep.", flush=True)
         with suppress(KeyboardInterrupt):
             asyncio.run(serve(live, listening, door))

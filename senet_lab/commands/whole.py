@@ -1,4 +1,4 @@
-"""The runs that verbs draw: those with a whole record."""
+"""Runs with a complete record, the only ones that figures show."""
 
 import sys
 
@@ -10,11 +10,11 @@ from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import plain
 
 MOST_NAMED = 10
-"""Left-out runs that are named one by one."""
+"""Maximal number of left-out runs named one by one."""
 
 
 def whole_runs(sweep: SweepDirectory, selection: Selection) -> list[Run]:
-    """The selected runs of a sweep; those with an unreadable or damaged record are named and left out.
+    """The selected runs of a sweep; runs with an unreadable or damaged record are reported and left out.
 
     Raises:
         UsageError: no run, no selected run, or none with a whole record.

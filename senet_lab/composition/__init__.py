@@ -1,4 +1,4 @@
-"""From the words of a command line and the YAML of `conf/` to typed points: `command.compose_command`.
+"""Composition of typed points from a command line and the YAML of `conf/`: `command.compose_command`.
 
 Nothing here builds an object or writes a file.
 """

@@ -1,6 +1,6 @@
-"""Compose the points of a sweep from the command line and `conf/`, through Hydra's compose API.
+"""Composition of a sweep's points from the command line and `conf/`, with Hydra's compose API.
 
-Nothing here builds an object or writes a file.
+This module builds no objects and writes no files.
 """
 
 import itertools
@@ -48,10 +48,13 @@ from senet_lab.errors import UsageError
 RUN_KEYS = [field.name for field in fields(RunConfig)]
 
 GROUPS_IN_PATH = {"figure", "model", "activation", "lr", "seed"}
-"""Sweep axes that the run directory names in any case."""
+"""Sweep axes that are always part of the run directory."""
+
+SELECTING = {*RUN_KEYS, "figure"}
+"""Keys by which verbs select planned runs; a figure stands for a network and a learning rate."""
 
 EMPTY = "senet_lab_empty"
-"""An option without content, for groups that are filled in afterwards."""
+"""Name of an option without content, for groups that are filled in later."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ class Point:
     """One requested run."""
 
     overrides: tuple[str, ...]
+    """Its values of the command's keys, as overrides."""
     config: RunConfig
+    """Typed and range-checked."""
     directory: str
     """Relative to the sweep's folder: `runs/<model>/<activation>/lr=<lr>/[<axis>=<value>/]seed=<seed>`."""
 
@@ -71,22 +76,23 @@ class Command:
     config: Any
     """The verb's own schema class, range-checked."""
     launcher: dict[str, Any]
-    node: DictConfig
-    """The same config before interpolations were resolved."""
+    """The node of `hydra/launcher=…`."""
     is_sweep: bool
+    """Whether several runs are requested, by `-m` or by an experiment."""
     compose_points: Callable[[], list[Point]]
+    """Composes `points`."""
     folders: Sequence[Path]
     """The folders of config groups: `conf/`, and the user's own."""
     choices: Mapping[str, str]
     """The option of each config group that is not swept over."""
     selection: Mapping[str, Sequence[str]]
-    """Values of run configs on the command line, by dotted key: verbs that read a plan select by them."""
+    """Values of run configs on the command line, by dotted key, with which verbs select planned runs."""
     keys: frozenset[str]
     """The keys on the command line."""
     words: Sequence[str]
-    """What was typed after the verb."""
+    """The words after the verb, as typed."""
     under: Callable[[Sequence[str]], "Command"]
-    """The same command line under further overrides."""
+    """Composes the same command line with further overrides."""
 
     @cached_property
     def points(self) -> list[Point]:
@@ -98,7 +104,7 @@ class Command:
         return self.compose_points()
 
     def located(self, message: str) -> str:
-        """The message, preceded by the place in the user's YAML that sets the key it begins with."""
+        """The message, preceded by file and line if the user's YAML sets the key at its start."""
         return located(message, self.choices, self.folders)
 
 
@@ -127,8 +133,8 @@ def compose_command(
         verb: the verb, which selects the primary config.
         overrides: in Hydra's syntax.
         multirun: whether `-m` was given; an experiment can imply it.
-        config_dir: the user's own folder of YAML, besides `conf/`.
-        words: what was typed after the verb; the overrides by default.
+        config_dir: the user's own folder of YAML, in addition to `conf/`.
+        words: the words after the verb, as typed; the overrides by default.
 
     Raises:
         UsageError: an override that Hydra cannot parse, an unknown option or key, a value of the wrong
@@ -138,34 +144,36 @@ def compose_command(
     asked = axes_of(parsed, folders)
     base = _compose_first(verb, asked, folders)
     is_sweep = multirun or base.hydra.mode == RunMode.MULTIRUN
-    swept = next((axis for axis in asked.values() if axis.is_swept), None)
-    if swept and not is_sweep and verb in PLANNING_VERBS:
-        raise UsageError(f"{swept.line} asks for several values: add -m to sweep over them")
+    if not is_sweep and verb in PLANNING_VERBS:
+        _check_single(asked.values())
     planned = _axes_in(base, folders) if is_sweep else {}
     axes = planned | asked
     _check_axes(axes.values())
+    swept = {key for key, axis in axes.items() if axis.is_swept}
     # An experiment's axis is part of its runs' directories even if a command fixes its value.
-    named = [key for key, axis in axes.items() if axis.is_swept or key in planned]
-    node = base.copy()
-    OmegaConf.set_struct(node, False)
-    del node["hydra"]
-    swept_keys = {key for key, axis in axes.items() if axis.is_swept}
-    choices = {key: name for key, name in base.hydra.runtime.choices.items() if key not in swept_keys}
-    points = partial(_points, verb, axes, named, folders)
-    chosen = {
+    named = [key for key in axes if key in swept or key in planned]
+    choices = {group: name for group, name in base.hydra.runtime.choices.items() if group not in swept}
+    return Command(
+        config=_checked(base, choices, folders),
+        launcher=_plain(base.hydra.launcher),
+        is_sweep=is_sweep,
+        compose_points=partial(_points, verb, axes, named, folders),
+        folders=folders,
+        choices=choices,
+        selection=_selection(asked),
+        keys=frozenset(asked),
+        words=words or overrides,
+        under=lambda more: compose_command(verb, [*overrides, *more], multirun, config_dir),
+    )
+
+
+def _selection(asked: Mapping[str, Axis]) -> dict[str, list[str]]:
+    """The values of run configs among the axes of a command line; see `Command.selection`."""
+    return {
         key: [str(value) for value in axis.values]
         for key, axis in asked.items()
-        if key.split(".")[0] in RUN_KEYS
+        if key.split(".")[0] in SELECTING
     }
-
-    def under(more: Sequence[str]) -> Command:
-        return compose_command(verb, [*overrides, *more], multirun, config_dir)
-
-    config, launcher = _checked(node, choices, folders), _plain(base.hydra.launcher)
-    keys = frozenset(asked)
-    return Command(
-        config, launcher, node, is_sweep, points, folders, choices, chosen, keys, words or overrides, under
-    )
 
 
 def compose_node(
@@ -207,23 +215,23 @@ def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -
         try:
             return _compose(verb, [*search, *(axis.overrides[0] for axis in asked.values())], folders)
         except UsageError as error:
-            told = error
+            failure = error
         groups = [axis.overrides[0] for axis in asked.values() if axis.is_group]
         try:
             outline = _compose(verb, [*search, *groups], folders)
         except UsageError as error:
-            told, outline = error, _compose(verb, [], folders)
+            failure, outline = error, _compose(verb, [], folders)
         planned = _axes_in(outline, folders)
         if planned:
-            # The key may belong to an option that an experiment chooses, by an axis of its own.
+            # The key may belong to an option on an axis of the experiment.
             first = [axis.overrides[0] for axis in (planned | asked).values()]
             try:
                 return _compose(verb, [*search, *first], folders)
             except UsageError as error:
-                told = error
-    if isinstance(told, UnknownKeyError):
-        raise UsageError(f"{told.place}{_unknown(verb, told.key, outline, folders)}") from told
-    raise told
+                failure = error
+    if isinstance(failure, UnknownKeyError):
+        raise UsageError(f"{failure.place}{_unknown(verb, failure.key, outline, folders)}") from failure
+    raise failure
 
 
 class UnknownKeyError(UsageError):
@@ -235,17 +243,20 @@ class UnknownKeyError(UsageError):
 
 
 def _unknown(verb: str, key: str, node: DictConfig, folders: Sequence[Path]) -> str:
-    """The message for a key that `node` lacks, with a suggestion."""
-    above, _, name = key.rpartition(".")
-    parent = OmegaConf.select(node, above) if above else node
-    known = [str(one) for one in parent] if isinstance(parent, DictConfig) else []
-    if not above:
-        known += [
-            "hydra/launcher",
-            *(file.name for folder in folders for file in folder.iterdir() if file.is_dir()),
-        ]
-    if name in known:
+    """The message for a key that `node` lacks, with a suggestion for its first unknown part."""
+    groups = [file.name for folder in folders for file in folder.iterdir() if file.is_dir()]
+    parent: Any = node
+    for name in key.split("."):
+        known = [str(one) for one in parent] if isinstance(parent, DictConfig) else []
+        if parent is node:
+            known += ["hydra/launcher", *groups]
+        if name not in known:
+            break
+        parent = node.get(name) if parent is node else parent[name]
+    else:
         return f"{key}: holds a key that it does not take"
+    if parent is not node:
+        known += RUN_KEYS  # optimizer.lr is lr
     return f"unknown key {key}: {did_you_mean(name, known)}senet-lab {verb} --help all lists the keys"
 
 
@@ -276,9 +287,8 @@ def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
     for key, value in params.items():
         if get_type_hints(RunConfig).get(key) in (int, float) and not isinstance(value, str | int | float):
             several = ",".join(map(str, value))
-            raise UsageError(
-                f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
-            )
+            message = f"hydra.sweeper.params.{key}={value}: is one value; write several as '{several}'"
+            raise UsageError(located(message, node.hydra.runtime.choices, folders))
     return axes_of(parse([f"{key}={value}" for key, value in params.items()]), folders)
 
 
@@ -287,21 +297,28 @@ def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
     """Hydra set up on `folders`, the first of them `conf/`; yields the overrides that add the others."""
     register_schemas()
     register_resolvers()
-    conf, *persons = folders
-    search = search_path(persons)
+    conf, *others = folders
+    search = search_path(others)
     with initialize_config_dir(config_dir=str(conf), version_base="1.3", job_name="senet-lab"):
         yield search
 
 
+def _check_single(axes: Iterable[Axis]) -> None:
+    """Refuse several values where one run is asked for."""
+    for axis in axes:
+        if axis.is_swept:
+            raise UsageError(f"{axis.line} asks for several values: add -m to sweep over them")
+
+
 def _check_axes(axes: Iterable[Axis]) -> None:
     """Refuse to sweep over options that are not part of a run's config."""
-    manner = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
+    execution = {field.name for field in fields(TrainConfig)} - set(RUN_KEYS)
     count = 1
     for axis in axes:
         count *= len(axis.overrides)
-        if axis.is_swept and re.split(r"[./]", axis.key.lstrip("+"))[0] in {*manner, "hydra"}:
+        if axis.is_swept and re.split(r"[./]", axis.key.lstrip("+"))[0] in {*execution, "hydra"}:
             raise UsageError(
-                f"{axis.key} says how to run, not what: give it one value instead of {len(axis.overrides)}"
+                f"{axis.key} is not part of a run: give it one value instead of {len(axis.overrides)}"
             )
     if count > MOST:
         raise UsageError(f"{count:,} runs are more than the {MOST:,} that a sweep can have")
@@ -322,13 +339,13 @@ def _points(
             key = unknown_key(error)
             message = f"unknown key {key}" if key else explain(error, folders)
             raise UsageError(f"{' '.join(overrides)}: {message}") from error
-        run = run_config(_own_names(config, axes), " ".join(overrides))
+        run = run_config(_named_by_class(config, axes), " ".join(overrides))
         points.append(Point(overrides, run, _directory(run, [by_key[key] for key in extra])))
     return points
 
 
-def _own_names(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[str, Any]:
-    """`config` with each node whose `_target_` is an override named by its class, not by an option."""
+def _named_by_class(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[str, Any]:
+    """`config` with nodes named by their class if an override sets their `_target_`."""
     for key in axes:
         group, _, last = key.lstrip("+").partition(".")
         node = config.get(group)
@@ -351,9 +368,9 @@ def _variants(
     """
     swept = [axis for axis in axes.values() if axis.is_swept and axis.key[0] not in "+~"]
     values = {axis.key: axis.choices for axis in swept if not axis.is_group}
-    lone = {axis.key: contents for axis in swept if (contents := _lone_options(axis, folders))}
+    complete = {axis.key: contents for axis in swept if (contents := _self_contained_options(axis, folders))}
     with _hydra(folders) as search:
-        for options in (lone, {}) if lone else ({},):
+        for options in (complete, {}) if complete else ({},):
             inner: Axes = {**options, **values}
             outer = {key: axis.overrides for key, axis in axes.items() if key not in inner}
             composed = {
@@ -365,10 +382,10 @@ def _variants(
     return list(outer), {overrides: Variants(node, inner) for overrides, node in composed.items() if node}
 
 
-def _lone_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
-    """The contents of a group's swept options, by override, if no option affects more than its group.
+def _self_contained_options(axis: Axis, folders: Sequence[Path]) -> dict[str, DictConfig]:
+    """The contents of a group's swept options, by override, if none affects other groups.
 
-    Empty if one has defaults or a package of its own, or if the group is no field of a run.
+    Empty if an option has defaults or a package of its own, or if the group is no field of a run.
     """
     contents = {}
     for override, name in axis.choices.items():
@@ -386,7 +403,7 @@ def _compose_run(
 ) -> DictConfig | None:
     """A run's config with the groups in `empty` left empty; None if that is impossible.
 
-    Nothing but its option may add to such a group: neither an experiment nor another override.
+    It is impossible if an experiment or another override adds to such a group.
     """
     store = ConfigStore.instance()
     for group in empty:
@@ -423,7 +440,7 @@ def _directory(config: RunConfig, named: Sequence[str]) -> str:
 def _name(group: str, node: Mapping[str, Any]) -> str:
     name = node.get("name")
     if not isinstance(name, str):
-        raise UsageError(f"{group}.name={name}: must be a text, which names the folders of its runs")
+        raise UsageError(f"{group}.name={name}: must be a text: it names the folders of runs")
     return name
 
 
@@ -450,7 +467,7 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
 def _checked(node: DictConfig, choices: Mapping[str, str], folders: Sequence[Path]) -> Any:
     """An instance of the schema's class, range-checked, with all interpolations resolved.
 
-    Except those in `figures`: templates that each run fills in.
+    Interpolations in `figures` stay: these are templates, resolved with each run's config.
     """
     plain = node.copy()
     OmegaConf.set_struct(plain, False)

@@ -1,4 +1,4 @@
-"""Errors of composing a config as one line: what is wrong, in which file and line, what would be right."""
+"""One-line messages for errors of composing a config: the error, its file and line, and a remedy."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from senet_lab.composition.groups import is_group, option_file, options
 from senet_lab.files import read_text
 
 COMPOSING = re.compile(r"In '([^']+)': (?:\w+ raised while composing config:\s*)?(.*)", re.DOTALL)
-"""Hydra's message for a config that cannot be merged: its name, and why."""
+"""Hydra's message for a config that cannot be merged: its name and the reason."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -41,7 +41,7 @@ def unknown_option(error: MissingConfigException, folders: Sequence[Path]) -> st
         group = f"{group}/{head}"
     known = options(group, *folders[1:])
     hint = did_you_mean(name, known)
-    where = _line_with(rf"{group}[^:]*:\s*['\"]?{re.escape(name)}\b", folders[1:])
+    where = _line_with(rf"{group}[^:]*:.*\b{re.escape(name)}\b", folders[1:])
     return f"{where}{group}={name}: there is no such {group}; {hint}known: {', '.join(known)}"
 
 
@@ -67,12 +67,12 @@ def explain(error: BaseException, folders: Sequence[Path]) -> str:
 
 
 def located(message: str, choices: Mapping[str, str], folders: Sequence[Path]) -> str:
-    """The message, preceded by the place in the user's own file that sets the key it begins with.
+    """The message, preceded by file and line if a user's file sets the key at its start.
 
     Args:
         message: `activation.alpha=…` or `activation: …`.
         choices: the option of each config group.
-        folders: of config groups, `conf/` first.
+        folders: folders of config groups, `conf/` first.
     """
     match = re.match(r"(\w+(?:\.\w+)*)(?:=|: )", message)
     if match is None:
@@ -90,7 +90,7 @@ def located(message: str, choices: Mapping[str, str], folders: Sequence[Path]) -
 
 
 def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
-    """`FILE:LINE: ` of the config that Hydra failed to compose, with the line of `key`; empty for none."""
+    """`FILE:LINE: ` of `key` in the config that Hydra failed to compose; empty if there is none."""
     composing = COMPOSING.match(str(error))
     files = [folder / f"{composing[1]}.yaml" for folder in folders] if composing else []
     file = next((file for file in files if file.is_file()), None)
@@ -98,15 +98,17 @@ def place_of(error: BaseException, key: str, folders: Sequence[Path]) -> str:
         return ""
     group = composing[1].replace("/", ".").rpartition(".")[0]
     lines = dict(_keys(file))
-    line = lines.get(key) or lines.get(key.removeprefix(f"{group}."))
+    # A group that defaults override is no key.
+    overridden = _line_in(file, rf"override /?{re.escape(key)}\b") if key else None
+    line = lines.get(key) or lines.get(key.removeprefix(f"{group}.")) or overridden
     return f"{file}:{line}: " if line else f"{file}: "
 
 
 def one_line(error: object) -> str:
     """A message on one line, without OmegaConf's details of types."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = ("full_key:", "reference_type=", "object_type=")
-    return " ".join(line for line in lines if line and not line.startswith(told))
+    details = ("full_key:", "reference_type=", "object_type=")
+    return " ".join(line for line in lines if line and not line.startswith(details))
 
 
 def _keys(file: Path) -> Iterator[tuple[str, int]]:
@@ -123,10 +125,13 @@ def _keys(file: Path) -> Iterator[tuple[str, int]]:
 
 
 def _line_with(pattern: str, folders: Sequence[Path]) -> str:
-    """`FILE:LINE: ` of the first line in `folders` that has `pattern`; empty if there is none."""
-    for folder in folders:
-        for file in sorted(folder.rglob("*.yaml")):
-            for number, line in enumerate(read_text(file).splitlines(), start=1):
-                if re.search(pattern, line):
-                    return f"{file}:{number}: "
-    return ""
+    """`FILE:LINE: ` of the only file in `folders` that has `pattern`; empty if none or several have it."""
+    files = [file for folder in folders for file in folder.rglob("*.yaml") if file.is_file()]
+    found = [(file, line) for file in files if (line := _line_in(file, pattern))]
+    return "{}:{}: ".format(*found[0]) if len(found) == 1 else ""
+
+
+def _line_in(file: Path, pattern: str) -> int | None:
+    """The first line of a file that has `pattern`, counted from 1."""
+    lines = enumerate(read_text(file).splitlines(), start=1)
+    return next((number for number, line in lines if re.search(pattern, line)), None)

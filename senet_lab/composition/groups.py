@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from senet_lab.config import RunConfig
 from senet_lab.files import read_yaml
 from senet_lab.version import PACKAGE
 
@@ -24,8 +25,8 @@ def options(group: str, *folders: Path) -> list[str]:
     """The options of a config group, nested ones as `published/senet18`, in alphabetical order.
 
     Args:
-        group: as on a command line, `hydra/launcher`.
-        folders: the user's own, besides `conf/`.
+        group: name of the group, such as `hydra/launcher`.
+        folders: the user's own folders, in addition to `conf/`.
     """
     found = {
         file.relative_to(folder / group).with_suffix("").as_posix()
@@ -48,10 +49,10 @@ def targets(group: str) -> list[str]:
 
 
 def option_of(group: str, node: Mapping[str, Any]) -> str | None:
-    """The option of `conf/` that a run's node stands for: its name, or for one without, the nearest option.
+    """The option of `conf/` for a run's node: its name, or without a name the most similar option.
 
-    The nearest option has the same `_target_`, and the most keys and then values in common; None if there is
-    none.
+    The most similar option has the same `_target_` and the most keys, then values, in common; None if there
+    is none.
     """
     if "name" in node:
         return str(node["name"])
@@ -66,6 +67,13 @@ def option_of(group: str, node: Mapping[str, Any]) -> str | None:
         return -len(node.keys() ^ values.keys()), sum(node.get(key) == value for key, value in values.items())
 
     return max(near, key=likeness, default=None)
+
+
+def figure_of(config: RunConfig) -> str | None:
+    """The option of `conf/figure` with a run's network and learning rate; None if there is none."""
+    wanted = [{"override /model": config.model.get("name")}], config.lr
+    figures = _values("figure").items()
+    return next((name for name, values in figures if (values["defaults"], values["lr"]) == wanted), None)
 
 
 @cache

@@ -81,9 +81,9 @@ def _parser() -> OverridesParser:
 
 
 def _literal(override: str) -> str:
-    """Escape the `=` in a plain value, quote it beside `${…}`: Hydra's grammar refuses it.
+    """Escape an `=` in a plain value, or quote a value with `${…}`, for Hydra's grammar.
 
-    Paths of run directories contain it, and templates of lines.
+    Paths of run directories and templates of lines contain it.
     """
     key, _, value = override.partition("=")
     if "=" in value and "${" in value and not set(value) & set("\\'\"[]()") and value[0] != "{":
@@ -98,11 +98,11 @@ def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
 
     Args:
         overrides: in order of precedence, the last one wins.
-        folders: of config groups.
+        folders: folders of config groups.
 
     Raises:
-        UsageError: a sweep whose values cannot be listed, or that has none; an option whose path leads out of
-            the config tree.
+        UsageError: a sweep without values, or whose values cannot be listed; an option whose path leads out
+            of the config tree.
     """
     axes: dict[str, Axis] = {}
     for override in overrides:

@@ -1,4 +1,4 @@
-"""The user's own folders of YAML, as Hydra reads them: a file is checked when it is used."""
+"""Hydra config sources for the user's own folders: each file is checked when it is read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml
 
 LARGEST = 1 << 20
-"""Bytes of a config file; the largest of `conf/` has five thousand."""
+"""Maximal bytes of a config file; the largest one in `conf/` has five thousand."""
 
 
 class CheckedFiles(FileConfigSource):
@@ -39,11 +39,11 @@ def load(file: Path) -> DictConfig:
     """The content of a config file, interpolations unresolved.
 
     Raises:
-        UsageError: with the file and its line: no plain YAML, a key twice, no keys at all, or too large.
+        UsageError: not plain YAML, a duplicate key, no keys, or too large; names file and line.
     """
     if file.stat().st_size > LARGEST:
         raise UsageError(f"{file} has {file.stat().st_size:,} bytes: more than {LARGEST:,} are no config")
-    content = read_yaml(file)  # which lets nothing grow beyond the text's own size
+    content = read_yaml(file)  # refuses aliases, with which a small file could fill the memory
     if not isinstance(content, dict | NoneType):
         raise UsageError(f"{file}: must hold keys with values, not a {type(content).__name__}")
     try:
@@ -56,10 +56,10 @@ def load(file: Path) -> DictConfig:
 
 
 def search_path(folders: Sequence[Path]) -> list[str]:
-    """The overrides with which Hydra searches `folders`, too.
+    """The overrides that add `folders` to Hydra's search path.
 
     Raises:
-        UsageError: one that does not exist.
+        UsageError: a folder that does not exist.
     """
     for folder in folders:
         if not folder.is_dir():

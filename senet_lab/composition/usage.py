@@ -7,19 +7,23 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from senet_lab.composition.groups import is_group, options
-from senet_lab.config import PLANNING_VERBS, SCHEMAS, RunConfig, TrainConfig
-from senet_lab.documentation import allowed, field_lines, verb_line
+from senet_lab.composition.groups import is_group, option_file, options
+from senet_lab.config import PLANNING_VERBS, SCHEMAS, SELECTING_VERBS, RunConfig, TrainConfig
+from senet_lab.documentation import allowed, comments, field_lines, verb_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 GROUP_LINES = {
-    "experiment": "A sweep with all that belongs to it.",
+    "experiment": "A prepared sweep.",
     "figure": "One of the six published plots: network and learning rate.",
-    "hydra/launcher": "Who executes the runs.",
+    "hydra/launcher": "Launcher of the runs.",
 }
 """Config groups without a field in a schema."""
+
+SELECTION = """\
+Values of the runs select among them, as in figure=senet18_lr0.001 or
+activation=relu,mish lr=0.001 seed=0,1."""
 
 KEY_WIDTH = 26
 """Width, in characters, of a key with its value."""
@@ -36,7 +40,7 @@ def usage() -> str:
         "",
         "senet-lab VERB --help        keys of a verb, their values and what they mean",
         "senet-lab VERB --help all    all keys, those of the training config too",
-        "senet-lab VERB --cfg job     the config that a command line stands for",
+        "senet-lab VERB --cfg job     the config that a command line composes",
         "senet-lab -sc install=bash   completion for a shell",
     ]
     return "\n".join(lines)
@@ -49,7 +53,7 @@ def verb_usage(verb: str, node: "DictConfig", folders: Sequence[Path], everythin
         verb: one of `SCHEMAS`.
         node: its composed config, with Hydra's own.
         folders: folders of config groups.
-        everything: include the keys of the training config and of its nodes.
+        everything: whether to include the keys of the training config and of its nodes.
     """
     from omegaconf import OmegaConf
 
@@ -74,8 +78,10 @@ class _Page:
         parts = [
             f"usage: senet-lab {verb} [key=value ...] [-m] [--config-dir DIR]",
             verb_line(verb),
-            _section(f"Keys of {verb}", self._rows(schema, base)),
         ]
+        own = self._rows(schema, base)
+        if own:
+            parts.append(_section(f"Keys of {verb}", own))
         if verb == "train":
             parts.append(
                 _section("Launcher", [self._group("hydra/launcher"), *self._leaves("hydra.launcher")])
@@ -86,6 +92,8 @@ class _Page:
         elif trains:
             sweep = [_row(TrainConfig, name, name, self.config[name]) for name in ("name", "outputs")]
             parts.append(_section("The sweep", [*sweep, self._group("experiment")]))
+        if verb in SELECTING_VERBS:
+            parts.append(SELECTION)
         if everything:
             nested = [name for name, value in self.config.items() if _is_nested(value) and name != "hydra"]
             parts += [_section(name, self._leaves(name)) for name in nested]
@@ -110,13 +118,18 @@ class _Page:
         return f"{group}={_value(self.choices.get(group))}", f"{line or GROUP_LINES[group]} {known}"
 
     def _leaves(self, path: str) -> list[Row]:
-        """The keys below `path`, with descriptions if they are fields of a schema."""
+        """The keys below `path`, described by the fields of a schema or the comments of an option's YAML."""
         node: Any = self.config
         for name in path.split("."):
             node = node[name]
+        group = path.replace(".", "/")
+        file = option_file(group, self.choices.get(group) or "", self.folders)
+        lines = {} if file is None else comments(file)
         kind = _schema_of(SCHEMAS[self.verb], path)
         return [
-            _row(kind, name, f"{path}.{name}", value) for name, value in node.items() if name != "_target_"
+            _row(kind, name, f"{path}.{name}", value, lines.get(name, ""))
+            for name, value in node.items()
+            if name != "_target_"
         ]
 
 
@@ -127,12 +140,11 @@ def _schema_of(schema: type, name: str) -> type:
     return kinds[0] if kinds else object
 
 
-def _row(schema: type, name: str, key: str, value: Any) -> Row:
+def _row(schema: type, name: str, key: str, value: Any, line: str = "") -> Row:
     kind = get_type_hints(schema).get(name)
     values = allowed(kind) if kind else ""
-    return f"{key}={_value(value)}", " ".join(
-        filter(None, [f"{values}." if values else "", field_lines(schema).get(name)])
-    )
+    about = field_lines(schema).get(name, line)
+    return f"{key}={_value(value)}", " ".join(filter(None, [f"{values}." if values else "", about]))
 
 
 def _is_nested(value: Any) -> bool:

@@ -56,7 +56,7 @@ class Arrays(InMemory):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, from the labels alone."""
+        """Number of classes, from the labels."""
         return self._count_classes(self._read_labels("y_train"), self._read_labels("y_test"))
 
     def read(self) -> ImageData:

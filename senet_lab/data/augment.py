@@ -1,4 +1,4 @@
-"""Augmentation on the training device, per sample, from random numbers drawn once an epoch."""
+"""Augmentation on the training device, per sample, from random numbers drawn once per epoch."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from senet_lab.data.moves import (
 from senet_lab.errors import UsageError
 
 ERASED_SHARE, ERASED_RATIO = (0.02, 0.4), (0.3, 1 / 0.3)
-"""Area and width over height of an erased box: Zhong et al., arXiv 1708.04896."""
+"""Ranges of an erased box's share of the area and its aspect ratio: Zhong et al., arXiv 1708.04896."""
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -44,24 +44,23 @@ class HasStatistics(Protocol):
     """A data set; see `DataSet` in `dataset.py`."""
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and std a channel."""
+        """Mean and std per channel."""
         ...
 
 
 class Augment(nn.Module):
     """Random crop, flip and rotation, a policy, `(x / 255 - mean) / std`, erasing, and mixing in pairs.
 
-    The three moves are one map from an output pixel to a source pixel, see `move`. The result equals, pixel
-    by pixel, what torchvision makes of PIL images with `RandomCrop(size, padding)`, `RandomHorizontalFlip`,
-    `RandomRotation` (nearest neighbour, black fill), `ToTensor` and `Normalize` in this order. Crop and
-    rotation together differ from that in one thing: where the rotation looks beyond the crop, it finds the
-    image, not black.
+    Crop, flip and rotation are one map from an output pixel to a source pixel, see `move`. The result equals,
+    pixel by pixel, that of torchvision on PIL images with `RandomCrop(size, padding)`,
+    `RandomHorizontalFlip`, `RandomRotation` (nearest neighbour, black fill), `ToTensor` and `Normalize` in
+    this order, with one exception: a rotation after a crop sees the image beyond the crop instead of black.
 
     Args:
         flip: probability of a horizontal flip.
         rotate: the angle is uniform in ±rotate degrees.
         crop_padding: black pixels added on each side before a crop back to the image's size.
-        mean, std: one value a channel, of images in 0..1; None takes those of the images trained on.
+        mean, std: one value per channel, for images in 0..1; None for the statistics of the training images.
         size: pixels a side of the output, by antialiased bilinear interpolation; None keeps the image's.
         resolution: factor of that size (compound scaling).
         policy: further operations on the pixels, such as `TrivialAugment`.
@@ -90,8 +89,8 @@ class Augment(nn.Module):
         require(0 <= flip <= 1, "flip", flip, "a probability from 0 to 1")
         require(0 <= rotate <= 180, "rotate", rotate, "degrees from 0 to 180")
         require(crop_padding >= 0, "crop_padding", crop_padding, "0 pixels or more")
-        require(mean is None or _all(mean, -math.inf), "mean", mean, "three numbers, one a channel")
-        require(std is None or _all(std, 0), "std", std, "three positive numbers, one a channel")
+        require(mean is None or _all(mean, -math.inf), "mean", mean, "three numbers, one per channel")
+        require(std is None or _all(std, 0), "std", std, "three positive numbers, one per channel")
         require(size is None or size >= 1, "size", size, "1 pixel or more, or null for the image's own size")
         require(0 <= erasing <= 1, "erasing", erasing, "a probability from 0 to 1")
         for key, alpha in (("mixup", mixup), ("cutmix", cutmix)):
@@ -152,7 +151,7 @@ class Augment(nn.Module):
 
         Args:
             images: uint8 (B, H, H, 3).
-            drawn: rows of `draw`, on the CPU; None for images to test on.
+            drawn: rows of `draw`, on the CPU; None for test images.
 
         Returns:
             Float32 (B, 3, S, S) in channels_last; S is `output_size(H)`.
@@ -203,16 +202,16 @@ class Augment(nn.Module):
 
 
 class RandomResizedCrop(Augment):
-    """A random part of each image at a fixed size, flipped or not; tested on the centre.
+    """Random crops, resized to a fixed size and randomly flipped; test images are cropped at the centre.
 
-    Training images are what torchvision's `RandomResizedCrop` (bilinear, without antialiasing) and
-    `RandomHorizontalFlip` make of float images, drawn by the same rule. Test images are resized to 256/224 of
-    `size` and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
+    Training images equal those of torchvision's `RandomResizedCrop` (bilinear, without antialiasing) and
+    `RandomHorizontalFlip` on float images, with the same distribution of crops. Test images are resized to
+    256/224 of `size` and cropped at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
 
     Args:
-        size: pixels a side of what comes out.
-        scale: range of the part's share of the area.
-        ratio: range of its width over its height, drawn evenly in the logarithm.
+        size: pixels a side of the output.
+        scale: range of the crop's share of the image area.
+        ratio: range of the crop's width over height, log-uniform.
         flip, mean, std, resolution, policy, erasing, mixup, cutmix: see `Augment`.
     """
 
@@ -238,7 +237,7 @@ class RandomResizedCrop(Augment):
         self.ratio = ratio
 
     def draw_place(self, count: int, image_size: int, generator: torch.Generator) -> Tensor:
-        """Each image's part: top, left, height, width and flip, int32 (count, 5) on the CPU."""
+        """Each image's crop: top, left, height, width and flip, int32 (count, 5) on the CPU."""
         height, width, fits = draw_sides(count, image_size, self.scale, self.ratio, image_size, generator)
         height, width = height.where(fits, image_size), width.where(fits, image_size)
         top, left = draw_corners(height, width, image_size, generator)
@@ -269,11 +268,11 @@ class RandomResizedCrop(Augment):
 
 
 def crop(images: Tensor, place: Tensor, size: int) -> Tensor:
-    """Parts of float32 (B, 3, H, H), by rows of `RandomResizedCrop.draw_place`, at `size` pixels a side."""
+    """Crop float32 (B, 3, H, H) by rows of `RandomResizedCrop.draw_place`; resize to `size` pixels a side."""
     top, left, height, width, flipped = place.to(torch.float32).unbind(1)
     middle = (torch.arange(size, device=images.device) + 0.5) / size
     across = torch.where(flipped[:, None] > 0, 1 - middle, middle)
-    # Source pixels, (B, size) each; beyond the part's border pixels nothing is looked at.
+    # Source pixels, (B, size) each, clamped to the crop's border pixels.
     last = images.shape[-1] - 1
     y = top[:, None] + (height[:, None] * middle - 0.5).clamp(min=0).minimum(height[:, None] - 1)
     x = left[:, None] + (width[:, None] * across - 0.5).clamp(min=0).minimum(width[:, None] - 1)
@@ -290,7 +289,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def draw_erased(count: int, size: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Top, left, height and width of the box that each image loses, int32 (count, 4); of size 0 for none."""
+    """Top, left, height and width of each image's erased box, int32 (count, 4); size 0 for none."""
     chosen = torch.rand(count, generator=generator) < probability
     height, width, fits = draw_sides(count, size, ERASED_SHARE, ERASED_RATIO, size - 1, generator)
     height, width = height.where(fits & chosen, 0), width.where(fits & chosen, 0)
@@ -298,17 +297,17 @@ def draw_erased(count: int, size: int, probability: float, generator: torch.Gene
 
 
 def erase(images: Tensor, boxes: Tensor | None) -> Tensor:
-    """Set a box of each normalised image, (B, 3, S, S), to the mean, in place; boxes are `draw_erased`'s."""
+    """Set a box of each normalised image (B, 3, S, S) to the mean, in place; boxes are from `draw_erased`."""
     if boxes is None:
         return images
     return images.masked_fill_(in_boxes(to_device(boxes, images.device), images.shape[-1]), 0.0)
 
 
 def require(holds: bool, key: str, value: object, right: str) -> None:
-    """Refuse an option of the augmentation.
+    """Check an option of the augmentation.
 
     Raises:
-        UsageError: naming the option and what would be right.
+        UsageError: names the option and its valid values.
     """
     if not holds:
         shown = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

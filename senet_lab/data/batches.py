@@ -14,10 +14,10 @@ from senet_lab.data.moves import to_device
 from senet_lab.errors import UsageError
 
 AT_ONCE = {"cpu": 0, "cuda": 64 * 2**20}
-"""Bytes of augmented images made together: many batches by one launch on a GPU, one batch on a CPU."""
+"""Bytes of images augmented together: many batches in one launch on a GPU, one batch on a CPU."""
 
 TEST_BATCH = {"cpu": 500, "cuda": 1000}
-"""Test images at a time. On a CPU, 1,000 are slower and take more memory than training does."""
+"""Images of a test batch. On a CPU, 1,000 would be slower and take more memory than training."""
 
 
 Part = tuple[Tensor, Tensor]
@@ -27,8 +27,8 @@ Part = tuple[Tensor, Tensor]
 class Batches(Protocol):
     """A data set as the training loop sees it.
 
-    Images are float32 (B, 3, H, H) in channels_last, labels int64 (B,); both are on the device. Where
-    training images are mixed, their labels are the shares of the classes, float32 (B, K).
+    Images are float32 (B, 3, H, H) in channels_last, labels int64 (B,); both are on the device. Labels of
+    mixed training images are class shares, float32 (B, K).
     """
 
     train_images: int
@@ -43,7 +43,7 @@ class Batches(Protocol):
         ...
 
     def prepare(self, generator: torch.Generator) -> None:
-        """Draw the random numbers of the next `train` in advance, while a GPU is busy."""
+        """Draw the random numbers of the next `train` call in advance, while a GPU is busy."""
         ...
 
     def test(self) -> Iterator[Part]:
@@ -56,7 +56,7 @@ class Batches(Protocol):
 
 
 def check_batch_size(train_images: int, batch_size: int) -> None:
-    """Refuse a batch size that ends an epoch on one image: batch normalisation has no variance for it."""
+    """Refuse a batch size with a last batch of one image, for which batch norm has no variance."""
     if (train_images % batch_size or batch_size) == 1:
         raise UsageError(
             f"batch_size={batch_size} leaves a last batch of one image out of {train_images}, which batch "
@@ -72,14 +72,14 @@ class SizedDataset(Dataset):
 
 
 class ResidentBatches:
-    """A data set that lives on the device as uint8 and is augmented there.
+    """A data set held on the device as uint8 and augmented there.
 
-    All random numbers of an epoch are drawn at its start; after that, nothing waits for the device. `draw`
-    and `train_batch` are the halves of `train`.
+    All random numbers of an epoch are drawn at its start; after that, the host never waits for the device.
+    `draw` and `train_batch` are the two halves of `train`.
 
     Args:
         train, test, validation: images uint8 (N, H, H, 3) and labels int64 (N,) on the device.
-        num_classes: labels are below it.
+        num_classes: number of classes.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class ResidentBatches:
 
 
 class LoadedBatches:
-    """A data set whose images are decoded by worker processes; flip, rotation and normalisation as elsewhere.
+    """A data set whose images are decoded by worker processes and augmented on the device.
 
     Args:
-        train_set, test_set, validation_set: map (index, seed) to an image uint8 (H, H, 3) and a label; what
-            is random about an image follows from its seed alone, so the number of workers changes nothing.
-            For a GPU, images are (H, W, 3) of any shape: those to train on become squares, of the others the
-            centre is cut.
+        train_set, test_set, validation_set: map (index, seed) to an image uint8 (H, H, 3) and a label. Random
+            operations on an image depend on its seed only, so the number of workers has no effect. For a GPU,
+            images are (H, W, 3) of any shape: training images are resized to squares, others are cropped at
+            the centre.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class LoadedBatches:
         order = torch.randperm(self.train_images, generator=generator)
         seeds = torch.randint(2**62, (self.train_images,), generator=generator)
         drawn = self.augment.draw(self.train_images, self.image_size, generator)
-        # Every n-th image of an epoch is every n-th of each batch, whose size n divides.
+        # Every n-th image of an epoch is every n-th image of each batch, since n divides the batch size.
         size = self.batch_size // (self.share.step or 1)
         order, seeds = order[self.share], seeds[self.share]
         rows = repeat(None) if drawn is None else drawn[self.share].split(size)
@@ -204,7 +204,7 @@ class LoadedBatches:
             yield self.augment.mix(self.augment(images, some), labels, some, self.num_classes)
 
     def prepare(self, generator: torch.Generator) -> None:
-        """See `Batches`; drawing is cheap beside decoding."""
+        """See `Batches`; no effect, since drawing is cheap compared with decoding."""
 
     def test(self) -> Iterator[Part]:
         """See `Batches`."""
@@ -233,7 +233,7 @@ class LoadedBatches:
             batch_size=batch_size,
             sampler=list(zip(order.tolist(), seeds.tolist(), strict=True)),
             num_workers=self.workers,
-            collate_fn=_as_they_are if self.any_shape else None,
+            collate_fn=_collate_shapes if self.any_shape else None,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator(),  # else the loader would draw a number from the global generator
         )
@@ -261,12 +261,12 @@ def centred(image: Tensor, size: int) -> Tensor:
 
 
 def _resized(image: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased bilinear, as Pillow's but for rounding."""
+    """Antialiased bilinear resize, equal to Pillow's except for rounding."""
     values = image.permute(2, 0, 1)[None].to(torch.float32)
     resized = F.interpolate(values, (height, width), mode="bilinear", antialias=True)
     return resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
-def _as_they_are(samples: list[tuple[Tensor, int]]) -> tuple[list[Tensor], Tensor]:
-    """Images of different shapes, and their labels."""
+def _collate_shapes(samples: list[tuple[Tensor, int]]) -> tuple[list[Tensor], Tensor]:
+    """A list of images of different shapes, and their labels."""
     return [image for image, _ in samples], torch.tensor([label for _, label in samples])

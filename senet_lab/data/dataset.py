@@ -17,6 +17,7 @@ from senet_lab.data.augment import Augment
 from senet_lab.data.batches import Batches, Part, ResidentBatches
 from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
+from senet_lab.text import byte_size
 
 
 class DataSet(Protocol):
@@ -34,26 +35,26 @@ class DataSet(Protocol):
 
     @property
     def train_images(self) -> int:
-        """Number of images trained on."""
+        """Number of training images, without the validation part."""
         ...
 
     @property
     def validation_images(self) -> int:
-        """Number of images kept back from training; 0 where there are none."""
+        """Number of validation images; 0 without a validation part."""
         ...
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and std (population) a channel of the images trained on, in 0..1.
+        """Mean and population std per channel of the training images, in 0..1.
 
         Raises:
-            UsageError: a data set that would have to be decoded for it.
+            UsageError: a data set too large to be decoded for it.
         """
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, of all images and labels and of how they are split.
+        """SHA-256, in hexadecimal, of all images and labels and of their split.
 
-        Equal fingerprints mean equal data. Computed once a process.
+        Equal fingerprints mean equal data. Computed once per process.
         """
         ...
 
@@ -80,7 +81,7 @@ class ImageData:
 
 @dataclass(frozen=True, kw_only=True)
 class InMemory(Split):
-    """A data set that fits in memory. A process loads it and puts it on a device once, for all its runs.
+    """A data set that fits in memory; a process loads it onto a device once for all its runs.
 
     Args:
         validation, split_seed: see `Split`.
@@ -100,7 +101,7 @@ class InMemory(Split):
         return _statistics(self)
 
     def fingerprint(self) -> str:
-        """See `DataSet`; of the arrays, some 0.1 s for CIFAR-10."""
+        """See `DataSet`; hashes the arrays, in about 0.1 s for CIFAR-10."""
         return _digest(self)
 
     def check(self) -> None:
@@ -119,7 +120,7 @@ def require_memory(key: str, size: int) -> None:
 
     Args:
         key: the option that asks for them, with its value.
-        size: in bytes.
+        size: their size in bytes.
 
     Raises:
         UsageError: more than the machine's memory.
@@ -127,8 +128,8 @@ def require_memory(key: str, size: int) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise UsageError(
-            f"{key}: the images take {size / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of "
-            "memory: dataset=image_folder decodes while it trains"
+            f"{key}: the images take {byte_size(size)}, and this machine has {byte_size(memory)} of memory: "
+            "dataset=image_folder decodes while it trains"
         )
 
 
@@ -144,7 +145,7 @@ def require_image_size(size: int) -> None:
 
 @lru_cache(maxsize=4)
 def load(dataset: InMemory) -> ImageData:
-    """The data set's arrays, split; the same ones for equal data sets."""
+    """The data set's arrays, split; cached for equal data sets."""
     data = dataset.read()
     kept = dataset.in_validation(data.y_train)
     if not kept.any():

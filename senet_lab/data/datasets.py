@@ -18,9 +18,9 @@ from senet_lab.errors import UsageError
 class Digits(InMemory):
     """The 1,797 handwritten digits that come with scikit-learn: real 8×8 images, no download.
 
-    The split is fixed: of the images sorted by class, every fifth is a test image (360, and 1,437 to train
-    on). The 17 grey levels are spread over 0..255, in three equal channels. Other values of `image_size`
-    resize by nearest neighbour.
+    The split is fixed: of the images sorted by class, every fifth is a test image (360 test and 1,437
+    training images). The 17 grey levels are spread over 0..255, in three equal channels. Other values of
+    `image_size` resize by nearest neighbour.
     """
 
     image_size: int = 8
@@ -53,8 +53,8 @@ class Digits(InMemory):
 class Downloaded(InMemory):
     """A data set that torchvision reads from `root/<name>`, downloaded if it is missing.
 
-    A subclass says where it comes from and how torchvision names it. The SHA-256 sums are those that
-    tensorflow_datasets and torchvision's prototype data sets have recorded; torchvision checks MD5 sums, too.
+    A subclass names its archives and its class in torchvision. The SHA-256 sums are those recorded by
+    tensorflow_datasets and torchvision's prototype data sets; torchvision also checks MD5 sums.
 
     Args:
         root: folder for all downloads; `~` is the home folder.
@@ -71,7 +71,7 @@ class Downloaded(InMemory):
     """Its arguments for the training and the test part."""
     archives: ClassVar[tuple[Archive, ...]]
     unchecked: ClassVar[str | None] = None
-    """A pattern for the files that torchvision reads without a checksum."""
+    """Glob of the files that torchvision reads without a checksum."""
 
     @property
     def folder(self) -> Path:
@@ -85,7 +85,7 @@ class Downloaded(InMemory):
         return fetch(self.name, self.folder, self.open, self.download, self.archives, self.unchecked)
 
     def open(self, folder: Path, download: bool) -> ImageData:
-        """Both parts through torchvision, which raises RuntimeError for missing or damaged files."""
+        """Read both parts with torchvision, which raises RuntimeError for missing or damaged files."""
         from torchvision import datasets  # a second of import time, for these data sets only
 
         make = getattr(datasets, self.reader)
@@ -159,7 +159,7 @@ class SVHN(Downloaded):
 
 
 def _mnist_files(folder: str, base: str, sha256: Sequence[str]) -> tuple[Archive, ...]:
-    """The four files of a set in MNIST's form: images and labels to train on, then those to test on."""
+    """The four files of a data set in MNIST's format: images and labels for training, then for testing."""
     names = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     return tuple(
         Archive(f"{base}{name}-ubyte.gz", digest, f"{folder}/raw")
@@ -227,7 +227,7 @@ class KMNIST(MNIST):
 
 @dataclass(frozen=True)
 class EMNIST(Downloaded):
-    """EMNIST: handwritten digits and letters in MNIST's form, six subsets (Cohen et al., arXiv 1702.05373).
+    """EMNIST: handwritten digits and letters in MNIST's format, six subsets (Cohen et al., arXiv 1702.05373).
 
     Args:
         root, download: see `Downloaded`.
@@ -313,7 +313,7 @@ class STL10(Downloaded):
 class Imagenette(Downloaded):
     """Imagenette: 9,469 and 3,925 images of 10 classes of ImageNet (J. Howard, github.com/fastai/imagenette).
 
-    Squares about the centre of the images whose short side has 160 pixels; decoded once and kept in `root`.
+    Centre crops of images whose short side has 160 pixels; decoded once and cached in `root`.
 
     Args:
         root, download: see `Downloaded`.

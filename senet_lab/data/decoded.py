@@ -20,7 +20,7 @@ from senet_lab.files import write_atomic
 
 @cache
 def fast_decoder() -> Callable[[str], Tensor] | None:
-    """Torchcodec's decoder of an image file, to uint8 (3, H, W), where it is installed."""
+    """Torchcodec's image decoder, path to uint8 (3, H, W); None if it is not installed."""
     if find_spec("torchcodec") is None:
         return None
     from torchcodec.decoders import decode_image
@@ -31,15 +31,14 @@ def fast_decoder() -> Callable[[str], Tensor] | None:
 def decode(path: str) -> Image.Image:
     """An image file in RGB, oriented by its EXIF data.
 
-    JPEG files go through torchcodec where it is installed, which gives the same pixels in less time; what it
-    does not read is left to Pillow.
+    Torchcodec, if installed, decodes JPEG files to the same pixels in less time; Pillow decodes all others.
 
     Raises:
         UsageError: not a readable image.
     """
     fast = fast_decoder()
     if fast is not None and path.lower().endswith((".jpg", ".jpeg")):
-        with suppress(RuntimeError):  # such as a missing end, which Pillow bears
+        with suppress(RuntimeError):  # such as a truncated file, which Pillow tolerates
             return Image.fromarray(fast(path).permute(1, 2, 0).numpy())
     try:
         with Image.open(path) as file:
@@ -49,7 +48,7 @@ def decode(path: str) -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """The centre of an image, uint8 (size, size, 3), its short side resized to `size` pixels first."""
+    """Resize an image's short side to `size` pixels and crop the centre: uint8 (size, size, 3)."""
     from torchvision.transforms import functional as F
 
     return np.asarray(F.center_crop(F.resize(image.convert("RGB"), [size]), [size]))
@@ -58,12 +57,12 @@ def square(image: Image.Image, size: int) -> np.ndarray:
 def decoded_once(folder: Path, name: str, classes: int, decode: Callable[[], ImageData]) -> ImageData:
     """The result of `decode`, cached in a file in `folder`, which the first process writes.
 
-    The file has the form that `dataset=arrays` reads, checksums included; a damaged one is written again.
+    The file has the format of `dataset=arrays`, checksums included; a damaged file is written again.
 
     Args:
-        folder: made where it is missing.
-        name: tells the file from those of other data sets, sizes and versions.
-        classes: labels are below it.
+        folder: created if it is missing.
+        name: unique name for this data set, size and version.
+        classes: number of classes.
 
     Raises:
         UsageError: the file cannot be written.

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file: its address, its SHA-256 and the folder, below the data set's, where it belongs."""
+    """A published file: URL, SHA-256, and target folder relative to the data set's."""
 
     url: str
     sha256: str
@@ -50,18 +50,18 @@ def fetch(
     """Open a data set in `folder`, after downloading it if needed.
 
     The first process downloads into a folder beside the final one, where the opener verifies it, and renames
-    it; the others wait. A damaged folder is replaced only by a verified one, and only where every file in it
+    it; the others wait. A damaged folder is replaced only by a verified one, and only if every file in it
     came from a download.
 
     Args:
         name: the data set's name, for messages.
-        folder: where its files lie, or will lie.
-        opener: takes a folder and whether to unpack the archives in it; raises RuntimeError where files are
+        folder: the data set's folder, which may not exist yet.
+        opener: takes a folder and whether to unpack the archives in it; raises RuntimeError if files are
             missing or damaged.
         download: whether to download.
-        archives: what to download. The opener finds them in place.
-        unchecked: a pattern for the files that the opener does not verify: here they are, where a download
-            recorded what it had put there.
+        archives: the files to download before the opener is called.
+        unchecked: glob of the files that the opener does not verify; these are checked against the sums that
+            the download recorded.
 
     Raises:
         UsageError: missing or damaged data, a folder with foreign files, a failed download.
@@ -107,7 +107,7 @@ def _download(folder: Path, opener: Callable[[Path, bool], object], archives: Se
     if (partial / LISTING).exists():
         shutil.rmtree(partial)  # left behind by a process that was killed
     elif partial.exists():
-        partial.rmdir()  # by one that was killed at once; anybody's files would be in the way
+        partial.rmdir()  # left by one that was killed at once; fails if it holds anyone's files
     partial.mkdir()
     (partial / LISTING).touch()
     try:

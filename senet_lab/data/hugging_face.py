@@ -17,15 +17,15 @@ from senet_lab.extras import require_extra
 
 @dataclass(frozen=True)
 class HuggingFace(InMemory):
-    """Any image data set by its name on the hub and its columns; decoded once and kept in `root`.
+    """Any image data set by its name on the hub and its columns; decoded once and cached in `root`.
 
     Args:
-        root: folder for what is downloaded and decoded; `~` is the home folder.
+        root: folder for downloads and decoded images; `~` is the home folder.
         path: name on the hub, such as `ylecun/mnist`, or a folder that the library can load.
-        subset: one of the data set's configurations, where it has several.
-        train_split, test_split: their names.
-        image_column, label_column: their names. Labels are the library's classes, or integers from 0.
-        image_size: pixels a side: the short side is resized to it, then the centre is cut.
+        subset: one of the data set's configurations, if it has several.
+        train_split, test_split: names of the splits.
+        image_column, label_column: names of the columns. Labels are class labels, or integers from 0.
+        image_size: pixels a side: the short side is resized to it, then the centre is cropped.
         validation, split_seed: see `Split`.
     """
 
@@ -60,8 +60,8 @@ class HuggingFace(InMemory):
     def read(self) -> ImageData:
         """See `InMemory`."""
         train, test = _opened(self)
-        told = (train._fingerprint, test._fingerprint, self.image_column, self.label_column)
-        version = hashlib.sha256("\0".join(told).encode()).hexdigest()[:16]
+        parts = (train._fingerprint, test._fingerprint, self.image_column, self.label_column)
+        version = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
         return decoded_once(
             Path(os.path.expanduser(self.root)),  # noqa: PTH111 - as arrays do
             f"huggingface-{version}-{self.image_size}",
@@ -86,7 +86,7 @@ class HuggingFace(InMemory):
 
 @lru_cache(maxsize=4)
 def _opened(dataset: HuggingFace) -> tuple[Any, Any]:
-    """The training and the test split as the library holds them, which has downloaded them by then.
+    """The training and the test split as data sets of the library, downloaded if needed.
 
     Raises:
         UsageError: the library is not installed; no such data set, subset, split or column; no image in one.
@@ -105,7 +105,7 @@ def _opened(dataset: HuggingFace) -> tuple[Any, Any]:
             split=[dataset.train_split, dataset.test_split],
             cache_dir=os.path.join(os.path.expanduser(dataset.root), "huggingface"),  # noqa: PTH111, PTH118
         )
-    except (OSError, ValueError) as error:  # which all errors of the library are
+    except (OSError, ValueError) as error:  # covers all errors of the library
         reason = " ".join(str(error).split())
         raise UsageError(f"dataset.path={dataset.path}: {reason}") from error
     for key, kind in (
@@ -125,5 +125,5 @@ def _opened(dataset: HuggingFace) -> tuple[Any, Any]:
 
 
 def _kind(feature: Any) -> str:
-    """A column's type in a word."""
+    """The name of a column's type."""
     return str(getattr(feature, "dtype", type(feature).__name__))

@@ -29,15 +29,15 @@ Sample = tuple[str, int]
 class ImageFolder(Split):
     """Image files in `root/train/<class>/` and `root/test/<class>/` (or `val`), decoded by worker processes.
 
-    Training images are cut with torchvision's RandomResizedCrop; test images are resized to 256/224 of
-    `image_size` on their short side and cut at the centre (Hu et al., arXiv 1709.01507v4, section 5.1). For a
-    GPU the workers only decode and cut at random; the rest is done there.
+    Training images are cropped with torchvision's RandomResizedCrop; test images are resized to 256/224 of
+    `image_size` on their short side and cropped at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
+    For a GPU the workers only decode and crop; the GPU does the rest.
 
     Args:
         root: the folder.
         image_size: pixels a side of the network's input.
-        workers: decoding processes; None for as many as the run has threads, 0 to decode in the training
-            process. Their number changes no pixel.
+        workers: number of decoding processes; None for one per thread of the run, 0 to decode in the training
+            process. No effect on the pixels.
         validation, split_seed: see `Split`.
     """
 
@@ -80,7 +80,7 @@ class ImageFolder(Split):
         )
 
     def fingerprint(self) -> str:
-        """See `DataSet`; of the files' names, sizes and times (whole seconds), not of their content."""
+        """See `DataSet`; hashes file names, sizes and modification times (whole seconds), not contents."""
         return _digest(self)
 
     def batches(self, augment: Augment, batch_size: int, device: torch.device) -> LoadedBatches:
@@ -149,7 +149,7 @@ class DecodedImages(SizedDataset):
 
     Args:
         samples: path and label of each image.
-        transform: from a PIL image to a PIL image; None leaves it as it is.
+        transform: maps a PIL image to a PIL image; None for no transform.
     """
 
     def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image] | None) -> None:
@@ -157,7 +157,7 @@ class DecodedImages(SizedDataset):
         self.paths = np.array([os.fsencode(path) for path, _ in samples])
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
         self.transform = transform
-        fast_decoder()  # imported here, and not by every worker of every epoch
+        fast_decoder()  # imported here once, not by every worker of every epoch
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -174,7 +174,7 @@ class DecodedImages(SizedDataset):
 
 
 class RandomPart:
-    """The part of an image that torchvision's RandomResizedCrop takes, not resized yet."""
+    """The random crop of torchvision's RandomResizedCrop, without its resize."""
 
     def __init__(self) -> None:
         from torchvision import transforms
@@ -182,6 +182,6 @@ class RandomPart:
         self.crop = transforms.RandomResizedCrop(1)
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Cut."""
+        """Crop an image."""
         top, left, height, width = self.crop.get_params(image, self.crop.scale, self.crop.ratio)
         return image.crop((left, top, left + width, top + height))

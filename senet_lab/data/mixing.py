@@ -8,18 +8,19 @@ from senet_lab.data.moves import in_boxes, to_device
 
 
 class Mixing:
-    """Each image of a batch mixed with the one before it; the first with the last.
+    """Mixing of each image of a batch with the previous one, and of the first with the last.
 
-    As batches come in a random order, the partner is a random one. Every image draws its own share.
+    Batches are in random order, so partners are random. Every image draws its own share.
 
     Args:
-        mixup: α of the Beta(α, α) that images are averaged by (Zhang et al., arXiv 1710.09412); 0 for never.
-        cutmix: α of the Beta(α, α) that is the share of the area outside the box that comes from the partner
-            (Yun et al., arXiv 1905.04899); 0 for never. Where both are given, a coin decides for each image.
+        mixup: α of the Beta(α, α) distribution of an image's weight (Zhang et al., arXiv 1710.09412); 0 for
+            none.
+        cutmix: α of the Beta(α, α) distribution of the area outside the box that comes from the partner (Yun
+            et al., arXiv 1905.04899); 0 for none. With both, each image gets one of them at random.
     """
 
     columns = 6
-    """Numbers drawn for an image: the weights of its pixels and of its label (the bits of float32), a box."""
+    """Numbers drawn per image: weights of its pixels and of its label (float32 bits), and a box."""
 
     def __init__(self, mixup: float, cutmix: float) -> None:
         self.mixup = mixup
@@ -35,7 +36,7 @@ class Mixing:
             for alpha in (self.mixup, self.cutmix)
         ]
         share = torch.where(cut, shares[1], shares[0])
-        # A box about any pixel, as large as its share asks for, and cut off at the image's border.
+        # A box around a random pixel, with the area that the share gives, clipped at the image's border.
         side = (image_size * (1 - share).sqrt()).floor()
         centre = (torch.rand(2, count, generator=generator, dtype=torch.float64) * image_size).floor()
         start = (centre - (side / 2).floor()).clamp(min=0)
@@ -58,7 +59,7 @@ class Mixing:
             num_classes: K.
 
         Returns:
-            Images as they came in, and each label as the shares of the classes, float32 (B, K).
+            Images of the same shape and dtype, and labels as class shares, float32 (B, K).
         """
         drawn = to_device(drawn, images.device)
         weights = drawn[:, :2].contiguous().view(torch.float32)

@@ -10,7 +10,7 @@ from torch import Tensor
 ONE = 1 << 16  # 1.0 in 16.16 fixed point
 
 TRIES = 10
-"""Boxes drawn before the fallback is taken, as in torchvision."""
+"""Attempts to draw a fitting box before the fallback, as in torchvision."""
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -21,13 +21,13 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def move(images: Tensor, maps: Tensor, turned: bool) -> Tensor:
-    """Take each output pixel from a source pixel, black where that lies outside the image.
+    """Copy each output pixel from a source pixel, or black from outside the image.
 
     Args:
         images: uint8 (B, H, H, C).
         maps: int32 (B, 6) on the same device: for each sample (ax, bx, cx, ay, by, cy) in 16.16 fixed point;
             output pixel (x, y) takes source pixel `(ax·x + bx·y + cx) >> 16, (ay·x + by·y + cy) >> 16`.
-        turned: whether a bx or an ay can be other than 0.
+        turned: whether any bx or ay may be non-zero.
     """
     batch, size, _, channels = images.shape
     ax, bx, cx, ay, by, cy = maps.view(batch, 6, 1, 1).unbind(1)
@@ -40,7 +40,7 @@ def move(images: Tensor, maps: Tensor, turned: bool) -> Tensor:
     inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
     first = torch.arange(0, batch * size * size, size * size, dtype=torch.int32, device=images.device)
     source = y * size + x + first.view(batch, 1, 1)
-    black = batch * size * size  # the index of one row more
+    black = batch * size * size  # index of the appended black pixel
     pixels = F.pad(images.reshape(-1, channels), (0, 0, 0, 1))
     return pixels.index_select(0, source.where(inside, black).view(-1)).view(images.shape)
 
@@ -86,12 +86,12 @@ def draw_sides(
     largest: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Heights and widths of boxes, float64 (count,), and whether one of the tries fitted.
+    """Heights and widths of boxes, float64 (count,), and whether one of the attempts fitted.
 
     Args:
         size: pixels a side of the image.
         scale: range of a box's share of the area.
-        ratio: range of its width over its height, drawn evenly in the logarithm.
+        ratio: range of its width over height, log-uniform.
         largest: the longest side that fits.
     """
     uniform = torch.rand(count, TRIES, 2, generator=generator, dtype=torch.float64)
@@ -108,7 +108,7 @@ def draw_sides(
 def draw_corners(
     height: Tensor, width: Tensor, size: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Top and left of boxes that lie inside a square image, evenly over all such places."""
+    """Top and left of boxes, uniform over all places inside a square image."""
     corner = torch.rand(len(height), 2, generator=generator, dtype=torch.float64)
     return (corner[:, 0] * (size - height + 1)).floor(), (corner[:, 1] * (size - width + 1)).floor()
 

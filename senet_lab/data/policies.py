@@ -1,7 +1,7 @@
 """Augmentation policies: operations drawn for each image, on uint8 and on the training device.
 
-Moves are Pillow's, colours those of `torchvision.transforms.v2.functional`, each image with a strength of its
-own.
+Geometric operations equal Pillow's, colour operations those of `torchvision.transforms.v2.functional`; each
+image has its own strength.
 """
 
 from enum import IntEnum
@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 
 
 class Kind(IntEnum):
-    """The operations of both papers, each drawn with the same chance."""
+    """The operations of both papers, drawn with equal probability."""
 
     IDENTITY = 0
     SHEAR_X = 1
@@ -108,12 +108,12 @@ class Policy:
 
 
 class TrivialAugment(Policy):
-    """One operation of any strength: TrivialAugment (Wide), Müller and Hutter, arXiv 2103.10158."""
+    """One operation of random strength: TrivialAugment (Wide), Müller and Hutter, arXiv 2103.10158."""
 
     def __init__(self) -> None:
         super().__init__(operations=1, shear=0.99, degrees=135.0, colour=0.99, bits=6)
 
-    def farthest(self, image_size: int) -> float:  # noqa: ARG002 - of any size
+    def farthest(self, _image_size: int) -> float:
         """See `Policy`."""
         return 32.0
 
@@ -123,10 +123,10 @@ class TrivialAugment(Policy):
 
 
 class RandAugment(Policy):
-    """Some operations of one strength: RandAugment, Cubuk et al., arXiv 1909.13719, in torchvision's ranges.
+    """Operations of one fixed strength: RandAugment, Cubuk et al., arXiv 1909.13719; torchvision's ranges.
 
     Args:
-        operations: for each image.
+        operations: number per image.
         magnitude: their strength, 0 to 30.
     """
 
@@ -141,10 +141,10 @@ class RandAugment(Policy):
         self.magnitude = magnitude
 
     def farthest(self, image_size: int) -> float:
-        """See `Policy`; a share of the image, as AutoAugment has it for images of 331 pixels."""
+        """See `Policy`; AutoAugment's share of the image, 150 of 331 pixels."""
         return 150.0 / 331.0 * image_size
 
-    def draw_bins(self, count: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002 - nothing to draw
+    def draw_bins(self, count: int, _generator: torch.Generator) -> Tensor:
         """See `Policy`."""
         return torch.full((count,), self.magnitude)
 
@@ -152,8 +152,8 @@ class RandAugment(Policy):
 def _parameters(kind: Tensor, strength: Tensor, image_size: int) -> Tensor:
     """Parameters of each image's operation, int32 (N, 6).
 
-    Moves: a map. Brightness to sharpness: the weights of the image and of the other, the bits of float32.
-    Posterize: a mask. Solarize: a threshold, the bits of float32.
+    Geometric operations: a map. Brightness to sharpness: weights of the image and of the one blended in
+    (float32 bits). Posterize: a mask. Solarize: a threshold (float32 bits).
     """
     none, whole = torch.zeros_like(strength), strength.trunc()
     parameters = shift_maps(none, none)
@@ -175,7 +175,7 @@ def _parameters(kind: Tensor, strength: Tensor, image_size: int) -> Tensor:
 
 
 def _apply(images: Tensor, kind: Tensor, parameters: Tensor) -> Tensor:
-    """One operation for each image: those of a kind together."""
+    """Apply each image's operation, batched by kind."""
     changed = images
     for first, last, work in WORK:
         rows = ((kind >= first) & (kind <= last)).nonzero()[:, 0]  # on the CPU, so nothing waits for a GPU
@@ -187,7 +187,7 @@ def _apply(images: Tensor, kind: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _weights(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights of the image and of the other one, float32 (B, 1, 1, 1) each."""
+    """Weights of the image and of the one blended in, float32 (B, 1, 1, 1) each."""
     image, other = parameters[:, :2].contiguous().view(torch.float32).view(-1, 2, 1, 1, 1).unbind(1)
     return image, other
 
@@ -255,4 +255,4 @@ WORK = (
         lambda images, _: tv.equalize(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1),
     ),
 )
-"""Kinds, from the first to the last, and what changes images of them."""
+"""First and last kind, and the function that applies them."""

@@ -1,4 +1,4 @@
-"""The validation part of a data set: a share of each class, kept back from training."""
+"""Stratified split of training images into a training and a validation part."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from senet_lab.seeding import Stream, generator
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A data set whose training images can be split into those trained on and a validation part.
+    """A data set whose training images can be split into a training and a validation part.
 
-    The parts depend on the labels and these two values alone: a run's own seed draws neither.
+    The split depends on the labels and these two values only, not on a run's seed.
 
     Args:
-        validation: images to keep back (5000), or their share of the training images (0.1); 0 for none.
-        split_seed: seed of the choice.
+        validation: number (5000) or share (0.1) of the training images to hold out; 0 for none.
+        split_seed: seed of the split.
     """
 
     validation: float = 0
@@ -30,7 +30,7 @@ class Split:
 
     @property
     def train_images(self) -> int:
-        """Number of images trained on."""
+        """Number of training images after the split."""
         return self.all_train_images - self.validation_images
 
     @property
@@ -46,15 +46,15 @@ class Split:
         if isinstance(self.validation, float) and 0 <= self.validation < 1:
             return round(self.validation * images)
         raise UsageError(
-            f"dataset.validation={self.validation}: give how many of the {images:,} training images to keep "
-            "back, or a share of them below 1"
+            f"dataset.validation={self.validation}: give the number of the {images:,} training images to "
+            "hold out, or a share below 1"
         )
 
     def in_validation(self, labels: np.ndarray) -> np.ndarray:
         """The images that belong to the validation part, bool (N,).
 
         Args:
-            labels: of all training images, (N,).
+            labels: labels of all training images, (N,).
 
         Raises:
             UsageError: values out of range, or a class that would have no image in one of the two parts.

@@ -22,11 +22,11 @@ class Axes:
     y_range: tuple[float, float] | None = None
 
     def title(self, panel: Panel) -> str:
-        """The title of a panel's chart; for the default metric, the panel's own."""
+        """The title of a panel's chart; for the default metric, the panel's title."""
         return ": ".join([panel.title, *([self.metric.label.lower()] if self._suffix else [])])
 
     def stem(self, panel: str) -> str:
-        """The file name of a panel's chart; for the default metric over epochs, the panel's own."""
+        """The file name of a panel's chart; for the default metric over epochs, the panel's name."""
         parts = [panel, *self._suffix, *([] if self.x is XAxis.epoch else [str(self.x)])]
         return "_".join(parts)
 
@@ -43,8 +43,8 @@ def axes_of(config: FiguresConfig, panels: Sequence[Panel] = ()) -> list[Axes]:
     """The axes of each chart of a panel, in the order of `figures.metric`.
 
     Args:
-        config: of the command.
-        panels: their records may have columns beyond the known ones.
+        config: the command's config.
+        panels: panels whose records may have further columns.
 
     Raises:
         UsageError: no such metric.
@@ -57,7 +57,7 @@ def axes_of(config: FiguresConfig, panels: Sequence[Panel] = ()) -> list[Axes]:
 
 
 def require_curves(charts: Sequence[Axes], panels: Sequence[Panel]) -> None:
-    """Refuse curves of test metrics where no run is tested each epoch.
+    """Refuse curves of test metrics if no run is tested at each epoch.
 
     Raises:
         UsageError: such a metric.
@@ -66,6 +66,6 @@ def require_curves(charts: Sequence[Axes], panels: Sequence[Panel]) -> None:
     for axes in charts:
         if axes.metric.column.startswith("test_") and when and WhenTested.each_epoch not in when:
             raise UsageError(
-                f"figures.metric={axes.metric.name}: with test={min(when)} the test images are not read each "
-                "epoch, so there is no curve: use figures.metric=val_error or train_error"
+                f"figures.metric={axes.metric.name}: with test={min(when)} the test images are not evaluated "
+                "at each epoch, so there is no curve: use figures.metric=val_error or train_error"
             )

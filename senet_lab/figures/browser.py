@@ -84,7 +84,7 @@ def find_chromium() -> tuple[str, str] | None:
 
 
 def find_program(names: Sequence[str]) -> str | None:
-    """The path of the first installed one of these programs."""
+    """The path of the first of these programs that is installed."""
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
@@ -96,7 +96,7 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
     kills them if this process dies.
 
     Args:
-        browser: path of Chromium, as `find_chromium` gives it.
+        browser: path of Chromium; see `find_chromium`.
         driver: path of chromedriver.
         limit: seconds after which starting, or one drawing, counts as hanging.
 
@@ -106,43 +106,55 @@ def headless_chromium(browser: str, driver: str, limit: float = 60.0) -> Iterato
     with tempfile.TemporaryDirectory(
         prefix="senet-lab-", dir=_short_folder(), ignore_cleanup_errors=True
     ) as folder:
-        options = _options(browser, folder)
-        # Started here, so that selenium never looks for a driver to download.
-        service = ChromeService(
-            executable_path=driver,
-            env={**os.environ, "HOME": folder, "TMPDIR": folder},
-            popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent},
-        )
         page = _empty_page(Path(folder))
-
-        def render(drawing: "Drawing", formats: Collection[str]) -> dict[str, bytes]:
-            size = {"width": drawing.width, "height": drawing.height, "deviceScaleFactor": SCALE}
-            with _limited(service, limit):
-                chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**size, "mobile": False})
-                result = chrome.execute_async_script(RENDER, drawing.item)
-                if "error" in result:
-                    raise BrowserError(result["error"])
-                files = {"svg": result["svg"].encode()}
-                if "png" in formats:
-                    shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
-                    files["png"] = base64.b64decode(shot["data"])
-                if "pdf" in formats:
-                    sheet = chrome.execute_cdp_cmd("Page.printToPDF", _sheet(drawing))
-                    files["pdf"] = base64.b64decode(sheet["data"])
-            return {form: files[form] for form in formats}
-
+        service = _service(driver, folder)
         try:
             with _limited(service, limit):
-                service.start()
-                direct = Proxy({"proxyType": ProxyType.DIRECT})  # the driver is on this machine
-                client = ClientConfig(service.service_url, proxy=direct)
-                connection = ChromeRemoteConnection(service.service_url, client_config=client)
-                chrome = Remote(connection, options=options)
+                chrome = _start(service, _options(browser, folder))
                 chrome.set_script_timeout(limit)
                 chrome.get(page.as_uri())
+
+            def render(drawing: "Drawing", formats: Collection[str]) -> dict[str, bytes]:
+                with _limited(service, limit):
+                    return _rendered(chrome, drawing, formats)
+
             yield render
         finally:
             _kill(service)
+
+
+def _service(driver: str, folder: str) -> ChromeService:
+    """The driver as a process, not yet started; given its path, selenium never looks for one to download."""
+    return ChromeService(
+        executable_path=driver,
+        env={**os.environ, "HOME": folder, "TMPDIR": folder},
+        popen_kw={"start_new_session": True, "preexec_fn": _die_with_parent},
+    )
+
+
+def _start(service: ChromeService, options: ChromeOptions) -> Remote:
+    """Start the driver and, through it, the browser."""
+    service.start()
+    direct = Proxy({"proxyType": ProxyType.DIRECT})  # the driver is on this machine
+    client = ClientConfig(service.service_url, proxy=direct)
+    return Remote(ChromeRemoteConnection(service.service_url, client_config=client), options=options)
+
+
+def _rendered(chrome: Remote, drawing: "Drawing", formats: Collection[str]) -> dict[str, bytes]:
+    """See `Render`."""
+    size = {"width": drawing.width, "height": drawing.height, "deviceScaleFactor": SCALE}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**size, "mobile": False})
+    result = chrome.execute_async_script(RENDER, drawing.item)
+    if "error" in result:
+        raise BrowserError(result["error"])
+    files = {"svg": result["svg"].encode()}
+    if "png" in formats:
+        shot = chrome.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+        files["png"] = base64.b64decode(shot["data"])
+    if "pdf" in formats:
+        sheet = chrome.execute_cdp_cmd("Page.printToPDF", _sheet(drawing))
+        files["pdf"] = base64.b64decode(sheet["data"])
+    return {form: files[form] for form in formats}
 
 
 def _empty_page(folder: Path) -> Path:

@@ -5,7 +5,8 @@ from itertools import cycle
 
 import pandas as pd
 
-from senet_lab.figures.charts import Words, add_band, add_line, chartify, finish, start
+from senet_lab.figures.charts import Words, chartify, finish, start
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.style import DASHES, Look
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
@@ -23,8 +24,8 @@ def draw_coefficients(table: pd.DataFrame, looks: Mapping[str, Look]) -> chartif
     """The chart of `analysis.coefficients.over_epochs`: lines in their colours, coefficients by dash.
 
     Args:
-        table: of at least one line.
-        looks: of each line, in the order of the legend.
+        table: values of at least one line.
+        looks: the look of each line, in the order of the legend.
     """
     dashes = dict(zip(table["coefficient"].unique(), cycle(DASHES)))
     parts = {

@@ -31,33 +31,42 @@ def draw_panels(
     """Drawings of the panels with a value of the metric, by file name.
 
     Args:
-        panels: of the sweep.
-        looks: of their lines.
-        axes: what is drawn over what.
-        result: the frames of the metric.
-        band: around the means.
-        reference: draw published values, too.
+        panels: panels of the sweep.
+        looks: looks of their lines.
+        axes: metric and x axis.
+        result: frames of the metric.
+        band: band around the means.
+        reference: also draw published values.
     """
     others = result.others if reference else None
     drawings = {}
     for panel in panels:
-        if panel.name in set(result.curves["figure"]):
-            sentences = remarks(panel, axes, others)
-            chart = draw(panel, looks, axes, band, others, sentences)
-            table = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
-            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, table)
+        table = result.curves_of(panel)
+        if len(table):
+            sentences = remarks(panel, table, axes, others)
+            chart = draw(panel, table, looks, axes, band, others, sentences)
+            last = result.finals[result.finals["figure"] == panel.name].drop(columns="figure")
+            drawings[axes.stem(panel.name)] = compile_chart(chart, sentences, last)
     return drawings
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with Jupyter display and `save`; pictures need Chromium."""
+    """A drawing with display in Jupyter and `save`; PNG, SVG and PDF need Chromium.
+
+    Args:
+        name: file name without extension, as `plot` writes it.
+        drawing: page and printed form.
+    """
 
     name: str
     drawing: Drawing
 
     def save(self, path: str | Path) -> Path:
-        """Write the figure in the format of `path`'s extension: .html, .png, .svg or .pdf.
+        """Write the figure as a file; returns its path.
+
+        Args:
+            path: with the extension .html, .png, .svg or .pdf, which decides the format.
 
         Raises:
             UsageError: another extension, no Chromium although the format needs it, an unwritable path.
@@ -78,7 +87,7 @@ class Figure:
         return content.encode() if isinstance(content, str) else content
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A picture, which every notebook viewer shows; without Chromium, the page."""
+        """A PNG, which every notebook viewer shows; without Chromium, the HTML page."""
         if find_chromium() is None:
             frame = f'<iframe width="100%" height="700" srcdoc="{escape(self.drawing.html)}"></iframe>'
             return {"text/html": frame, "text/plain": repr(self)}, {}

@@ -1,4 +1,4 @@
-"""A chart in its two output forms: an interactive page, and JSON for the printed picture."""
+"""Charts in their two output forms: an interactive page, and JSON for printed pictures."""
 
 import json
 from collections.abc import Sequence
@@ -16,11 +16,13 @@ class Drawing:
     """A chart in its two output forms."""
 
     html: str
+    """The interactive page, self-contained."""
     item: str
     """The printed form as JSON text, because chromedriver would sort the keys of an object."""
     width: int
+    """CSS pixels of the printed form."""
     height: int
-    """Height in CSS pixels."""
+    """CSS pixels of the printed form."""
 
 
 def compile_chart(
@@ -33,11 +35,11 @@ def compile_chart(
     """Export a chart in its printed and its interactive form.
 
     Args:
-        chart: as printed; interactive afterwards.
-        notes: sentences that the page shows above the chart.
+        chart: the chart in printed form; interactive afterwards.
+        notes: sentences above the chart on the page.
         values: the table below the chart.
-        caption: of the table.
-        height: of the interactive form, pixels.
+        caption: caption of the table.
+        height: pixels of the interactive form.
     """
     plot = chart.figure
     item, width, height = json.dumps(json_item(plot)), plot.width, plot.height

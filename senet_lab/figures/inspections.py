@@ -11,19 +11,10 @@ import pandas as pd
 from bokeh.embed import json_item
 from bokeh.layouts import gridplot
 
-from senet_lab.figures.charts import (
-    Words,
-    add_band,
-    add_line,
-    chartify,
-    draw_heatmap,
-    draw_lines,
-    draw_pictures,
-    finish,
-    make_interactive,
-    start,
-)
+from senet_lab.figures.charts import Words, chartify, count_along_x, finish, make_interactive, start
 from senet_lab.figures.export import Drawing, compile_chart
+from senet_lab.figures.kinds import draw_heatmap, draw_lines, draw_pictures
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.page import Section, render
 from senet_lab.figures.style import PALETTE, looks
 
@@ -65,16 +56,16 @@ def draw_excitations(name: str, table: pd.DataFrame, classes: Sequence[int]) -> 
     """Mean gates of each stage's last SE block, over some channels, for all classes and for chosen ones.
 
     Args:
-        name: of the network.
-        table: as `inspection.excitations` gives it.
-        classes: those with a line of their own.
+        name: name of the network.
+        table: see `inspection.excitations`.
+        classes: classes with a line of their own.
     """
     labels = [*(f"class {number}" for number in classes), "all"]
     colors = dict(zip(labels, cycle(PALETTE[1:]))) | {"all": PALETTE[0]}
     last = {block.rpartition("stages.")[2].split(".")[0]: block for block in table["block"].unique()}
     parts = {stage: table[table["block"] == block] for stage, block in last.items()}
     drawn = {stage: _even_channels(part[part["class"].isin(labels)]) for stage, part in parts.items()}
-    y_range = _around(pd.concat(drawn.values())["gate"])  # of all stages, so that they can be compared
+    y_range = _around(pd.concat(drawn.values())["gate"])  # the same for all stages, for comparison
     drawings = {}
     for stage, block in last.items():
         shown, width = drawn[stage]["channel"].nunique(), parts[stage]["channel"].nunique()
@@ -104,13 +95,13 @@ def draw_feature_reuse(name: str, table: pd.DataFrame) -> Drawings:
 
 
 def draw_shapes(name: str, title: str, known: pd.DataFrame, learned: pd.DataFrame) -> Drawing:
-    """Learned activations from light to dark, against known ones.
+    """Learned activations, in shades from light to dark, beside known ones.
 
     Args:
-        name: of the network.
-        title: which of its activations.
+        name: name of the network.
+        title: name of the shown activations.
         known: columns `curve`, `x` and `y` of `KNOWN`.
-        learned: the same of the learned ones, in their order.
+        learned: the same columns of the learned activations, in order.
     """
     curves = _spread(learned["curve"].unique())
     colors = dict(zip(KNOWN, (PALETTE[0], PALETTE[4], PALETTE[1]), strict=True))
@@ -123,18 +114,18 @@ def draw_shapes(name: str, title: str, known: pd.DataFrame, learned: pd.DataFram
 
 
 def draw_maps(name: str, rows: Sequence[tuple[str, Sequence[Map]]], columns: Sequence[str] = ()) -> Drawing:
-    """Images, each without and with the map of its predicted class.
+    """Images without and with the map of their predicted class.
 
     Args:
-        name: of the network or networks.
-        rows: a label, and the image with its map as each network has it.
+        name: name of the network or networks.
+        rows: a label, and the image with the map of each network.
         columns: labels of the networks, if there are several.
     """
     pictures = []
     for label, maps in rows:
         parts = [maps[0][0], *(_reddened(image, heat) for image, heat in maps)]
         pictures.append((label, [(255 * part).astype(np.uint8) for part in parts]))
-    note = "test image, and red where the evidence for the predicted class lies"
+    note = "test image, and in red the evidence for the predicted class"
     words = Words(f"{name}: class activation maps", note, "", "", "Images")
     labels = pd.DataFrame({"image": [label for label, _ in rows]})
     chart = draw_pictures(pictures, words, ["test image", *columns] if columns else ())
@@ -142,19 +133,19 @@ def draw_maps(name: str, rows: Sequence[tuple[str, Sequence[Map]]], columns: Seq
 
 
 def _reddened(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The image under a red map."""
+    """The image overlaid with a red map."""
     return 0.4 * image + 0.6 * np.stack([heat, np.zeros_like(heat), np.zeros_like(heat)], axis=2)
 
 
 def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
-    """Pre-activations and dead channels by depth, one series for each value in the column `weights`.
+    """Pre-activations and dead channels by depth, one series per value in the column `weights`.
 
     Args:
-        name: of the network.
-        table: `weights` beside the columns that `inspection.signals` gives.
+        name: name of the network.
+        table: the columns of `inspection.signals`, and `weights`.
     """
     colors = dict(zip(table["weights"].unique(), (PALETTE[1], PALETTE[4]), strict=False))
-    note = "median, and the range of 90 % of the values, over the test images"
+    note = "median and central 90 % of the values over the test images"
     words = Words(f"{name}: pre-activations by depth", note, "Activation site", "Input", "Values")
     chart = start(words, colors)
     parts = {label: table[table["weights"] == label] for label in colors}
@@ -164,12 +155,11 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
         add_line(chart, part, "depth", "median", label)
     shown = [("site", "@site"), ("5 %", "@low"), ("median", "@median"), ("95 %", "@high")]
     finish(chart, words, shown, list(colors))
-    note = "channels whose output is the same for all test images and places"
+    note = "channels whose output is constant over all test images and pixels"
     dead = Words(f"{name}: dead channels by depth", note, "Activation site", "Share of channels", "Values")
     lines = draw_lines(table, "depth", "dead", "weights", colors, dead, (-0.02, 1.02))
-    for plot in (chart.figure, lines.figure):  # sites are counted
-        plot.xaxis.ticker.min_interval = 1
-        plot.xaxis.ticker.num_minor_ticks = 0
+    count_along_x(chart)
+    count_along_x(lines)
     return {
         "pre_activations": compile_chart(chart, [], table, words.caption),
         "dead_channels": compile_chart(lines, [], table, dead.caption),
@@ -177,42 +167,42 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
 
 
 def draw_noise(table: pd.DataFrame) -> Drawing:
-    """Mean error over the runs of each line, with the range of the runs, against the noise on the images.
+    """Mean error and range over the runs of each line, against the noise on the images.
 
     Args:
-        table: a row for each `line`, `run` and `noise`, with its `error`.
+        table: one row per `line`, `run` and `noise`, with its `error`.
     """
-    grouped = table.groupby(["line", "noise"], sort=False)["error"]
-    values = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
-    words = Words(
-        "Error against noise on the images",
-        "mean and range of the runs; standard deviation of Gaussian noise on the normalised test images",
-        "Noise",
-        "Error",
-        "Values",
-    )
-    chart = _bands(values, "noise", words)
-    return compile_chart(chart, [], values, words.caption)
+    about = "standard deviation of Gaussian noise on the normalised test images"
+    return _draw_errors(table, "noise", "Error against noise on the images", about, "Noise")
+
+
+def draw_depth(table: pd.DataFrame) -> Drawing:
+    """Mean error over the runs of each line, with the range of the runs, against the depth of the network.
+
+    Args:
+        table: a row for each `line`, `run` and `depth`, with its `error`.
+    """
+    about = "activation sites that an image passes, parallel ones too"
+    return _draw_errors(table, "depth", "Test error against depth", about, "Activation sites")
 
 
 def draw_landscape(table: pd.DataFrame) -> Drawings:
     """Loss and error on the line between two runs' weights.
 
     Args:
-        table: a row for each `line` and `place`, with `loss` and `error`.
+        table: one row per `line` and `place`, with `loss` and `error`.
     """
     drawings = {}
     for column, what in (("loss", "Test loss"), ("error", "Error")):
         words = Words(
             f"{what} on the line between two seeds",
-            "weights of the first seed at 0, of the second at 1; batch norm's statistics taken anew",
-            "Place between the seeds",
+            "weights of the first seed at 0, of the second at 1; batch norm statistics recomputed",
+            "Position between the seeds",
             what,
             "Values",
         )
-        colors = {label: look.color for label, look in looks(dict.fromkeys(table["line"].unique())).items()}
-        values = table[["line", "place", column]]
-        chart = draw_lines(values, "place", column, "line", colors, words, _around(values[column]))
+        values, y_range = table[["line", "place", column]], _around(table[column])
+        chart = draw_lines(values, "place", column, "line", _line_colors(table), words, y_range)
         drawings[f"landscape_{column}"] = compile_chart(chart, [], values, words.caption)
     return drawings
 
@@ -221,11 +211,11 @@ def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
     """Small multiples of f and f′ with formulas: an interactive page, and one sheet for print."""
     charts = {portrait.name: _portrait(portrait) for portrait in portraits}
     plots = [chart.figure for chart in charts.values()]
-    plots[0].legend[0].visible = True  # one stands for all
+    plots[0].legend[0].visible = True  # the same for all
     grid = gridplot(plots, ncols=PANEL_COLUMNS, toolbar_location=None)
     rows = -(-len(charts) // PANEL_COLUMNS)
     item = json.dumps(json_item(grid))
-    if grid.document is not None:  # else it walks through all plots after each change of one
+    if grid.document is not None:  # it would visit all plots after each change of one
         grid.document.clear()
     sections = []
     for portrait in portraits:
@@ -235,9 +225,9 @@ def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
         learned = [f"Learned: {', '.join(portrait.learned)}."] if portrait.learned else []
         notes = [f"{portrait.formula}.", *learned, f"{portrait.source}.", f"activation={portrait.name}"]
         sections.append(
-            Section(portrait.label, notes, chart.figure, alternative="the formula above says what it shows")
+            Section(portrait.label, notes, chart.figure, alternative="the formula above describes it")
         )
-    lead = [f"{len(charts)} activations at their initial values: f(x) solid, its slope f′(x) dashed."]
+    lead = [f"{len(charts)} activations at their initial values: f(x) solid, the derivative f′(x) dashed."]
     html = render("Activations", lead, sections, is_grid=True)
     return Drawing(html, item, PANEL_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT)
 
@@ -259,9 +249,17 @@ def _portrait(portrait: Portrait) -> chartify.Chart:
     return chart
 
 
+def _draw_errors(table: pd.DataFrame, x: str, title: str, about: str, axis: str) -> Drawing:
+    """Mean and range of the column `error` over the runs of each line, against the column `x`."""
+    grouped = table.groupby(["line", x], sort=False)["error"]
+    values = grouped.agg(mean="mean", low="min", high="max", n="count").reset_index()
+    words = Words(title, f"mean and range of the runs; {about}", axis, "Error", "Values")
+    return compile_chart(_bands(values, x, words), [], values, words.caption)
+
+
 def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:
-    """Lines of `mean` over bands from `low` to `high`, one for each label in the column `line`."""
-    colors = {label: look.color for label, look in looks(dict.fromkeys(values["line"].unique())).items()}
+    """Lines of `mean` over bands from `low` to `high`, one per label in the column `line`."""
+    colors = _line_colors(values)
     chart = start(words, colors)
     parts = {label: values[values["line"] == label] for label in colors}
     for label, part in parts.items():
@@ -274,14 +272,19 @@ def _bands(values: pd.DataFrame, x: str, words: Words) -> chartify.Chart:
     return chart
 
 
+def _line_colors(table: pd.DataFrame) -> dict[str, str]:
+    """A colour for each label in the column `line`, in order of appearance."""
+    return {label: look.color for label, look in looks(dict.fromkeys(table["line"].unique())).items()}
+
+
 def _spread(values: np.ndarray, most: int = MOST_SHAPES) -> list[str]:
-    """At most `most` values, evenly from the first to the last."""
+    """At most `most` values, evenly spaced from the first to the last."""
     places = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
     return list(values[places])
 
 
 def _even_channels(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of at most `CHANNELS` channels, evenly from the first to the last."""
+    """The rows of at most `CHANNELS` channels, evenly spaced from the first to the last."""
     channels = table["channel"].max() + 1
     drawn = np.linspace(0, channels - 1, min(channels, CHANNELS)).round().astype(int)
     return table[table["channel"].isin(drawn)]

@@ -1,4 +1,4 @@
-"""Live view of a running sweep: one reader of its records, sections drawn once for all viewers."""
+"""Live view of a running sweep: one reader of its records, and sections drawn once for all viewers."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from bokeh.embed import json_item
 
 from senet_lab.analysis.curves import curves, finals, states, values
 from senet_lab.analysis.grouping import Panel, group, with_runs
-from senet_lab.analysis.runs import Run, read_run
+from senet_lab.analysis.runs import Run, read_run, run_without_epochs
 from senet_lab.background import Background
 from senet_lab.config import Band, FiguresConfig
 from senet_lab.errors import UsageError
@@ -20,7 +20,7 @@ from senet_lab.figures.page import Section, render_section, table, time_cell
 from senet_lab.figures.sections import figure_section
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
-from senet_lab.records.run import FINAL, RunDirectory, State, Status
+from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import Survey, checked_status
 from senet_lab.records.sweep import SweepDirectory
@@ -29,14 +29,14 @@ from senet_lab.text import clock
 POLL_SECONDS = 1.0
 """Polling interval, seconds."""
 POLL_SHARE = 0.2
-"""Upper bound of the share of time spent polling, to leave the machine to the sweep."""
+"""Maximal share of time spent polling, so that the sweep keeps the machine."""
 IDLE_SECONDS = 10.0
 """Seconds after the last request until polling pauses."""
 TROUBLE = (State.FAILED, State.DIVERGED, State.INTERRUPTED, State.UNREADABLE, State.DAMAGED)
 MOST_TROUBLES = 20
 """Maximal number of listed problems."""
 MOST_ROWS = 500
-"""Maximal rows of the table of runs, which is sent again at each change."""
+"""Maximal rows of the table of runs, which is sent as a whole at each change."""
 RUN_HEADINGS = {
     "run": "run",
     "state": "state",
@@ -79,7 +79,7 @@ class View:
     def changes(self, since: int) -> bytes:
         """JSON: `version`, `keys`, and the `parts` newer than the version `since`.
 
-        All parts if `since` is later than this version: it is then from another server.
+        All parts if `since` is later than this version, that is, from another server.
         """
         newer = [
             part.content
@@ -107,7 +107,7 @@ class LiveSweep:
     """The reason why the view is not up to date."""
 
     def __post_init__(self) -> None:
-        # Later than any version of an earlier server at this address.
+        # Greater than any version of an earlier server at this address.
         self.view = View(time.time_ns() // 10**6, [], {})
         self._records: dict[str, Run] = {}
         plan = read_plan(self.sweep)
@@ -117,9 +117,9 @@ class LiveSweep:
         self._show_runs()
 
     def poll(self) -> None:
-        """Read changed records; finished runs are not read again.
+        """Read changed records, except those of finished runs.
 
-        Records that cannot be read are reported in the view.
+        The view reports records that cannot be read.
         """
         before, self.trouble = self.trouble, None
         try:
@@ -138,10 +138,11 @@ class LiveSweep:
         panel = self.panels[name]
         title, metric = axes.title(panel), axes.metric
         try:
-            last = finals(curves(values([panel], metric)), states([panel]))
+            drawn = curves(values([panel], metric))
+            last = finals(drawn, states([panel]))
             headings = VALUE_HEADINGS | {"mean": f"mean {metric.noun}"}
             shown = table(f"{title}: values at the last epoch", last, headings)
-            section = figure_section(panel, self._looks, axes, self.band, None, [shown])
+            section = figure_section(panel, drawn, self._looks, axes, self.band, None, [shown])
         except Exception as error:  # one chart that cannot be drawn must not hide the others
             section = Section(title, alerts=[f"This figure cannot be drawn: {_reason(error)}"])
         self._publish(f"figure:{stem}", section)
@@ -162,7 +163,7 @@ class LiveSweep:
         return bool(changed)
 
     def _plan(self, plan: Plan) -> None:
-        """Adopt the runs of a plan; without charts if they cannot be grouped."""
+        """Show the runs of a plan; without charts if they cannot be grouped."""
         self.panels: dict[str, Panel] = {}
         self._charts: dict[str, tuple[str, Axes]] = {}
         self._looks: dict[str, Look] = {}
@@ -190,18 +191,16 @@ class LiveSweep:
         if before is not None and before.state in FINAL:
             return False
         record = self.sweep.run(run.directory)
-        blank = RunDirectory(record.path / State.UNREADABLE)
+        found = None
         try:
             status = checked_status(record, run)
-            if status == before:
-                return False
-            shown = blank if status.state is State.DAMAGED else record
-            self._records[run.directory] = read_run(run.directory, shown, run.config, status.state)
+            if status != before and status.state is not State.DAMAGED:
+                found = read_run(run.directory, record, run.config, status.state)
         except Exception as error:  # one record that cannot be read must not hide the others
             status = Status(State.UNREADABLE, error=_reason(error))
-            if status == before:
-                return False
-            self._records[run.directory] = read_run(run.directory, blank, run.config, status.state)
+        if status == before:
+            return False
+        self._records[run.directory] = found or run_without_epochs(run.directory, run.config, status.state)
         self.survey.statuses[run.directory] = status
         return True
 
@@ -262,7 +261,7 @@ class Reader(Background):
         self._asked = time.monotonic()
 
     def ask(self, since: int) -> bytes:
-        """The changes since a version; counts as watching."""
+        """The changes since a version; keeps polling active."""
         self._asked = time.monotonic()
         return self.live.view.changes(since)
 

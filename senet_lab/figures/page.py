@@ -1,4 +1,4 @@
-"""Self-contained HTML pages of figures and tables, for every width, light and dark."""
+"""Self-contained HTML pages of figures and tables, for any width, in light and dark mode."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,11 +135,11 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section], is_grid
     """A page as HTML.
 
     Args:
-        title: of the page.
+        title: title of the page.
         lead: sentences under the title.
-        sections: in reading order; their plots are interactive (`charts.make_interactive`). A single section
-            has no heading besides the page's title.
-        is_grid: place small sections side by side if there is room.
+        sections: in reading order, with interactive plots (`charts.make_interactive`). A single section has
+            no heading besides the page's title.
+        is_grid: place small sections side by side if they fit.
     """
     plots = [section.plot for section in sections if section.plot is not None]
     for place, plot in enumerate(plots):
@@ -153,11 +153,11 @@ def render(title: str, lead: Sequence[str], sections: Sequence[Section], is_grid
 
 
 def render_section(section: Section, key: str) -> str:
-    """A section alone, as HTML; its plot's place is empty.
+    """One section as HTML, with an empty element for its plot.
 
     Args:
         section: the section.
-        key: its id on the page.
+        key: id of the section on the page.
     """
     parts: Any = TEMPLATES.get_template("section.html.jinja").module
     return str(parts.part(section, key, {}, with_heading=True))
@@ -167,7 +167,7 @@ def render_live(title: str, lead: Sequence[str], bokeh: str, nonce: str) -> str:
     """A page as HTML whose script loads the sections.
 
     Args:
-        title: of the page.
+        title: title of the page.
         lead: sentences under the title.
         bokeh: relative URL of BokehJS.
         nonce: CSP nonce of its scripts.

@@ -5,30 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 from bokeh.models import NumeralTickFormatter
 
-from senet_lab.analysis.curves import curves, notes, values
+from senet_lab.analysis.curves import panel_notes
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.published import Others
 from senet_lab.config import Band, Scale, XAxis
 from senet_lab.figures.axes import X_LABELS, Axes
-from senet_lab.figures.charts import (
-    Curve,
-    Tooltips,
-    Words,
-    add_band,
-    add_line,
-    chartify,
-    finish,
-    start_curves,
-)
+from senet_lab.figures.charts import Tooltips, Words, chartify, count_along_x, finish
+from senet_lab.figures.kinds import Curve, start_curves
+from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.style import Look
 
 BANDS = {Band.std: "±1 sample standard deviation", Band.sem: "±1 standard error of the mean"}
 PUBLISHED = "published"
-"""Name of the renderers of published curves; with the suffix `band`, of their bands."""
+"""Name of the renderers of published curves, and with the suffix ` band` of their bands."""
 
 
 def draw(
     panel: Panel,
+    table: pd.DataFrame,
     looks: Mapping[str, Look],
     axes: Axes,
     band: Band,
@@ -38,14 +32,15 @@ def draw(
     """The chart of a panel, for print.
 
     Args:
-        panel: with at least one value of the metric.
-        looks: of its lines, as `looks_of` gives them.
-        axes: what is drawn over what.
-        band: around the means.
-        others: published values to draw, too.
+        panel: the panel whose lines are drawn.
+        table: its rows of `curves.curves`, at least one.
+        looks: looks of its lines; see `looks_of`.
+        axes: metric and x axis.
+        band: band around the means.
+        others: published values to draw as well.
         notes: sentences for the small print.
     """
-    table = _drawable(curves(values([panel], axes.metric)), axes)
+    table = _drawable(table, axes)
     sign = 1 if axes.metric.lower_is_better else -1
     series = {
         str(label): Curve(list(_stretches(part)), _bands(part, axes, band), sign * part["mean"].iloc[-1])
@@ -62,14 +57,13 @@ def draw(
     return chart
 
 
-def remarks(panel: Panel, axes: Axes, others: Others | None = None) -> list[str]:
-    """Notes of a panel's chart: `curves.notes`, and remarks on what is drawn."""
-    table = curves(values([panel], axes.metric))
-    sentences = notes(panel, table)
+def remarks(panel: Panel, table: pd.DataFrame, axes: Axes, others: Others | None = None) -> list[str]:
+    """Notes of the chart that `draw` makes of the same arguments: `curves.panel_notes`, and what it shows."""
+    sentences = panel_notes(panel, table)
     if others is not None and panel.name in others.notes:
         sentences.append(others.notes[panel.name])
     if axes.y_scale is Scale.log and (table["mean"] <= 0).any():
-        sentences.append("A logarithmic axis has no place for means of 0: they are left out.")
+        sentences.append("Means of 0 are left out on the logarithmic axis.")
     return sentences
 
 
@@ -94,7 +88,7 @@ def _bands(table: pd.DataFrame, axes: Axes, band: Band) -> list[pd.DataFrame]:
 def _add_published(
     chart: chartify.Chart, panel: Panel, others: Others, axes: Axes, band: Band, labels: Sequence[str]
 ) -> None:
-    """Draw published curves, up to the planned epochs of our runs: more would squash a short sweep."""
+    """Draw published curves up to the planned epochs of our runs, so that short sweeps stay readable."""
     if axes.x is not XAxis.epoch:
         return
     for line in panel.lines:
@@ -128,9 +122,8 @@ def _subtitle(panel: Panel, table: pd.DataFrame, band: Band) -> str:
 def _set_axes(chart: chartify.Chart, axes: Axes) -> None:
     plot = chart.figure
     if axes.x is XAxis.epoch:
-        plot.x_range.default_span = 1  # around a lone epoch
-        plot.xaxis.ticker.min_interval = 1
-        plot.xaxis.ticker.num_minor_ticks = 0
+        plot.x_range.default_span = 1  # around a single epoch
+        count_along_x(chart)
     else:
         plot.xaxis.formatter = NumeralTickFormatter(format="0.[0]a")
     if axes.y_range is not None:

@@ -1,4 +1,4 @@
-"""The report of a sweep: one page with all results, for reading offline and in print."""
+"""The report of a sweep: one page with all results, for offline reading and print."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,12 +16,11 @@ from senet_lab.figures.axes import Axes, axes_of, require_curves
 from senet_lab.figures.page import Section, render, table
 from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.verdict import verdict_sections
-from senet_lab.files import write_atomic
+from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.run import Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.planning import make_writable
 from senet_lab.version import __version__
 
 
@@ -31,10 +30,10 @@ def write_report(
     """Write the report into the sweep's folder.
 
     Args:
-        sweep: with at least one run.
+        sweep: a sweep with at least one run.
         config: defines the grouping into figures and lines, and the metrics.
-        made_by: the command, which the page quotes.
-        selection: of runs; all by default.
+        made_by: the command, quoted on the page.
+        selection: selection of runs; by default all.
 
     Returns:
         The page's path.
@@ -50,7 +49,7 @@ def write_report(
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
     found = {axes: results(panels, axes.metric, config.published) for axes in charts}
-    states = sections.runs_section(panels, charts[0].metric, sweep, left_out)
+    states = sections.runs_section(panels, charts[0].metric, left_out)
     parts = [
         *verdict_sections(sweep),
         *(_panels(panels, looks, found, config) if panels else []),
@@ -83,17 +82,20 @@ def _panels(
             tables = [table("At the last epoch", mine, sections.statistics_headings(values, axes.metric))]
             if panel.name in set(pairs["figure"]):
                 caption = (
-                    "Every two lines, first minus second; p (Holm) is corrected for all pairs of this figure"
+                    "Pairs of lines, first minus second; p (Holm) is corrected for all pairs of this figure"
                 )
                 beside = pairs[pairs["figure"] == panel.name]
                 tables.append(table(caption, beside, sections.PAIRWISE_HEADINGS))
-            parts.append(sections.figure_section(panel, looks, axes, config.band, result.others, tables))
+            means = result.curves_of(panel)
+            parts.append(
+                sections.figure_section(panel, means, looks, axes, config.band, result.others, tables)
+            )
     counts = sorted({int(n) for result in found.values() for n in result.finals["n"] if n > 0})
-    return [*parts, Section("What so few runs can show", [what_it_can_show(n) for n in counts])]
+    return [*parts, Section("Power of the tests", [what_it_can_show(n) for n in counts])]
 
 
 def _published(found: Mapping[Axes, Results]) -> list[Section]:
-    """A short comparison with published runs, if there are any; the full one is by `senet-lab compare`."""
+    """A short comparison with published runs, if there are any; `senet-lab compare` makes the full one."""
     parts = []
     for result in found.values():
         values = compare_finals(result.runs, result.others)

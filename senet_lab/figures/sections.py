@@ -9,7 +9,7 @@ import pandas as pd
 
 from senet_lab.analysis.coefficients import coefficients, last_values, over_epochs
 from senet_lab.analysis.comparison import DIGITISED_TOLERANCE, WIDENING
-from senet_lab.analysis.curves import values
+from senet_lab.analysis.curves import curves, values
 from senet_lab.analysis.grouping import Panel
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, published_headings
@@ -25,7 +25,6 @@ from senet_lab.figures.panels import draw, remarks
 from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
 from senet_lab.records.run import RunDirectory, State, Status
-from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
 
 FINAL_HEADINGS = {
@@ -120,33 +119,43 @@ RUN_HEADINGS = {
 }
 ENVIRONMENT_HEADINGS = {"runs": "runs", "what": "what", "value": "value"}
 HOW_TO_READ = (
-    "z is the difference (ours minus the others') over its standard error. Welch's t test where both sides "
-    "have two runs or more; where only the others' mean is known, a one-sample t test, which takes that mean "
-    "as exact and so gives too small a p; no test for a single run. “detectable” is the true difference that "
+    "z is the difference (ours minus the others') over its standard error. Welch's t test if both sides have "
+    "two runs or more; if only the others' mean is known, a one-sample t test, which treats that mean as "
+    "exact and so gives too small a p; no test for a single run. “detectable” is the true difference that "
     "the test finds with power 0.8, given these spreads. p (Holm) is corrected for all rows of all figures.",
-    f"An epoch is near when all our runs lie within the range of the others' runs, widened by {WIDENING} of "
-    "their standard deviations on each side; where only their mean is known, within "
+    f"An epoch is near if all our runs lie within the range of the others' runs, widened by {WIDENING} of "
+    "their standard deviations on each side; if only their mean is known, within "
     f"{DIGITISED_TOLERANCE} of it.",
 )
 
 
 def figure_section(
     panel: Panel,
+    means: pd.DataFrame,
     looks: Mapping[str, Look],
     axes: Axes,
     band: Band,
     others: Others | None,
     tables: Sequence[Table],
 ) -> Section:
-    """A panel's chart with notes and tables; no chart before the first epoch."""
-    title, metric = axes.title(panel), axes.metric
-    if values([panel], metric).empty:
+    """A panel's chart with notes and tables; no chart before the first epoch.
+
+    Args:
+        panel: see `panels.draw`.
+        means: the panel's rows of `curves.curves`; none before the first epoch.
+        looks: see `panels.draw`.
+        axes: see `panels.draw`.
+        band: see `panels.draw`.
+        others: see `panels.draw`.
+        tables: under the chart.
+    """
+    title = axes.title(panel)
+    if means.empty:
         return Section(title, ["No run has finished an epoch yet."], tables=tables)
-    sentences = remarks(panel, axes, others)
-    chart = draw(panel, looks, axes, band, others, sentences)
-    subtitle = chart.subtitle
+    sentences = remarks(panel, means, axes, others)
+    chart = draw(panel, means, looks, axes, band, others, sentences)
     make_interactive(chart)
-    return Section(title, [f"{metric.label}: {subtitle}.", *sentences], chart.figure, tables)
+    return Section(title, [f"{axes.metric.label}: {chart.subtitle}.", *sentences], chart.figure, tables)
 
 
 def comparison_sections(
@@ -179,14 +188,22 @@ def comparison_sections(
             table("Epoch by epoch", parts["epochs"], EPOCH_HEADINGS),
         ]
         drawn = None if theirs else others
-        sections.append(figure_section(panel, looks, axes, Band.std, drawn, found))
+        sections.append(_compared(panel, looks, axes, drawn, found))
         if panel.name in theirs:
-            beside = figure_section(theirs[panel.name], looks, axes, Band.std, None, [])
+            beside = _compared(theirs[panel.name], looks, axes, None, [])
             ours = sections[-1].plot
-            if ours is not None and beside.plot is not None:  # the same axes, zoomed and moved together
+            if ours is not None and beside.plot is not None:  # linked axes
                 beside.plot.update(x_range=ours.x_range, y_range=ours.y_range)
             sections.append(replace(beside, alternative="its values are the others' in the tables above"))
     return sections
+
+
+def _compared(
+    panel: Panel, looks: Mapping[str, Look], axes: Axes, others: Others | None, tables: Sequence[Table]
+) -> Section:
+    """One side of a comparison."""
+    means = curves(values([panel], axes.metric))
+    return figure_section(panel, means, looks, axes, Band.std, others, tables)
 
 
 def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
@@ -197,7 +214,7 @@ def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
     """A short comparison of all figures with published runs."""
-    near = f"{epochs['inside'].sum()} of {len(epochs)} epochs compared are near the published ones."
+    near = f"{epochs['inside'].sum()} of {len(epochs)} compared epochs are near the published ones."
     tables = [
         table(
             "At the last common epoch, and over the whole curves",
@@ -206,7 +223,7 @@ def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.Da
         ),
         table("Rankings by mean", ranking, RANKING_HEADINGS),
     ]
-    return Section("Against the published runs", [*HOW_TO_READ, near], tables=tables)
+    return Section("Comparison with the published runs", [*HOW_TO_READ, near], tables=tables)
 
 
 def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDirectory) -> Section | None:
@@ -226,15 +243,10 @@ def coefficient_section(panel: Panel, looks: Mapping[str, Look], sweep: SweepDir
     )
 
 
-def runs_section(
-    panels: Sequence[Panel], metric: Metric, sweep: SweepDirectory, left_out: Mapping[str, Status]
-) -> Section:
+def runs_section(panels: Sequence[Panel], metric: Metric, left_out: Mapping[str, Status]) -> Section:
     """Every run with its state and a link to its record, unfinished ones first."""
     rows = [
-        _run_row(run, metric, sweep, line.label)
-        for panel in panels
-        for line in panel.lines
-        for run in line.runs
+        _run_row(run, metric, line.label) for panel in panels for line in panel.lines for run in line.runs
     ]
     blank = dict.fromkeys(RUN_HEADINGS)
     rows += [
@@ -250,8 +262,7 @@ def runs_section(
     return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, headings)])
 
 
-def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict[str, Any]:
-    status = readable_status(sweep.run(run.directory))
+def _run_row(run: Run, metric: Metric, line: str) -> dict[str, Any]:
     last = None if run.metrics.empty else float(metric.of(run.metrics).iloc[-1])
     return {
         "record": _record(run.directory) if run.state != MISSING else run.directory,
@@ -262,7 +273,7 @@ def _run_row(run: Run, metric: Metric, sweep: SweepDirectory, line: str) -> dict
         "planned": run.config.epochs,
         "last": last,
         "time": time_cell(float(run.metrics["seconds"].sum())),
-        "message": status.message,
+        "message": run.message,
     }
 
 
@@ -292,7 +303,7 @@ def _trace(record: RunDirectory) -> str | None:
 def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[str]) -> Section:
     """The plan, its commands, and the command of this page."""
     if plan is None:
-        return Section("Plan", ["There is no plan: these are single records."], listings=_commands(commands))
+        return Section("Plan", ["These runs have no plan."], listings=_commands(commands))
     trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
     models = sorted({run.config.model["name"] for run in plan.runs})
     sentences = [
@@ -302,7 +313,7 @@ def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[st
 
 
 def _commands(commands: Sequence[str]) -> list[Listing]:
-    return [Listing("Commands, the last of them made this page", "\n".join(commands))]
+    return [Listing("Commands; the last one wrote this page", "\n".join(commands))]
 
 
 def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
@@ -319,7 +330,7 @@ def environment_section(sweep: SweepDirectory, runs: Sequence[Run]) -> Section:
     frame = pd.DataFrame(rows, columns=["what", "value"])
     counted = frame.groupby(["what", "value"], sort=False).size().rename("runs").reset_index()
     return Section(
-        "Versions and hardware", tables=[table("As the runs report them", counted, ENVIRONMENT_HEADINGS)]
+        "Versions and hardware", tables=[table("Recorded by the runs", counted, ENVIRONMENT_HEADINGS)]
     )
 
 

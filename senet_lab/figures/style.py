@@ -21,7 +21,7 @@ INK = "#333333"
 LIGHT_INK = "#F8F8F8"
 """Colour of text on dark cells."""
 SMALL_INK = "#595959"
-"""Colour of small print; chartify's own grey is too pale."""
+"""Colour of small print; chartify's default grey is too pale."""
 FADED = "#B8B8B8"
 """Colour of grey lines."""
 GRID = "#E6E6E6"
@@ -29,7 +29,7 @@ FILL = 0.2
 """Opacity of bands."""
 FONT = "helvetica"
 GOLDEN_ANGLE = 0.381966
-"""Share of the colour circle between successive hues, which keeps them apart."""
+"""Share of the colour circle between successive hues, so that they differ clearly."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def looks(given: Mapping[str, str | None]) -> dict[str, Look]:
     """A unique look for each label.
 
     Args:
-        given: each label's own colour as `#rrggbb`, or None for the next free one of the palette. Labels that
-            share a colour differ in dash.
+        given: each label's own colour as `#rrggbb`, or None for the next free colour of the palette. Labels
+            with the same colour differ in dash.
     """
     owned = {color.upper() for color in given.values() if color is not None}
     free = (look for look in _palette() if look.color not in owned)
@@ -66,15 +66,15 @@ def distinct(labels: Sequence[str], looks: Mapping[str, Look], fixed: Collection
     """The looks of the labels of one chart, with distinct colours as long as the palette allows.
 
     Args:
-        labels: in the order of the legend.
-        looks: of all labels of the sweep.
+        labels: labels in the order of the legend.
+        looks: looks of all labels of the sweep.
         fixed: labels that keep their looks.
     """
     found = {label: looks[label] for label in labels if label in fixed}
     for label in labels:
         taken = {look.color for look in found.values()}
         own = looks[label].color
-        # Colours beyond the palette may be near one another, so they come last.
+        # Colours beyond the palette may be similar, so they come last.
         wanted = (*(color for color in PALETTE if color == own), *PALETTE, own)
         color = next((color for color in wanted if color not in taken), own)
         found.setdefault(label, Look(color, looks[label].dash))
@@ -90,11 +90,11 @@ def _palette() -> Iterator[Look]:
 
 
 def colored(values: Mapping[str, float]) -> list[str]:
-    """The coloured labels of a chart: all of a few; of many, the first and the best others.
+    """The coloured labels of a chart: up to `MOST_COLORED`, the baseline and the best others.
 
     Args:
-        values: each label's last value, the lower the better, in the order of the legend, whose first is the
-            baseline; NaN where there is none.
+        values: each label's last value (lower is better, NaN for none), in the order of the legend, the
+            baseline first.
     """
     if len(values) <= MOST_COLORED:
         return list(values)

@@ -12,21 +12,11 @@ from senet_lab.analysis.blocks import Across
 from senet_lab.analysis.trials import Comparison, rates
 from senet_lab.analysis.verdict import Verdict, points
 from senet_lab.config import Band
-from senet_lab.figures.charts import (
-    LABEL_WIDTH,
-    PLAIN,
-    Curve,
-    Words,
-    add_points,
-    draw_heatmap,
-    finish,
-    fit_rows,
-    label_rows,
-    start,
-    start_curves,
-    wrapped,
-)
+from senet_lab.figures.charts import LABEL_WIDTH, PLAIN, Words, finish, start, wrapped
 from senet_lab.figures.export import Picture
+from senet_lab.figures.kinds import Curve, draw_heatmap, start_curves
+from senet_lab.figures.labels import fit_rows, label_rows
+from senet_lab.figures.marks import add_points
 from senet_lab.figures.panels import BANDS
 from senet_lab.figures.style import DASHES, PALETTE, SMALL_INK, Look, looks
 from senet_lab.figures.verdict_rows import draw_differences, draw_finals

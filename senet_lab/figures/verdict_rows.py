@@ -8,21 +8,10 @@ from bokeh.models import CustomJSTickFormatter
 
 from senet_lab.analysis.effects import Claim
 from senet_lab.analysis.verdict import Verdict
-from senet_lab.figures.charts import (
-    DECIMALS,
-    Words,
-    add_intervals,
-    add_points,
-    add_text,
-    chartify,
-    finish,
-    fit_rows,
-    label_rows,
-    mark,
-    shade,
-    start,
-)
+from senet_lab.figures.charts import DECIMALS, Words, chartify, finish, start
 from senet_lab.figures.export import Picture
+from senet_lab.figures.labels import fit_rows, label_rows
+from senet_lab.figures.marks import add_intervals, add_points, add_text, mark, shade
 from senet_lab.figures.style import FADED, Look
 
 CLAIMS = {

@@ -36,15 +36,15 @@ LIBRARY = f"bokeh-{bokeh.__version__}.js"
 class Door:
     """Address and access control of a view.
 
-    A page of another origin cannot read the view: no answer has `Access-Control-Allow-Origin`, and a request
-    from another origin is refused. So is one to another host name, which a page may have pointed at this
+    A page of another origin cannot read the view: no response has `Access-Control-Allow-Origin`, and requests
+    from other origins are refused. So are requests to other host names, which a page may have pointed at this
     machine (DNS rebinding).
     """
 
     origins: tuple[str, ...]
     """`http://host:port` of each address."""
     token: str
-    """First component of every path; empty if only this machine can reach the view."""
+    """First component of every path; empty for a view that only this machine can reach."""
 
     @classmethod
     def at(cls, address: str, port: int, allowed: Sequence[str]) -> Self:
@@ -177,7 +177,7 @@ async def serve(live: LiveSweep, listening: socket.socket, door: Door) -> None:
     logging.getLogger("tornado").setLevel(logging.ERROR)  # do not log invalid requests
     nonce = secrets.token_urlsafe(16)
     lead = (
-        "Live view: it follows the sweep and changes nothing. As text in a terminal: "
+        "Live view of a sweep, updated while it runs. As text in a terminal: "
         f"senet-lab status name={live.sweep.name} watch=true"
     )
     with Reader(live) as reader:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORMATS = ("html", "png", "svg", "pdf")
 VERDICT = "verdict_"
 """Start of the names of a verdict's figures."""
-INSTALL = "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver"
+INSTALL = "no Chromium, so HTML only; to install it: apt-get install chromium chromium-driver"
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -41,11 +41,11 @@ def write_drawings(
     """Write each drawing as `folder/<name>.<format>`; False if the browser fails.
 
     Args:
-        drawings: by name.
-        folder: of the files.
+        drawings: drawings by name.
+        folder: output folder.
         formats: some of `FORMATS`.
         root: a folder below which no symbolic link is followed.
-        told: receives the files' paths; standard output unless given.
+        told: stream for the files' paths; by default standard output.
     """
     if "html" in formats:
         for name, drawing in drawings.items():
@@ -60,7 +60,7 @@ def _render(
     root: Path | None,
     told: TextIO | None,
 ) -> bool:
-    # Imported late, because bokeh and selenium take a second, which errors need not wait for.
+    # Imported late: bokeh and selenium take a second.
     from senet_lab.figures.browser import BrowserError, find_chromium, headless_chromium
 
     if not formats:
@@ -75,7 +75,7 @@ def _render(
                 for form, content in render(drawing, formats).items():
                     _write(folder / f"{name}.{form}", content, root, told)
     except BrowserError as error:
-        print(f"Chromium failed, so not all figures are written: {error}", file=sys.stderr)
+        print(f"Chromium failed, so some figures are missing: {error}", file=sys.stderr)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""Three convolutions, the second of which squeeze-and-excitation can replace (arXiv 2304.06502)."""
+"""Three-layer CNN whose second convolution SE can replace (arXiv 2304.06502)."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from senet_lab.networks.unit import ActLayer, Conv, Trunk, conv_norm_act, linear
 
 
 class ThreeLayerCNN(Trunk):
-    """Three 3×3 convolutions, each with batch norm, activation and, but for the second, a max pool.
+    """Three 3×3 convolutions, each with batch norm and activation; a max pool after the first and the third.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, after each convolution.
         widths: channels of the first two convolutions, and of the third.
-        se: in stage 2, the block that stands instead of the second convolution, its norm and activation.
+        se: placement of SE; in stage 2 it replaces the second convolution, its norm and activation.
     """
 
     def __init__(

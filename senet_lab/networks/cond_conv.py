@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 
 class CondConv2d(nn.Conv2d):
-    """A convolution whose weights are mixed for each image from ``experts`` sets, by a sigmoid of the image.
+    """A convolution whose weights are, for each image, a weighted sum of ``experts`` sets of weights.
 
-    An image's mix is σ(linear(global average pool)). All images of a batch go through one grouped
-    convolution: their channels side by side, a group for each image.
+    The coefficients of an image are σ(linear(global average pool)). A batch is one grouped convolution, with
+    one group per image.
 
     Args:
         *args, **kwargs: of ``nn.Conv2d``.
-        experts: M, the number of sets.
+        experts: M, the number of sets of weights.
     """
 
     def __init__(self, *args: Any, experts: int = 4, **kwargs: Any) -> None:
@@ -23,7 +23,7 @@ class CondConv2d(nn.Conv2d):
         self.shape = self.weight.shape  # (out, in / groups, kernel, kernel)
         draws = [self.weight.detach().flatten().clone()]
         for _ in range(experts - 1):
-            self.reset_parameters()  # draw each expert as a convolution of its own
+            self.reset_parameters()  # initialise each expert as an independent convolution
             draws.append(self.weight.detach().flatten().clone())
         self.weight = nn.Parameter(torch.stack(draws))  # (M, out · in / groups · kernel²)
         if self.bias is not None:

@@ -26,18 +26,18 @@ def transition(channels: int, out: int, act_layer: ActLayer) -> nn.Sequential:
 
 
 class DenseNet(Trunk):
-    """Dense blocks of bottleneck layers, each of which adds ``growth_rate`` channels to all that came before.
+    """Dense blocks of bottleneck layers, each of which concatenates ``growth_rate`` channels to its input.
 
-    The form for small images: a 3×3 stem without norm or pool, twice ``growth_rate`` wide.
+    The form for small images: a 3×3 stem without norm or pool, ``2 * growth_rate`` wide.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, at every non-linearity.
         depths: layers in each dense block.
         growth_rate: k; a bottleneck is 4k wide.
         compression: share of the channels that a transition keeps.
-        se: where squeeze-and-excitation stands; the dense blocks are stages 2, 3, …; "standard" is the new
-            channels, "post" all of them.
+        se: placement of SE; the dense blocks are stages 2, 3, …; "standard" gates the new channels, "post"
+            all channels.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Formula, values and slopes of every activation at its initial coefficients, for drawing."""
+"""Formula, values and derivatives of every activation at its initial coefficients, for figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from senet_lab.files import read_yaml
 from senet_lab.networks.activations import coefficients
 
 ActLayers = Callable[[Mapping[str, Any], int], Callable[[int], nn.Module]]
-"""From a config node and a seed to a factory that takes the width of a site: `build.build_act_layer`."""
+"""Maps a config node and a seed to a factory that takes the width of a site: `build.build_act_layer`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Portrait:
 def gallery(x: np.ndarray, act_layers: ActLayers) -> list[Portrait]:
     """The portraits of all options, in alphabetical order of their names.
 
-    Initial values that are drawn are those of seed 0's first site. Meta-ACON is shown on constant maps of one
+    Random initial values are those of the first site with seed 0. Meta-ACON is shown on constant maps of one
     channel.
 
     Args:
@@ -50,7 +50,7 @@ def gallery(x: np.ndarray, act_layers: ActLayers) -> list[Portrait]:
 
 
 def curve(act: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """f(x) and f′(x), float64 (n,), of an activation for one channel; it is left in float64, for testing."""
+    """f(x) and f′(x), float64 (n,), of an activation for one channel; leaves it in float64 and eval mode."""
     given = torch.from_numpy(x).double().view(-1, 1, 1, 1).requires_grad_()
     y = act.double().eval()(given)
     (slope,) = torch.autograd.grad(y.sum(), given)

@@ -1,6 +1,6 @@
-"""Measurements inside a trained network: gates, weights by source layer, signals by depth, shapes.
+"""Measurements inside a trained network: SE gates, weights by source layer, pre-activations, shapes.
 
-Each returns the rows of a table, except class activation maps. Networks are left in evaluation mode.
+Each function returns the rows of a table, except class activation maps. Networks are left in evaluation mode.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -135,7 +135,7 @@ def class_activation_maps(network: Trunk, images: Tensor) -> tuple[Tensor, Tenso
 def shapes(
     act_layer: Callable[[int], nn.Module], learned: Mapping[str, Mapping[str, float]], x: np.ndarray
 ) -> Rows:
-    """Activations with coefficients that a run recorded.
+    """Activations at coefficients that a run recorded.
 
     Args:
         act_layer: makes the activation for a number of channels.
@@ -143,7 +143,7 @@ def shapes(
         x: points of evaluation, (n,).
 
     Returns:
-        Columns `curve`, `x`, `y` and `slope`, n rows for each curve, in their order.
+        Columns `curve`, `x`, `y` and `slope`: n rows for each curve.
     """
     rows = []
     for name, values in learned.items():
@@ -164,8 +164,8 @@ def signals(network: nn.Module, batches: Batches) -> Rows:
 
     Returns:
         A row for each site in the order of the forward pass: `site`; `depth`, from 1; `low`, `median` and
-        `high`, the `QUANTILES` of its pre-activations; `dead`, the share of its channels whose output is the
-        same for all images and places.
+        `high`, the `QUANTILES` of its pre-activations; `dead`, the share of its channels whose output is
+        constant over all images and pixels.
     """
     inputs: dict[str, list[Tensor]] = {}
     ranges: dict[str, tuple[Tensor, Tensor]] = {}
@@ -205,13 +205,13 @@ def noisy_errors(
     """Error on images with Gaussian noise (Misra, arXiv 1908.08681).
 
     Args:
-        network: see above.
+        network: the trained network.
         batches: called for a new pass over the normalised images.
         levels: standard deviations of the noise, in units of the normalised images.
-        seed: of the noise, the same draws at each level.
+        seed: seed of the noise, which has the same draws at each level.
 
     Returns:
-        Columns `noise` and `error`, the fraction of images that are misclassified.
+        Columns `noise` and `error`, the fraction of misclassified images.
     """
     network.eval()
     rows = []
@@ -236,8 +236,8 @@ def between(
 ) -> Rows:
     """Loss and error on the straight line through the weights of two runs.
 
-    Goodfellow, Vinyals and Saxe, ICLR 2015, arXiv 1412.6544. Batch norm's statistics are taken anew from
-    the training images: interpolated ones would not fit (Izmailov et al., UAI 2018, arXiv 1803.05407).
+    Goodfellow, Vinyals and Saxe, ICLR 2015, arXiv 1412.6544. Batch norm statistics are recomputed on the
+    training images: interpolated ones would not fit (Izmailov et al., UAI 2018, arXiv 1803.05407).
 
     Args:
         network: the network to load the weights into.
@@ -248,7 +248,7 @@ def between(
         test: called for a new pass over test images.
 
     Returns:
-        Columns `place`, `loss` (mean per image, nats) and `error` (a fraction), of the test images.
+        Columns `place`, `loss` (mean per image, nats) and `error` (a fraction) on the test images.
     """
     has_statistics = any(isinstance(module, _BatchNorm) for module in network.modules())
     rows = []

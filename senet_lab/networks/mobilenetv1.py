@@ -1,4 +1,4 @@
-"""MobileNet (Howard et al., arXiv 1704.04861), which MobileNetV2 follows."""
+"""MobileNet (Howard et al., arXiv 1704.04861), the predecessor of MobileNetV2."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,17 +20,17 @@ from senet_lab.networks.unit import (
 
 
 class MobileNetV1(Trunk):
-    """Depthwise separable convolutions: one that filters each channel by itself, one that mixes the channels.
+    """Depthwise separable convolutions: a 3×3 depthwise convolution, then a 1×1 convolution.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, after each convolution.
-        stages: the paper's table 1, a row for each width: output channels, units, stride of the first unit.
-        stem_channels: of the 3×3 convolution in front.
+        stages: rows of the paper's table 1, one per width: output channels, units, stride of the first unit.
+        stem_channels: channels of the 3×3 stem.
         stem_stride: 1 for small images, 2 in the paper.
         depth, width: factors of the units of each row and of all channels (compound scaling).
-        se: where squeeze-and-excitation stands, at "standard" after the unit or at "pre" before it; the first
-            two rows are its stage 2, the others its stages 3, 4 and 5.
+        se: placement of SE, "standard" after a unit or "pre" before it; the first two rows are stage 2, the
+            others stages 3, 4 and 5.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from senet_lab.networks.unit import (
 
 
 def inverted_residual(channels: int, expansion: int, out: int, stride: int, kernel: int = 3) -> list[Conv]:
-    """Expand, filter each channel by itself, project: the branch of a unit."""
+    """Convolutions of an inverted residual: expansion, depthwise convolution, projection."""
     wide = expansion * channels
     return [Conv(wide, 1), Conv(wide, kernel, stride, groups=wide), Conv(out, 1)]
 
@@ -31,27 +31,27 @@ def inverted_residual(channels: int, expansion: int, out: int, stride: int, kern
 class MobileNetV2(Trunk):
     """Inverted residuals with linear bottlenecks; a unit has a skip where stride is 1 and the width stays.
 
-    EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) is one of these, with other rows and SE inside.
+    EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) has the same form with other rows and with SE.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, at every non-linearity of the trunk.
-        stages: the paper's table 2, row by row: expansion, output channels, units, stride of the first unit,
-            and the kernel of the depthwise convolutions where it is not 3.
-        stem_channels: of the 3×3 convolution in front.
+        stages: rows of the paper's table 2: expansion, output channels, units, stride of the first unit, and
+            the kernel of the depthwise convolutions if it is not 3.
+        stem_channels: channels of the 3×3 stem.
         stem_stride: 1 for small images, 2 in the paper.
-        head_channels: of the 1×1 convolution before the pool.
+        head_channels: channels of the 1×1 convolution before the pool.
         depth, width: factors of the units of each row and of all channels (compound scaling).
-        dropout: share of the pooled features that the classifier loses in training.
-        stochastic_depth: how often training leaves out the branch of the last unit, for each image; it grows
-            linearly from 0 at the first unit, and units without a skip keep theirs (Huang et al., ECCV 2016,
-            arXiv 1603.09382).
-        experts: above 1, every convolution of a unit is a ``CondConv2d`` with so many.
-        se: where squeeze-and-excitation stands; its stages are counted by image size, as a ResNet's: the
-            first row is in 2, and each row with a stride begins the next.
+        dropout: probability of dropout before the classifier.
+        stochastic_depth: probability, per image in training, of dropping the last unit's branch; grows
+            linearly from 0 at the first unit. Units without a skip are never dropped (Huang et al., ECCV
+            2016, arXiv 1603.09382).
+        experts: above 1, every convolution of a unit is a ``CondConv2d`` with this many experts.
+        se: placement of SE; stages are counted by image size as in a ResNet: the first row is in stage 2, and
+            each row with a stride begins the next one.
 
     Raises:
-        UsageError: an SE stage or position that is not there, a stochastic depth outside 0..1.
+        UsageError: an SE stage or position that does not exist, a stochastic depth outside 0..1.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class MobileNetV2(Trunk):
 
 
 class _Units:
-    """What the units of a network share; counts them, for their stochastic depth.
+    """Builder of a network's units; counts them for their stochastic depth.
 
     Args:
         act_layer: the activation under test.
-        se: where squeeze-and-excitation stands.
-        experts: of each convolution.
-        stochastic_depth: of the last unit.
-        count: units of the network.
+        se: placement of SE.
+        experts: number per convolution.
+        stochastic_depth: drop probability of the last unit.
+        count: number of units in the network.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class _Units:
         )
         drop = next(self.drops)
         if skip and drop:
-            from torchvision.ops import StochasticDepth  # slow to import, and rarely needed
+            from torchvision.ops import StochasticDepth  # slow to import and rarely needed
 
             branch.add_module("drop", StochasticDepth(drop, mode="row"))
         return ResidualUnit(branch, combine=torch.add if skip else branch_alone, slots=slots)

@@ -1,4 +1,4 @@
-"""Feature maps in pieces that fit, with all intermediate results, into a CPU core's cache."""
+"""Splitting of feature maps into pieces that fit into a CPU core's cache with all intermediate results."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ PIECE = 1 << 17
 
 
 def dense(x: Tensor) -> Tensor:
-    """x, or a copy of it whose elements fill one block of memory."""
+    """x, or a copy without gaps in memory: contiguous or channels_last."""
     if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
         return x
     return x.contiguous()
@@ -26,8 +26,8 @@ def pieces(out: Tensor, *others: Tensor, whole_images: bool = False) -> Iterator
 
     Args:
         out: `dense`, (N, C, …).
-        others: to be read; of one that does not lie in memory as ``out`` does, a copy.
-        whole_images: pieces are (n, C, …) instead of (n,) in the order of memory.
+        others: tensors to read; copied if their layout differs from that of ``out``.
+        whole_images: pieces are (n, C, …) instead of (n,) in memory order.
     """
     tensors, size = [out, *(laid_out_as(out, one) for one in others)], PIECE
     if whole_images:

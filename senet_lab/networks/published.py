@@ -1,6 +1,6 @@
-"""The networks as the published comparison ran them, quirks included.
+"""The networks of the published comparison, quirks included.
 
-Source: the public repository GSPuniani/MBG-Activation-Functions. Each class says how it departs from the
+Source: the public repository GSPuniani/MBG-Activation-Functions. Each class lists its deviations from the
 standard network. Sites that share an activation instance share the coefficients of TAct and mTAct.
 """
 
@@ -16,7 +16,7 @@ from senet_lab.networks import densenet
 from senet_lab.networks.activations import as_site, coefficients
 from senet_lab.networks.mobilenetv2 import inverted_residual
 from senet_lab.networks.resnet import projection
-from senet_lab.networks.squeeze_excite import SqueezeExcite
+from senet_lab.networks.squeeze_excite import Placement
 from senet_lab.networks.unit import (
     ActLayer,
     Conv,
@@ -31,19 +31,19 @@ from senet_lab.networks.unit import (
 
 
 def shared(act: nn.Module) -> ActLayer:
-    """Put the one instance ``act`` at several sites, which may differ in width."""
+    """A factory that returns the same instance ``act`` for every site, whatever its width."""
     if any(value.ndim for value in coefficients(act).values()):
         raise UsageError(
             f"model=published/…: sites of several widths share one {type(act).__name__}, so it can have no"
-            " coefficients per channel: activation.per_channel=false where it takes that"
+            " coefficients per channel: set activation.per_channel=false if it has that key"
         )
-    return lambda channels: act  # noqa: ARG005
+    return lambda _: act
 
 
 class DenseNet(densenet.DenseNet):
     """DenseNet with ReLU in all bottlenecks, no activation in the transitions, and always 100 logits.
 
-    So the activation under test stands at one site, before the last pool.
+    The activation under test is therefore at one site only, before the last pool.
     """
 
     def __init__(self, num_classes: int, act_layer: ActLayer, depths: Sequence[int]) -> None:
@@ -96,8 +96,8 @@ class MobileNetV2(Trunk):
 class SENet(Trunk):
     """SE-ResNet of basic blocks with an activation after both convolutions, and biases in all convolutions.
 
-    One activation instance serves all sites of a unit, the hidden layer of its SE block included. For TAct
-    and mTAct that is an assumption: those scripts are not public.
+    All sites of a unit share one activation instance, including the hidden layer of its SE block. For TAct
+    and mTAct this is an assumption: their scripts are not public.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class SENet(Trunk):
                 conv_norm_act(channels, [Conv(out, 3, stride), Conv(out, 3)], one_act, bias=True),
                 projection(channels, out, stride, bias=True),
                 act=act,
-                slots={"standard": SqueezeExcite(out, one_act)},
+                slots={"standard": Placement().block(out, one_act)},
             )
 
         channels = widths[0]

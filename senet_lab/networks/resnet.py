@@ -20,17 +20,17 @@ from senet_lab.networks.unit import (
     stage_of,
 )
 
-# The convolutions of a branch: multiple of the stage's width, kernel size.
+# Convolutions of a branch: multiple of the stage's width, and kernel size.
 BLOCKS = {"basic": ((1, 3), (1, 3)), "bottleneck": ((1, 1), (1, 3), (4, 1))}
 
 
 def cifar_stem(channels: int, act_layer: ActLayer) -> nn.Module:
-    """One 3×3 convolution at full size."""
+    """A 3×3 convolution at full resolution."""
     return conv_norm_act(3, [Conv(channels, 3)], act_layer)
 
 
 def imagenet_stem(channels: int, act_layer: ActLayer) -> nn.Module:
-    """The paper's 7×7 convolution and max pool: a quarter of the size."""
+    """The paper's 7×7 convolution and max pool: a quarter of the resolution."""
     stem = conv_norm_act(3, [Conv(channels, 7, stride=2)], act_layer)
     stem.add_module("pool", nn.MaxPool2d(3, stride=2, padding=1))
     return stem
@@ -40,7 +40,7 @@ STEMS = {"cifar": cifar_stem, "imagenet": imagenet_stem}
 
 
 def projection(channels: int, out: int, stride: int, bias: bool = False) -> nn.Module:
-    """Make a shortcut: nothing where the shape stays, else a 1×1 convolution and norm."""
+    """Make a shortcut: the identity if the shape stays, otherwise a 1×1 convolution and norm."""
     if stride == 1 and channels == out:
         return nn.Identity()
     conv = conv2d(channels, Conv(out, 1, stride), bias)
@@ -51,16 +51,16 @@ class ResNet(Trunk):
     """Post-activation ResNet; its stages are the paper's conv2_x to conv5_x.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, at every non-linearity of the trunk.
         depths: residual units in each stage.
         block: "basic" or "bottleneck".
         stem: "cifar" or "imagenet".
-        stride_at: which convolution of a branch has the stride. For the bottleneck, 0 is the paper's form and
-            1, the 3×3 convolution, is what most code uses today.
-        widths: of each stage; a bottleneck's output is 4 times as wide.
+        stride_at: index of the convolution with the stride. For the bottleneck, 0 is the paper's form; 1, the
+            3×3 convolution, is the usual form today.
+        widths: channels of each stage; a bottleneck's output is 4 times as wide.
         depth, width: factors of ``depths`` and of all channels (compound scaling).
-        se: where squeeze-and-excitation stands.
+        se: placement of SE.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ResNet(Trunk):
         se: Placement = NO_SE,
     ) -> None:
         convs = choose(BLOCKS, block, "model.block")
-        growth = convs[-1][0]  # a unit's output channels are so many times the stage's width
+        growth = convs[-1][0]  # output channels of a unit, in units of the stage's width
         se.check(range(2, 2 + len(depths)))
 
         def unit(stage: int, channels: int, out: int, stride: int) -> ResidualUnit:

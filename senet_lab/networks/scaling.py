@@ -1,12 +1,12 @@
-"""Compound scaling (Tan and Le, ICML 2019, arXiv 1905.11946): depth, width and resolution grow together."""
+"""Compound scaling of depth, width and resolution (Tan and Le, ICML 2019, arXiv 1905.11946)."""
 
 import math
 
 
 def scale_width(channels: int, width: float, divisor: int = 8) -> int:
-    """``channels`` times ``width``, rounded to a multiple of ``divisor``, never more than 10 % down.
+    """``channels`` times ``width``, rounded to a multiple of ``divisor`` but never down by more than 10 %.
 
-    A width of 1 leaves them as they are.
+    A width of 1 changes nothing.
     """
     if width == 1:
         return channels
@@ -21,5 +21,5 @@ def scale_depth(units: int, depth: float) -> int:
 
 
 def scaling_cost(alpha: float, beta: float, gamma: float) -> float:
-    """The factor of multiply-accumulates for each step of φ, α·β²·γ²: near 2 in the paper, section 3.3."""
+    """Factor of multiply-accumulates per step of φ, α·β²·γ²: near 2 in the paper, section 3.3."""
     return alpha * beta**2 * gamma**2

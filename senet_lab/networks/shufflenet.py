@@ -21,7 +21,7 @@ from senet_lab.networks.unit import (
 
 
 class ChannelShuffle(nn.Module):
-    """Channels in a new order, one of each group after the other, so that groups exchange what they know."""
+    """Reordering of channels that interleaves the groups, so that the next grouped convolution mixes them."""
 
     def __init__(self, groups: int) -> None:
         super().__init__()
@@ -33,17 +33,17 @@ class ChannelShuffle(nn.Module):
 
 
 class ShuffleNet(Trunk):
-    """Bottlenecks of grouped 1×1 convolutions with a channel shuffle and a depthwise convolution between.
+    """Bottlenecks of two grouped 1×1 convolutions around a channel shuffle and a depthwise convolution.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test, after the first convolution of a unit and after its sum.
         widths: output channels of the paper's stages 2, 3 and 4 (its table 1).
         depths: units of these stages; the first one halves the image and concatenates its input.
-        groups: of the 1×1 convolutions; the very first has one group.
-        stem_channels: of the 3×3 convolution in front.
-        stem_stride: 1 for small images; 2 in the paper, with a max pool after it.
-        se: where squeeze-and-excitation stands: "standard", after the branch.
+        groups: groups of the 1×1 convolutions; the very first has one group.
+        stem_channels: channels of the 3×3 stem.
+        stem_stride: 1 for small images; 2 in the paper, followed by a max pool.
+        se: placement of SE: "standard", after the branch.
     """
 
     def __init__(

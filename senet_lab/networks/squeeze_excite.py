@@ -13,7 +13,7 @@ from senet_lab.networks.unit import ActLayer, choose
 
 
 def average(x: Tensor) -> Tensor:
-    """(N, C, H, W) to (N, C), its gradient in channels_last where x is."""
+    """(N, C, H, W) to (N, C); the gradient is in channels_last if x is."""
     return x.flatten(2).transpose(1, 2).mean(1)
 
 
@@ -24,7 +24,7 @@ SLOTS = ("pre", "standard", "identity", "post")
 
 
 class VectorConv2d(nn.Conv2d):
-    """A convolution over a 1×1 map: of (N, C), by its centre weights alone."""
+    """A convolution of vectors (N, C) as 1×1 maps, which uses its centre weights only."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map (N, C) to (N, out)."""
@@ -32,9 +32,9 @@ class VectorConv2d(nn.Conv2d):
 
 
 def excitation(widths: Sequence[int], act_layer: ActLayer, kernel: int = 1) -> nn.Sequential:
-    """Chain layers with bias through ``widths``, an activation at each width between.
+    """Chain layers with bias through ``widths``, with an activation at each hidden width.
 
-    All are fully connected; with ``kernel`` above 1, those between two hidden widths are convolutions.
+    Layers are fully connected; with ``kernel`` above 1, those between two hidden widths are convolutions.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     last = len(widths) - 1
@@ -49,7 +49,7 @@ def excitation(widths: Sequence[int], act_layer: ActLayer, kernel: int = 1) -> n
 
 
 class SqueezeExcite(nn.Module):
-    """``x * gate(excite(squeeze(x)))``, one factor for each channel of each image.
+    """``x * gate(excite(squeeze(x)))``: one factor per channel of each image.
 
     Args:
         channels: C of the feature map (N, C, H, W).
@@ -58,19 +58,19 @@ class SqueezeExcite(nn.Module):
         hidden: widths of the hidden layers in units of C/r: [1] is the paper's block.
         squeeze: "avg" or "max" over the pixels.
         gate: "sigmoid", "tanh" or "relu".
-        kernel: of the layers between two hidden widths: 1 is fully connected, 3 a convolution.
-        base: channels that replace C in C/r; by default the feature map's.
+        kernel: kernel size of layers between two hidden widths: 1 is fully connected, 3 a convolution.
+        base: number that replaces C in C/r; by default ``channels``.
     """
 
     def __init__(
         self,
         channels: int,
         act_layer: ActLayer,
-        reduction: int = 16,
-        hidden: Sequence[int] = (1,),
-        squeeze: str = "avg",
-        gate: str = "sigmoid",
-        kernel: int = 1,
+        reduction: int,
+        hidden: Sequence[int],
+        squeeze: str,
+        gate: str,
+        kernel: int,
         base: int | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class SqueezeExcite(nn.Module):
 
 
 class Placement:
-    """Kind and position of SE blocks: the ``se`` argument of every network.
+    """Kind and position of SE blocks: the ``se`` argument of every network. By default, the paper's.
 
     Args:
         stages: the stages that carry SE, in the paper's numbering: conv2_x is 2. No SE is ``[]``.
@@ -93,12 +93,15 @@ class Placement:
             shortcut, "post" after sum and activation (arXiv 1709.01507v4, figure 5); "depthwise" inside an
             inverted residual, after its depthwise convolution.
         reduction, hidden, squeeze, gate, kernel: see ``SqueezeExcite``.
-        activation: of the hidden layers: "relu", or "trunk" for the activation under test.
-        base: C of C/r: "slot", the channels that are gated, or "input", the channels that enter the unit.
+        activation: activation of the hidden layers: "relu", or "trunk" for the activation under test.
+        base: C of C/r: "slot", the gated channels, or "input", the channels that enter the unit.
 
     Raises:
-        UsageError: a value outside those named here.
+        UsageError: any other value.
     """
+
+    block: Callable[..., SqueezeExcite]
+    """Maps width and activation to a block of this kind."""
 
     def __init__(
         self,

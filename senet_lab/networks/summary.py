@@ -15,7 +15,7 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 @dataclass(frozen=True)
 class Layer:
-    """A module of the forward pass that is a leaf of the tree or has parameters of its own."""
+    """A module of the forward pass that has no submodules, or has parameters of its own."""
 
     name: str
     type: str
@@ -40,13 +40,13 @@ class Operation:
     """Consecutive equal units: the stem, residual units, a transition, the head, the classifier."""
 
     name: str
-    """Name of the first one."""
+    """Name of the first unit."""
     repeat: int
     output: tuple[int, ...]
     macs: int
-    """Of all of them."""
+    """Total of all units."""
     parameters: int
-    """Of all of them."""
+    """Total of all units."""
 
 
 class ActivationProbes:
@@ -59,7 +59,7 @@ class ActivationProbes:
         self.instances = 0
         self.sites = 0
 
-    def __call__(self, channels: int) -> nn.Module:  # noqa: ARG002
+    def __call__(self, _channels: int) -> nn.Module:
         """Make one more instance."""
         self.instances += 1
         probe = nn.Identity()

@@ -15,7 +15,7 @@ from senet_lab.errors import UsageError
 from senet_lab.networks.squeeze_excite import NO_SE, Placement
 from senet_lab.networks.unit import ActLayer
 
-# PyTorch's own, and what timm calls its versions of them; gates (sigmoid, tanh, …) are none of these.
+# Activations of PyTorch, and timm's names for its versions; gates (sigmoid, tanh, …) are not replaced.
 MODULES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.PReLU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
 ACTIVATIONS = (
     "relu", "relu6", "leaky_relu", "elu", "prelu", "celu", "selu", "gelu", "gelu_tanh", "quick_gelu",
@@ -28,15 +28,15 @@ class Timm(nn.Module):
     """A timm network with the activation under test at every site.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         act_layer: the activation under test.
-        name: of the network, as `timm.list_models()` gives it.
-        after: regular expression for whole paths of modules whose output SE gates.
-        se: in stage 2, the block that stands after each of these modules, beside what SE the network has.
+        name: name of the network in `timm.list_models()`.
+        after: regular expression for full paths of modules whose output SE gates.
+        se: placement of SE; in stage 2, after each of these modules, in addition to the network's own SE.
 
     Raises:
-        UsageError: timm is not installed, has no such network, or the network computes an activation where
-            it cannot be replaced; SE without a module that `after` matches.
+        UsageError: timm is not installed or has no such network; an activation of the network cannot be
+            replaced; SE without a module that `after` matches.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[st
     """The width of each site, from a forward pass on the meta device.
 
     Raises:
-        UsageError: an activation that stands at several places as one module, or is no module.
+        UsageError: one activation module at several sites, or an activation that is no module.
     """
     widths: dict[str, int] = {}
     with torch.device("meta"):
@@ -100,10 +100,10 @@ def _widths(timm: ModuleType, name: str, sites: dict[str, nn.Module]) -> dict[st
 
 
 def _output_widths(timm: ModuleType, name: str, paths: Iterable[str]) -> dict[str, int]:
-    """The channels that each of these modules gives, from a forward pass on the meta device.
+    """The output channels of each of these modules, from a forward pass on the meta device.
 
     Raises:
-        UsageError: no module at all.
+        UsageError: no module.
     """
     widths: dict[str, int] = {}
     with torch.device("meta"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from senet_lab.errors import UsageError
 
 T = TypeVar("T")
-ActLayer = Callable[[int], nn.Module]  # from the width of a site to the activation that stands there
+ActLayer = Callable[[int], nn.Module]  # from the width of a site to its activation
 
 
 class Conv(NamedTuple):
@@ -22,11 +22,11 @@ class Conv(NamedTuple):
     groups: int = 1
 
 
-ConvLayer = Callable[..., nn.Module]  # takes what nn.Conv2d takes
+ConvLayer = Callable[..., nn.Module]  # takes the arguments of nn.Conv2d
 
 
 def conv2d(in_channels: int, conv: Conv, bias: bool = False, conv_layer: ConvLayer = nn.Conv2d) -> nn.Module:
-    """Make ``conv`` a layer."""
+    """Make the layer of ``conv``."""
     return conv_layer(
         in_channels,
         conv.channels,
@@ -47,9 +47,9 @@ def conv_norm_act(
     conv_layer: ConvLayer = nn.Conv2d,
     before_last: nn.Module | None = None,
 ) -> nn.Sequential:
-    """Chain convolution, batch norm and activation; without ``last_act`` it ends with a norm.
+    """Chain convolution, batch norm and activation; without ``last_act``, end with a norm.
 
-    ``before_last`` stands before the last convolution.
+    ``before_last`` is inserted before the last convolution.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, conv in enumerate(convs, start=1):
@@ -75,12 +75,12 @@ def norm_act_conv(in_channels: int, convs: Sequence[Conv], act_layer: ActLayer) 
 
 
 def concat(branch: Tensor, shortcut: Tensor) -> Tensor:
-    """Combine as DenseNet does: concatenate input and branch along the channels."""
+    """Concatenate input and branch along the channels, as in DenseNet."""
     return torch.cat((shortcut, branch), dim=1)
 
 
-def branch_alone(branch: Tensor, shortcut: Tensor) -> Tensor:  # noqa: ARG001
-    """Combine by leaving the shortcut out: a unit without skip."""
+def branch_alone(branch: Tensor, _shortcut: Tensor) -> Tensor:
+    """Return the branch without the shortcut, for units without a skip."""
     return branch
 
 
@@ -88,10 +88,10 @@ class ResidualUnit(nn.Module):
     """``post(act(combine(standard(branch(pre(x))), identity(shortcut(x)))))``.
 
     Args:
-        branch: the layers that learn.
-        shortcut: the way around them.
+        branch: the learned layers.
+        shortcut: the path around them; by default the identity.
         combine: joins (branch, shortcut): ``torch.add``, ``concat`` or ``branch_alone``.
-        act: the activation after the sum, where there is one.
+        act: the activation after the sum, if any.
         slots: modules at "pre", "standard", "identity", "post" (Hu et al., arXiv 1709.01507v4, figure 5).
     """
 
@@ -151,7 +151,7 @@ def stage_of(
 
 
 def linear_classifier(channels: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """Global average pool, dropout, if any, and linear layer: (N, channels, H, W) to (N, num_classes)."""
+    """Global average pool, dropout if above 0, linear layer: (N, channels, H, W) to (N, num_classes)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
     if dropout:
         layers["dropout"] = nn.Dropout(dropout)

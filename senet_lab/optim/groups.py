@@ -1,4 +1,4 @@
-"""Parameter groups: which parameters decay, and how fast the coefficients of activations learn."""
+"""Parameter groups: weight decay by kind of parameter, and the learning rate of activation coefficients."""
 
 import math
 from collections.abc import Collection, Iterable
@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from senet_lab.errors import UsageError
 
 KINDS = ("weights", "norms", "biases", "coefficients")
-"""Kinds of parameters: `coefficients` of the activation under test; `norms`, with all else of one dimension;
-`biases` of other layers; and `weights`."""
+"""Kinds of parameters: `coefficients` of the activation under test; `norms` and all other vectors; `biases`
+of other layers; and `weights`."""
 
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -26,13 +26,13 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group a network's parameters by weight decay and learning rate; `weights` come first.
 
-    Parameters that are treated alike share a group, in the network's order.
+    Kinds with equal settings share a group, in the network's order.
 
     Args:
-        network: of which every parameter comes into a group.
-        coefficients: those of the activation under test.
+        network: the network whose parameters are grouped.
+        coefficients: coefficients of the activation under test.
         lr: learning rate of the run.
-        weight_decay: of all kinds but coefficients and those in `no_decay`.
+        weight_decay: weight decay of all kinds except coefficients and those in `no_decay`.
         no_decay: kinds of parameters that do not decay.
         coefficient_lr_factor: learning rate of activation coefficients, in units of `lr`; None for 1.
 

@@ -11,8 +11,8 @@ from senet_lab.errors import UsageError
 class Lion(torch.optim.Optimizer):
     """Lion of Chen et al., arXiv 2302.06675, algorithm 2: u = sign(β₁m + (1 − β₁)g), w ← w − lr(u + λw).
 
-    Then m ← β₂m + (1 − β₂)g. Each step moves every parameter by lr, so the paper takes a learning rate three
-    to ten times below AdamW's, and a weight decay as many times above.
+    Then m ← β₂m + (1 − β₂)g. Each step moves every parameter by lr, so the paper uses a learning rate three
+    to ten times smaller than AdamW's, and a weight decay three to ten times larger.
 
     Args:
         params: parameters or groups of them.
@@ -37,7 +37,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take a step on the gradients that are there; `closure` is refused."""
+        """Take a step from the existing gradients; `closure` must be None."""
         assert closure is None
         for group in self.param_groups:
             first, second = group["betas"]

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal, for networks with convolutions."""
+"""Muon, orthogonalised momentum, for networks with convolutions."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -11,20 +11,20 @@ from senet_lab.errors import UsageError
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for parameters of two or more dimensions, AdamW for all others, by one learning rate.
+    """Muon for parameters of two or more dimensions, AdamW for all others, with one learning rate.
 
-    `torch.optim.Muon` takes matrices alone. Here the weight of a convolution, (out, in, k, k), is the matrix
-    (out, in·k²), and what has fewer dimensions takes AdamW's step, as Jordan's text of 2024 has it
-    (kellerjordan.github.io/posts/muon). An orthogonal update of shape (A, B) is scaled by 0.2·√max(A, B), so
+    `torch.optim.Muon` takes matrices only. Here the weight of a convolution, (out, in, k, k), is the matrix
+    (out, in·k²), and vectors and scalars take AdamW's step, as Jordan proposes (2024,
+    kellerjordan.github.io/posts/muon). An orthogonal update of shape (A, B) is scaled by 0.2·√max(A, B), so
     that its entries are as large as AdamW's and both share a learning rate: Liu et al., arXiv 2502.16982,
     section 2.2.
 
     Args:
         params: parameters or groups of them.
         lr: learning rate of both.
-        momentum: of the matrices, in Nesterov's form.
-        weight_decay: decoupled, of both.
-        betas, eps: AdamW's.
+        momentum: Nesterov momentum of the matrices.
+        weight_decay: decoupled weight decay of both.
+        betas, eps: AdamW's coefficients.
 
     Raises:
         UsageError: a momentum or β outside of 0 to 1.
@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Take a step on the gradients that are there; `closure` is refused."""
+        """Take a step from the existing gradients; `closure` must be None."""
         assert closure is None
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -78,12 +78,12 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the nearest orthogonal matrix: the same singular vectors, singular values of 0.7 to 1.2.
+    """Approximation of the nearest orthogonal matrix: same singular vectors, singular values of 0.7 to 1.2.
 
-    Five quintic Newton–Schulz iterations with the coefficients of Jordan's text.
+    Five quintic Newton–Schulz iterations with Jordan's coefficients.
 
     Args:
-        matrix: (A, B), to bfloat16 of the same shape.
+        matrix: (A, B); the result is bfloat16 of the same shape.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16()

@@ -13,13 +13,13 @@ from senet_lab.errors import UsageError
 
 
 class ByStep(LRScheduler):
-    """A linear rise over the warm-up's W steps, then `decay` from the learning rate to `final` of it.
+    """A linear warm-up over W steps, then `decay` from the learning rate to `final` times it.
 
-    Step t (from 0) of the warm-up takes (t + 1)/(W + 1) of the learning rate.
+    Step t (from 0) of the warm-up uses (t + 1)/(W + 1) of the learning rate.
 
     Args:
-        optimizer: whose groups keep the proportion of their learning rates.
-        total_steps: of the whole training.
+        optimizer: the optimizer; ratios between the learning rates of its groups are kept.
+        total_steps: steps of the whole training.
         warmup: share of the steps in which the learning rate rises.
         final: share of the learning rate at the end.
 
@@ -44,7 +44,7 @@ class ByStep(LRScheduler):
         super().__init__(optimizer)
 
     def decay(self, share: float) -> float:
-        """From 1 to 0, as `share` goes from 0 to 1."""
+        """Factor from 1 to 0, for a `share` of the steps from 0 to 1."""
         raise NotImplementedError
 
     def get_lr(self) -> list[float | Tensor]:
@@ -67,7 +67,7 @@ class Cosine(ByStep):
 
 
 class Linear(ByStep):
-    """A decay along a line."""
+    """A linear decay."""
 
     def decay(self, share: float) -> float:
         """See `ByStep`."""

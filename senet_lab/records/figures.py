@@ -1,4 +1,4 @@
-"""The figures that a sweep was planned with, for later commands that say nothing else."""
+"""The `figures` settings of a sweep's first command, as defaults of later ones."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,24 +14,24 @@ from senet_lab.records.sweep import SweepDirectory
 
 
 def chosen_figures(command: Command) -> dict[str, Any]:
-    """The keys of `figures` in which a command differs from the defaults, as plain values."""
+    """Keys of `figures` that a command gives, or in which it differs from the defaults, as plain values."""
     defaults = _plain(FiguresConfig(**read_yaml(config_folder() / "base.yaml")["figures"]))
-    return {key: value for key, value in _plain(command.config.figures).items() if value != defaults[key]}
+    return {
+        key: value
+        for key, value in _plain(command.config.figures).items()
+        if value != defaults[key] or f"figures.{key}" in command.keys
+    }
 
 
 def planned_config(command: Command, sweep: SweepDirectory) -> Any:
-    """The command's config, with the figures that `sweep` was planned with.
+    """The command's config, with the `figures` of the sweep's plan as defaults.
 
-    Keys of `figures` on the command line, and those that its experiment or folder sets, stay.
+    Keys of `figures` on the command line, and those that its experiment or folder sets, win.
     """
     plan: Plan | None = read_plan(sweep)
     figures = {} if plan is None else plan.figures
     chosen = chosen_figures(command) if figures else {}
-    planned = {
-        key: value
-        for key, value in figures.items()
-        if key not in chosen and f"figures.{key}" not in command.keys
-    }
+    planned = {key: value for key, value in figures.items() if key not in chosen}
     if not planned:
         return command.config
     values = {**_plain(command.config.figures), **planned}

@@ -30,12 +30,12 @@ def wait_for(path: Path) -> Iterator[None]:
         except Timeout:
             print(f"waiting for {path}, held by {_holder(path)}", file=sys.stderr, flush=True)
             lock.acquire(timeout=PATIENT_SECONDS)
-        if not isinstance(lock, SoftFileLock):  # which says so itself, in the same form
-            with suppress(OSError):  # a full disk, on which the command may need nothing written
+        if not isinstance(lock, SoftFileLock):  # which names its owner itself, in the same format
+            with suppress(OSError):  # a full disk; the command may not need to write anything
                 _sign(path)
     except Timeout as error:
         lock.release()
-        raise UsageError(f"{path} is still held by {_holder(path)}: give the command again later") from error
+        raise UsageError(f"{path} is still held by {_holder(path)}: repeat the command later") from error
     except OSError as error:
         lock.release()
         raise UsageError(f"{path} cannot be locked: {error.strerror}") from error

@@ -4,8 +4,10 @@
 fields need no conversion: they have a default (`Status`, `RunConfig`) or read as missing (`Metrics`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+from senet_lab.config import RunConfig, run_config
 from senet_lab.records.rows import Coefficient, Row, columns
 
 PLAN_FORMAT = 2
@@ -26,8 +28,24 @@ def _renamed(fields: Any, old: str, new: str) -> Any:
     return {(new if key == old else key): value for key, value in fields.items()}
 
 
+def recorded_config(plain: Mapping[str, Any], source: object) -> RunConfig:
+    """The typed config of a record; `trainer.compile: auto`, once the default, meant false.
+
+    Args:
+        plain: as it was written, in a plan or a run's record.
+        source: its origin, for the message.
+
+    Raises:
+        UsageError: see `run_config`.
+    """
+    trainer = plain.get("trainer")
+    if isinstance(trainer, Mapping) and trainer.get("compile") == "auto":
+        plain = {**plain, "trainer": {**trainer, "compile": False}}
+    return run_config(plain, source)
+
+
 def current_environment(content: Any) -> Any:
-    """The content of `environment.json`; format 1 had no number and held the last attempt alone."""
+    """The content of `environment.json`; format 1 had no number and held only the last attempt."""
     if isinstance(content, dict) and "format" not in content:
         return {"format": ENVIRONMENT_FORMAT, "attempts": [content]}
     return content
@@ -36,7 +54,7 @@ def current_environment(content: Any) -> Any:
 def current_table(
     kind: type[Row], header: list[str], rows: list[dict[str, str]]
 ) -> tuple[list[str], list[dict[str, str]]]:
-    """A table's header and rows; `activations.csv` once had the columns `alpha` and `beta`, a row a site."""
+    """A table's header and rows; `activations.csv` once had columns `alpha` and `beta`, one row per site."""
     if kind is not Coefficient or header != ["epoch", "site", "alpha", "beta"]:
         return header, rows
     return list(columns(Coefficient)), [long for row in rows for long in _long(row)]

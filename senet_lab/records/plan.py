@@ -1,6 +1,6 @@
 """The plan of a sweep: its runs, composed and checked once, then frozen in `plan.json`.
 
-Runs follow the plan: later edits of YAML do not reach a sweep under way.
+Runs follow the plan: later edits of YAML do not change a sweep in progress.
 """
 
 import hashlib
@@ -8,13 +8,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-from senet_lab.config import RunConfig, run_config
+from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, read_json, typed, write_atomic
-from senet_lab.records.migrations import PLAN_FORMAT, current_plan
+from senet_lab.records.migrations import PLAN_FORMAT, current_plan, recorded_config
 from senet_lab.records.protocol import Protocol, Role, Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import PACKAGE
@@ -28,9 +27,9 @@ class PlannedRun:
     """One run of a plan."""
 
     directory: str
-    """Below the sweep's folder."""
+    """Path relative to the sweep's folder."""
     hash: str
-    """Of `plain`, by `config_hash`."""
+    """`config_hash` of `plain`."""
     command: str
     """The command line that planned it, without its execution keys."""
     overrides: list[str]
@@ -41,14 +40,16 @@ class PlannedRun:
     plain: dict[str, Any]
     """The config as it was frozen, without fields of later versions."""
     continues: list[str] = field(default_factory=list)
-    """Hashes that it had with fewer epochs; their checkpoints are valid, too."""
+    """Its earlier hashes, with fewer epochs; checkpoints with one of them are valid, too."""
     role: Role | None = None
-    """Its part in a comparison."""
+    """Its role in a comparison."""
+    epoch_macs: int = 0
+    """Multiply-accumulates of the network over all training images, forward; 0: unknown."""
 
     @cached_property
     def config(self) -> RunConfig:
         """The typed config; fields of later versions have their defaults."""
-        return run_config(self.plain, f"the plan of {self.directory}")
+        return recorded_config(self.plain, f"the plan of {self.directory}")
 
 
 _FIELDS = tuple(field.name for field in fields(PlannedRun) if field.name != "role")
@@ -75,7 +76,7 @@ class Plan:
     data: dict[str, str] = field(default_factory=dict)
     """Fingerprint of each data set that runs have started with, by the digest of its config node."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """Keys of `figures` that the first command gave; see `records.figures`."""
+    """Keys of `figures` that the planning commands set; see `records.figures`."""
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -99,18 +100,19 @@ class Plan:
 
     def write(self) -> None:
         """Freeze the plan."""
-        runs = [_plain(run) for run in self.runs]
         content = {
             "format": PLAN_FORMAT,
             "source": self.source,
-            "runs": runs,
             "commands": self.commands,
             "data": self.data,
             "figures": self.figures,
         }
         if self.protocol is not None:
             content["protocol"] = asdict(self.protocol)
-        write_atomic(self.sweep.plan_file, json.dumps(content, indent=1) + "\n", self.sweep.path)
+        # A run a line: with an indent, json is many times slower.
+        runs = ",\n".join(json.dumps(_plain(run)) for run in self.runs)
+        text = f'{json.dumps(content)[:-1]}, "runs": [\n{runs}\n]}}\n'
+        write_atomic(self.sweep.plan_file, text, self.sweep.path)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,8 @@ _CONTENT = tuple(field.name for field in fields(_Content) if field.name != "form
 def read_plan(sweep: SweepDirectory) -> Plan | None:
     """The frozen plan; None before there is one.
 
+    Parsed anew only if its file is another: a verb asks for it in several places, and every run of thousands.
+
     Raises:
         UsageError: a file that is no plan of this format, a run outside the sweep's folder, a config that was
             changed after it was frozen.
@@ -139,6 +143,14 @@ def read_plan(sweep: SweepDirectory) -> Plan | None:
     file = sweep.plan_file
     if not is_there(file):
         return None
+    found = file.lstat()  # changes whenever the file is replaced or written
+    return _parsed(sweep, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _parsed(sweep: SweepDirectory, _identity: tuple[int, ...]) -> Plan:
+    """The content of the plan's file of this identity."""
+    file = sweep.plan_file
     content = current_plan(read_json(file, sweep.path))
     found = content.get("format") if isinstance(content, dict) else None
     if found != PLAN_FORMAT:
@@ -159,7 +171,7 @@ def require_plan(sweep: SweepDirectory) -> Plan:
     """The frozen plan.
 
     Raises:
-        UsageError: see `read_plan`; where there is none.
+        UsageError: see `read_plan`; no plan.
     """
     plan = read_plan(sweep)
     if plan is None:
@@ -175,34 +187,19 @@ def require_planned(sweep: SweepDirectory, run: PlannedRun) -> Plan:
     Raises:
         UsageError: another command has replaced the plan, or it cannot be read.
     """
-    plan = _plan_of(sweep, _identity(sweep.plan_file))
+    plan = read_plan(sweep)
     if plan is None or plan.hashes.get(run.directory) != run.hash:
         raise UsageError(f"{sweep.plan_file} was replaced: this run is not in it any more")
     return plan
 
 
-def _identity(file: Path) -> tuple[int, ...] | None:
-    """Changes whenever a file is replaced or written; None if there is none."""
-    try:
-        found = file.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-@lru_cache(maxsize=1)
-def _plan_of(sweep: SweepDirectory, identity: tuple[int, ...] | None) -> Plan | None:  # noqa: ARG001
-    """The plan, read anew only if its file's identity has changed: every run of thousands asks for it."""
-    return read_plan(sweep)
-
-
 def agree_on_data(sweep: SweepDirectory, run: PlannedRun, fingerprint: str) -> None:
-    """Check that the data are those with which the sweep's first run on this data set started.
+    """Check that the data are unchanged since the sweep's first run on this data set.
 
     The caller holds the plan's lock.
 
     Raises:
-        UsageError: the data have changed since.
+        UsageError: the data have changed.
     """
     plan = require_planned(sweep, run)
     key, known = _data_key(run), plan.fingerprint(run)
@@ -240,15 +237,3 @@ _SOURCE = _source_hash()  # on import: later edits do not change the code that r
 def source_hash() -> str:
     """SHA-256 of this package's code as this process loaded it, to detect edits."""
     return _SOURCE
-
-
-def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    """The first dotted key in which two configs differ, and both values."""
-    for key in dict.fromkeys([*first, *second]):
-        one, other = first.get(key), second.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping) and one != other:
-            inner, one, other = difference(one, other)
-            return f"{key}.{inner}", one, other
-        if one != other:
-            return key, one, other
-    raise ValueError("the configs are equal")

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, run_config
+from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig
+from senet_lab.dotted import set_value
+from senet_lab.records.migrations import recorded_config
 
 CHOICE = (
     "the trial with the lowest mean validation error after the last epoch over the tuning seeds; of equal "
@@ -26,7 +28,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Role:
-    """The part of a planned run in its protocol."""
+    """The role of a planned run in its protocol."""
 
     stage: Stage
     block: str
@@ -46,13 +48,13 @@ class Cell:
     block: str
     arm: str
     option: str
-    """The arm as the command line names it."""
+    """The arm's value on the command line."""
     directory: str
     """Directory of a run at the config's own learning rate and seed, relative to the sweep's folder."""
     overrides: list[str]
     plain: dict[str, Any]
     follows: dict[str, str] = field(default_factory=dict)
-    """Dotted keys that interpolate another key, which a run changes."""
+    """Dotted keys, with the key that each interpolates and that runs change."""
     images: int = 0
     """Images of a training epoch."""
     validation_images: int = 0
@@ -65,7 +67,7 @@ class Cell:
         return 1 - min(5 if metric is ErrorMetric.top5 else 1, self.classes) / self.classes
 
     def derive(self, values: Mapping[str, Any]) -> RunConfig:
-        """The config with other values, by dotted key, and with those that interpolate them.
+        """The config with some values replaced, by dotted key, and with the values that interpolate them.
 
         Raises:
             UsageError: a value out of its range.
@@ -76,7 +78,7 @@ class Cell:
         for key, source in self.follows.items():
             if source in values:
                 set_value(plain, key, values[source])
-        return run_config(plain, f"{self.arm} in {self.block}")
+        return recorded_config(plain, f"{self.arm} in {self.block}")
 
 
 @dataclass(frozen=True)
@@ -105,22 +107,3 @@ class Protocol:
     def arms(self) -> list[str]:
         """Labels of the arms, in order."""
         return list(dict.fromkeys(cell.arm for cell in self.cells))
-
-
-def set_value(plain: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value at a dotted key."""
-    *path, last = key.split(".")
-    node = plain
-    for part in path:
-        node = node[part]
-    node[last] = value
-
-
-def get_value(plain: Mapping[str, Any], key: str) -> Any:
-    """The value at a dotted key; KeyError if there is none."""
-    node: Any = plain
-    for part in key.split("."):
-        if not isinstance(node, Mapping):
-            raise KeyError(key)
-        node = node[part]
-    return node

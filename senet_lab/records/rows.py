@@ -29,7 +29,7 @@ class Metrics:
     test_top5: float | None
     """Test top-5 accuracy."""
     seconds: float
-    """Seconds that the epoch took, tests included."""
+    """Duration of the epoch in seconds, evaluation included."""
     images: int | None = None
     """Training images seen since the run began."""
     val_loss: float | None = None
@@ -54,14 +54,14 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A learned value of an activation at the end of an epoch: a row of `activations.csv`."""
+    """A learned activation coefficient at the end of an epoch: a row of `activations.csv`."""
 
     epoch: int
     """Counts from 0."""
     site: str
     """Name of the activation's module in the network; `site[3]` for channel 3 of a value per channel."""
     coefficient: str
-    """Name of the value, as `alpha`."""
+    """Name of the coefficient, such as `alpha`."""
     value: float
 
 

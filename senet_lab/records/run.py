@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from senet_lab.config import RunConfig, run_config
+from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.files import (
     TEXT_LIMIT,
@@ -32,7 +32,7 @@ from senet_lab.files import (
     typed,
     write_atomic,
 )
-from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment
+from senet_lab.records.migrations import ENVIRONMENT_FORMAT, current_environment, recorded_config
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.records.tables import append_rows, frame, keep_epochs, read_columns, require_epochs
 
@@ -50,9 +50,9 @@ class State(StrEnum):
     INTERRUPTED = "interrupted"
     DIVERGED = "diverged"
     UNREADABLE = "unreadable"
-    """The record cannot be read; never written."""
+    """The record cannot be read. Computed by readers, never written."""
     DAMAGED = "damaged"
-    """The run ended, but its record is not the one that it left; never written."""
+    """The run ended, and its record is incomplete or was changed. Computed by readers, never written."""
 
 
 FINAL = (State.FINISHED, State.DIVERGED)
@@ -108,7 +108,7 @@ class Git:
 
     commit: str
     dirty: bool
-    """Edited since that commit."""
+    """Whether files have changed since that commit."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Environment:
     """SHA-256 of the package's code."""
     numpy: str | None = None
     data: str | None = None
-    """SHA-256 of the data set, as its `fingerprint` has it."""
+    """The data set's `fingerprint`."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Attempts:
 class _Dumper(yaml.SafeDumper):
     """YAML dumper without anchors and aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 
@@ -185,12 +185,12 @@ class RunDirectory:
 
     @property
     def metrics_file(self) -> Path:
-        """One row an epoch."""
+        """One row per epoch."""
         return self.path / "metrics.csv"
 
     @property
     def activations_file(self) -> Path:
-        """Learned coefficients, a row for each epoch, site and coefficient."""
+        """Learned coefficients, one row per epoch, site and coefficient."""
         return self.path / "activations.csv"
 
     @property
@@ -204,10 +204,10 @@ class RunDirectory:
         return self.path / "figures"
 
     def plain_config(self) -> dict[str, Any]:
-        """The resolved config that the run was started with, as it was written.
+        """The resolved config that the run was started with, as plain values.
 
         Raises:
-            UsageError: where there is none, or none that this package wrote.
+            UsageError: no config, or not one of this package.
         """
         if not is_there(self.config_file):
             raise UsageError(f"{self.config_file} is missing, so {self.path} is no run directory")
@@ -219,13 +219,13 @@ class RunDirectory:
         Raises:
             UsageError: see `plain_config`; a value of the wrong type or out of range.
         """
-        return run_config(self.plain_config(), self.config_file)
+        return recorded_config(self.plain_config(), self.config_file)
 
     def status(self) -> Status:
         """The content of `status.json`; state `planned` before the run starts.
 
         Raises:
-            UsageError: a file that is no status.
+            UsageError: an invalid file.
         """
         if not is_there(self.status_file):
             return Status()
@@ -235,7 +235,7 @@ class RunDirectory:
         """Software and hardware of each attempt, in order; empty before the first.
 
         Raises:
-            UsageError: a file that is no such record.
+            UsageError: an invalid file.
         """
         if not is_there(self.environment_file):
             return ()
@@ -272,13 +272,13 @@ class RunDirectory:
             return _is_locked(file)  # another user's, or on a read-only disk
 
     def metrics(self) -> "pd.DataFrame":
-        """`metrics.csv` as a frame, one row an epoch; empty before the first.
+        """`metrics.csv` as a frame, one row per epoch; empty before the first.
 
         Returns:
-            The columns of `Metrics`, NaN where the record has none, and columns that a later version added.
+            The columns of `Metrics`, NaN for missing values, and columns that a later version added.
 
         Raises:
-            UsageError: where a value is no number.
+            UsageError: a value that is no number.
         """
         return frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
 
@@ -293,7 +293,7 @@ class RunDirectory:
         return [float(value) for value in read_columns(self.metrics_file, self.root, Metrics)[name]]
 
     def activations(self) -> "pd.DataFrame":
-        """`activations.csv` as a frame with the columns of `Coefficient`; empty where nothing is learned."""
+        """`activations.csv` as a frame with the columns of `Coefficient`; empty without coefficients."""
         return frame(Coefficient, read_columns(self.activations_file, self.root, Coefficient))
 
     def write_config(self, plain: dict[str, Any]) -> None:
@@ -315,7 +315,7 @@ class RunDirectory:
         """The traceback of a failed run; None if there is none.
 
         Raises:
-            UsageError: one that cannot be read.
+            UsageError: it cannot be read.
         """
         if not is_there(self.error_file):
             return None
@@ -338,7 +338,7 @@ class RunDirectory:
         """Rename checkpoint and tables of a run that starts over, so that nothing is lost.
 
         Returns:
-            The suffix that was put before their file extension.
+            The suffix inserted before their file extension.
         """
         # The checkpoint last: while it exists, the next attempt after a kill repeats this.
         files = [self.metrics_file, self.activations_file, self.checkpoint_file]
@@ -371,6 +371,17 @@ class RunDirectory:
     def append_activations(self, rows: Sequence[Coefficient]) -> None:
         """Append one epoch's rows."""
         append_rows(self.activations_file, self.root, rows)
+
+
+def run_directories(folder: Path, sweep: Path | None = None) -> list[RunDirectory]:
+    """The run directories at or below a folder, in path order: those with a config.
+
+    Args:
+        folder: a run's directory, or one above several.
+        sweep: see `RunDirectory`.
+    """
+    files = sorted(folder.rglob(RunDirectory(folder).config_file.name))
+    return [RunDirectory(file.parent, sweep) for file in files]
 
 
 def _is_locked(file: Path) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Protocol, TypeVar
 
 import yaml
 
-from senet_lab.composition.groups import option_of
+from senet_lab.composition.groups import figure_of, option_of
 from senet_lab.config import RunConfig, as_plain
 from senet_lab.errors import UsageError
 
@@ -47,6 +47,8 @@ def select(runs: Sequence[R], selection: Selection) -> list[R]:
 
 def _value(config: RunConfig, key: str) -> Any:
     """The value at a dotted key, for a config group its option's name; None if there is none."""
+    if key == "figure":
+        return figure_of(config)
     value: Any = as_plain(config)
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -54,7 +56,7 @@ def _value(config: RunConfig, key: str) -> Any:
 
 
 def _equal(value: Any, text: str) -> bool:
-    """Whether `text` denotes `value`: 1e-3 is 0.001."""
+    """Whether `text` denotes `value`; `1e-3` denotes 0.001."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value) == text or value == yaml.safe_load(text)
     try:

@@ -9,13 +9,13 @@ PARTS = {"torch": "torch", "device": "device_type", "precision": "precision"}
 
 
 def changes(before: Environment, now: Environment) -> str:
-    """Parts in which two attempts differ, as `torch 2.15 instead of 2.14`; empty if there are none."""
+    """Differences of two attempts, as `torch 2.15 instead of 2.14`; empty if there are none."""
     values = {name: (getattr(before, part), getattr(now, part)) for name, part in PARTS.items()}
     return ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in values.items() if old != new)
 
 
 def mixture(attempts: Iterable[Environment]) -> str:
-    """Parts in which attempts differ, with all values, as `torch 2.14 and 2.15`; empty if there are none."""
+    """Differences among attempts, with all values, as `torch 2.14 and 2.15`; empty if there are none."""
     attempts = list(attempts)
     found = {name: sorted({getattr(one, part) for one in attempts}) for name, part in PARTS.items()}
     return ", ".join(f"{name} {' and '.join(values)}" for name, values in found.items() if len(values) > 1)

@@ -1,4 +1,4 @@
-"""Progress of a sweep, from its run directories alone, whatever launcher executes it."""
+"""Progress of a sweep, read from its run directories, for any launcher."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from senet_lab.records.sweep import SweepDirectory
 
 @dataclass
 class Survey:
-    """The status of each run; `refresh` reads those again that have not ended."""
+    """The status of each run; `refresh` re-reads those that have not ended."""
 
     sweep: SweepDirectory
     runs: Sequence[PlannedRun]
     statuses: dict[str, Status] = field(default_factory=dict)
-    """By run directory."""
+    """Statuses by run directory."""
 
     def refresh(self) -> "Survey":
         """Read the status of each run that has not ended."""
@@ -49,32 +49,35 @@ class Survey:
         return done, sum(run.config.epochs for run in self.runs)
 
     def seconds_left(self, workers: int) -> float | None:
-        """Estimated seconds for the remaining epochs on `workers` workers, from each model's epochs so far.
+        """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
 
-        Partial epochs count on both sides; None before the first part of one.
+        Epochs count by their multiply-accumulates, or alike if those of a run are unknown. Each model has its
+        own seconds per count, and before its first epoch those of all models. Partial epochs count on both
+        sides; None before the first part of one.
         """
+        is_known = all(run.epoch_macs for run in self.runs)
         seconds: dict[str, float] = defaultdict(float)
-        epochs: dict[str, float] = defaultdict(float)
+        work: dict[str, float] = defaultdict(float)
         for run in self.runs:
             model, status = run.config.model["name"], self.statuses[run.directory]
             seconds[model] += status.seconds + status.epoch_seconds
-            epochs[model] += status.epochs_begun
-        if not any(epochs.values()):
+            work[model] += (run.epoch_macs if is_known else 1) * status.epochs_begun
+        if not any(work.values()):
             return None
-        mean = sum(seconds.values()) / sum(epochs.values())
+        mean = sum(seconds.values()) / sum(work.values())
         left = 0.0
         for run in self.without_state(*FINAL):
             model, status = run.config.model["name"], self.statuses[run.directory]
-            per_epoch = seconds[model] / epochs[model] if epochs[model] else mean
-            left += per_epoch * (run.config.epochs - status.epochs_begun)
+            rate = seconds[model] / work[model] if work[model] else mean
+            left += rate * (run.epoch_macs if is_known else 1) * (run.config.epochs - status.epochs_begun)
         return left / workers
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
-    """A status against the plan: a finished run that got more epochs since is unfinished.
+    """A status checked against the plan: a finished run that has since got more epochs is unfinished.
 
-    One that ended with another config, or after other epochs, is damaged; records of earlier versions may
-    lack the config's hash.
+    A run that ended with another config, or after a different number of epochs, is damaged; records of
+    earlier versions may lack the config's hash.
     """
     if status.state is State.FINISHED and status.config_hash in run.continues:
         return replace(status, state=State.INTERRUPTED, epochs=run.config.epochs)
@@ -88,10 +91,10 @@ def as_planned(run: PlannedRun, status: Status) -> Status:
 
 
 def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> Status:
-    """`living_status`, where an ended run whose record is not whole is `damaged`.
+    """`living_status`, with the state `damaged` for an ended run whose record is incomplete or changed.
 
     Args:
-        directory: of the run.
+        directory: the run's directory.
         run: the run as planned; None for a run in no plan.
 
     Raises:
@@ -124,5 +127,5 @@ def living_status(directory: RunDirectory) -> Status:
     status = directory.status()  # again: it may have ended in between
     if status.state is State.RUNNING:
         owner = f"process {status.pid} on {status.host}"
-        return replace(status, state=State.INTERRUPTED, error=f"{owner} ended without a word")
+        return replace(status, state=State.INTERRUPTED, error=f"{owner} ended without recording why")
     return status

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from senet_lab.errors import UsageError
 from senet_lab.records.locks import wait_for
-from senet_lab.records.run import RunDirectory
+from senet_lab.records.run import RunDirectory, run_directories
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class SweepDirectory:
     """The files of a sweep under `path`. None of them stores that path, so the folder can be moved."""
 
     path: Path
+    """`outputs/<name>`, or wherever the folder was moved."""
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class SweepDirectory:
 
     def find_runs(self) -> dict[str, RunDirectory]:
         """Every run directory with a config, by its path relative to this folder, in path order."""
-        found = (RunDirectory(file.parent, self.path) for file in sorted(self.runs.rglob("config.yaml")))
+        found = run_directories(self.runs, self.path)
         return {run.path.relative_to(self.path).as_posix(): run for run in found}
 
     @property

@@ -20,14 +20,14 @@ NAN = float("nan")
 
 
 class MissingRowsError(Exception):
-    """A table without rows that, by the checkpoint, were written."""
+    """A table that lacks rows which, according to the checkpoint, were written."""
 
 
 def append_rows(file: Path, root: Path, rows: Sequence[Row]) -> None:
     """Append whole lines in one write, with the header before the first.
 
-    A table keeps columns of later versions; columns that it lacks are added, blank for earlier rows.
-    Here and in the functions below, no symbolic link is followed below the folder `root`.
+    A table keeps columns of later versions; missing columns are added, blank for earlier rows. Here and in
+    the functions below, no symbolic link is followed below the folder `root`.
     """
     kind = type(rows[0])
     if not is_there(file):
@@ -49,7 +49,7 @@ def keep_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: int
     Args:
         file: the table; deleted if no row is left.
         root: see `append_rows`.
-        kind: of its rows.
+        kind: class of its rows.
         epochs: number of epochs to keep.
         count: rows per epoch.
 
@@ -105,8 +105,8 @@ def read_columns(file: Path, root: Path, kind: type[Row]) -> dict[str, list[floa
 
 
 def frame(kind: type[Row], values: Mapping[str, Sequence[Any]]) -> "pd.DataFrame":
-    """The columns of a table, as `read_columns` gives them, as a frame."""
-    import pandas as pd  # half a second, which writers of records need not pay
+    """The columns of `read_columns` as a frame."""
+    import pandas as pd  # half a second, which writers of records are spared
 
     text = text_columns(kind)
     types = {name: object if name in text else float for name in values} | {"epoch": "int64"}

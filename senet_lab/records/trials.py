@@ -1,4 +1,4 @@
-"""The outcomes of a protocol's runs, and the trial that its rule chooses for each arm."""
+"""Outcomes of a protocol's runs, and the trial chosen for each arm."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from statistics import fmean
 from typing import Literal
 
 from senet_lab.config import ErrorMetric
+from senet_lab.dotted import get_value
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, PlannedRun
-from senet_lab.records.protocol import Protocol, Role, Stage, get_value
+from senet_lab.records.protocol import Protocol, Role, Stage
 from senet_lab.records.run import FINAL, RunDirectory, State
 from senet_lab.records.survey import checked_status
 
@@ -102,7 +103,7 @@ def tuned(
 
 
 def scores(runs: Iterable[TunedRun]) -> dict[Trial, float]:
-    """Each trial's mean validation error over the tuning seeds, best first; ties: the lower trial first."""
+    """Each trial's mean validation error over the tuning seeds, best first; in a tie, lower values first."""
     errors: dict[Trial, list[float]] = {}
     for tuned_run in runs:
         errors.setdefault(tuned_run.trial, []).append(tuned_run.outcome.error)

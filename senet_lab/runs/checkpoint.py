@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from senet_lab.files import read_bytes, write_atomic
 from senet_lab.records.run import RunDirectory
@@ -36,28 +36,35 @@ def checkpoint_bytes(network: nn.Module, optimizer: torch.optim.Optimizer, copie
     """Size of a checkpoint on disk, from weights and optimizer state on the meta device.
 
     Args:
-        network: on the meta device.
-        optimizer: over its parameters.
-        copies: of the weights: 2 with their average.
+        network: the network, on the meta device.
+        optimizer: optimizer of its parameters.
+        copies: copies of the weights: 2 with their average.
     """
-    for parameter in network.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # creates the optimizer's state
-    states = [*[network.state_dict()] * copies, *optimizer.state.values()]
-    tensors = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    alike: dict[tuple[int, torch.Size], list[Tensor]] = {}
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            alike.setdefault((number, parameter.shape), []).append(parameter)
+    for first, *_ in alike.values():
+        first.grad = torch.zeros_like(first)
+    optimizer.step()  # creates the state of parameters with a gradient: of one of each shape, as it is slow
+    states = sum(len(same) * _bytes(optimizer.state[same[0]]) for same in alike.values())
+    return copies * _bytes(network.state_dict()) + states
+
+
+def _bytes(state: Mapping[str, Any]) -> int:
+    return sum(value.nbytes for value in state.values() if isinstance(value, Tensor))
 
 
 def load_checkpoint(directory: RunDirectory, config_hashes: Collection[str]) -> dict[str, Any]:
     """The state that `save_checkpoint` wrote, on the CPU.
 
     Args:
-        directory: of the run.
-        config_hashes: configs to which the checkpoint may belong.
+        directory: the run's directory.
+        config_hashes: hashes of the configs to which the checkpoint may belong.
 
     Raises:
         CheckpointError: damaged, of another format, or of another config.
-        UsageError, MemoryError: it could not be read; its content may be good.
+        UsageError, MemoryError: it could not be read; its content may be valid.
     """
     file = directory.checkpoint_file
     # Read into memory first: later errors are then due to the content, not to the disk.
@@ -76,7 +83,7 @@ def require_fit(
     """Check that a run can resume from a checkpoint, before loading any of it.
 
     Args:
-        directory: of the run, for the message.
+        directory: the run's directory, for the message.
         found: the checkpoint's state.
         expected: the state of the freshly built run.
         epochs: total epochs of the run.

@@ -1,31 +1,32 @@
-"""From a comparison's declaration to its protocol: arms, blocks, and each arm's config in each block."""
+"""Protocol of a comparison from its declaration: arms, blocks, and each arm's config in each block."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import ErrorMetric, ProtocolConfig, RunConfig, Tuning, as_plain
+from senet_lab.dotted import get_value, leaves
 from senet_lab.errors import UsageError
-from senet_lab.records.protocol import Cell, Protocol, get_value
+from senet_lab.records.protocol import Cell, Protocol
 from senet_lab.runs.space import ETA, rungs, trials
 
 PROBES = {"seed": 2**53 - 111, "epochs": 9_999_991}
-"""Improbable values, to find the keys that interpolate them."""
+"""Improbable values, to find keys that interpolate these."""
 PROBE_OF_SPACE = 1.2345678e-6
 
 
 def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
-    """The protocol of a command; its points are the arms in the blocks.
+    """The protocol of a command whose points are the arms in the blocks.
 
     Args:
         declared: the YAML's `protocol`.
-        command: composed.
+        command: the composed command.
         line: the command line as typed, without its execution keys.
 
     Raises:
-        UsageError: fewer than two arms, a baseline that is none, an axis that the protocol varies itself, no
-            validation images, a space of no numbers, a value that follows the seed or a rate in a way that
-            cannot be repeated, halving that would not be sound.
+        UsageError: fewer than two arms; a baseline that is no arm; an axis that the protocol itself varies;
+            no validation images; a space over a value that is no number; a value computed from the seed or a
+            tuned value; unsound halving.
     """
     points = command.points
     options = [_option(point, declared.arms) for point in points]
@@ -50,7 +51,7 @@ def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
 
 
 def _option(point: Point, axis: str) -> str:
-    """The option of an axis that a point's overrides name; empty where they name none."""
+    """The option of an axis in a point's overrides; empty if there is none."""
     values = [override.partition("=")[2] for override in point.overrides if override.startswith(f"{axis}=")]
     return values[-1] if values else ""
 
@@ -71,8 +72,8 @@ def _check_halving(declared: ProtocolConfig, config: RunConfig) -> None:
     schedule, count = config.schedule, len(trials(declared))
     if not (str(schedule.get("_target_")).endswith(".ConstantLR") and schedule.get("factor") == 1):
         raise UsageError(
-            "protocol.tuning=halving judges trials before their last epoch, which is sound for a constant "
-            "learning rate alone: use schedule=constant, or protocol.tuning=full"
+            "protocol.tuning=halving judges trials before their last epoch, which is sound only with a "
+            "constant learning rate: use schedule=constant, or protocol.tuning=full"
         )
     least = ETA ** (len(rungs(count, config.epochs, declared.tuning)) - 1)
     if config.epochs < least:
@@ -89,7 +90,7 @@ def _follows(declared: ProtocolConfig, command: Command) -> list[dict[str, str]]
     if len(probed) != len(points):
         raise UsageError(f"a comparison varies {', '.join(probes)} itself: give each of them a single value")
     return [
-        _followers(_leaves(as_plain(point.config)), _leaves(as_plain(other.config)), probes)
+        _followers(dict(leaves(as_plain(point.config))), dict(leaves(as_plain(other.config))), probes)
         for point, other in zip(points, probed, strict=True)
     ]
 
@@ -108,15 +109,6 @@ def _followers(
                 )
             follows[key] = sources[0]
     return follows
-
-
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every leaf value below `node`, by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        leaves |= _leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
-    return leaves
 
 
 def _arm_labels(declared: ProtocolConfig, points: Sequence[Point], options: Sequence[str]) -> dict[str, str]:
@@ -153,8 +145,8 @@ def _cell(
     dataset = build_dataset(point.config.dataset)
     if dataset.validation_images == 0:
         raise UsageError(
-            "dataset.validation=0: a comparison tunes on validation images: keep some of the training images "
-            "back, as dataset.validation=0.2"
+            "dataset.validation=0: a comparison tunes on validation images: hold out some of the training "
+            "images, as dataset.validation=0.2"
         )
     if declared.metric is ErrorMetric.top5 and dataset.num_classes <= 5:
         raise UsageError(f"protocol.metric=top5: {block} has {dataset.num_classes} classes in all")

@@ -36,8 +36,8 @@ from senet_lab.training.turns import Turns, in_turns, interleave
 def execute(sweep: SweepDirectory, runs: Sequence[PlannedRun], stop: Callable[[], bool]) -> list[State]:
     """Execute planned runs until they end or `stop` turns true; returns their states.
 
-    Several runs alternate step by step in this process, each with its own record; a failure ends its run
-    alone.
+    Several runs alternate step by step in this process, each with its own record; a failure ends only its own
+    run.
     """
     return interleave([_execute(sweep, run, stop, is_first=run is runs[0]) for run in runs])
 
@@ -47,7 +47,7 @@ def _execute(
 ) -> Turns[State]:
     """Execute one run; the first one starts even after a stop: all ranks agreed to.
 
-    A finished run is left alone; an unfinished one resumes from its last valid checkpoint. Only one process
+    A finished run is skipped; an unfinished one resumes from its last valid checkpoint. Only one process
     at a time executes a run: for a run that another one holds, its current state is returned.
     """
     directory = sweep.run(run.directory)
@@ -57,7 +57,7 @@ def _execute(
             if state in (*FINAL, State.DAMAGED) or (stop() and not is_first):
                 return state
             attempt = _Attempt(sweep, run)
-            with sweep.plan_lock():  # plan=new checks under it whether a run has begun
+            with sweep.plan_lock():  # plan=new holds it to check whether a run has begun
                 require_planned(sweep, run)
                 attempt.begin()
             state = yield from attempt.state(stop)
@@ -108,7 +108,7 @@ class _Attempt:
         self.directory.remove_error_trace()
 
     def state(self, stop: Callable[[], bool]) -> Turns[State]:
-        """Run to the end, a step a turn, and record the final state."""
+        """Run to the end, one step per turn, and record the final state."""
         try:
             state, error = yield from self._train(stop)
             self._end(state, error)
@@ -175,16 +175,16 @@ class _Attempt:
                 self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
             except (CheckpointError, MissingRowsError) as error:
                 mark = self.directory.set_aside()
-                self._note(f"{error}: this run starts again; what it had is kept as *.{mark}.*")
+                self._note(f"{error}: this run starts again; its old files are kept as *.{mark}.*")
             else:
-                self._go_on(training, state)
+                self._resume(training, state)
                 return training
         if self.before.config_hash in self.run.continues:
             self.directory.set_aside()
         self.directory.keep_epochs(0, 0)
         return training
 
-    def _go_on(self, training: Training, state: dict[str, Any]) -> None:
+    def _resume(self, training: Training, state: dict[str, Any]) -> None:
         training.load_state_dict(state)
         self.status = replace(
             self.status,
@@ -193,18 +193,18 @@ class _Attempt:
             test_top1=_number(self.directory.metric("test_top1")[-1]),
         )
         if state["source"] != source_hash():
-            self._note(f"{self.directory.path} goes on with other code than it began with")
+            self._note(f"{self.directory.path} resumes with other code than it began with")
         attempts = self.directory.environments()
         change = changes(*attempts[-2:]) if len(attempts) > 1 else ""
         if change:
-            self._note(f"{self.directory.path} goes on with {change}")
+            self._note(f"{self.directory.path} resumes with {change}")
 
     def _require_same(self, now: Environment) -> None:
-        """Raise UsageError if a checkpoint would be continued in other surroundings."""
+        """Raise UsageError if a checkpoint would be resumed in another environment."""
         before = self.directory.environments()[-1:]
         change = changes(before[0], now) if before and is_there(self.directory.checkpoint_file) else ""
         if change:
-            raise UsageError(f"checkpoint.strict=true: {self.directory.path} would go on with {change}")
+            raise UsageError(f"checkpoint.strict=true: {self.directory.path} would resume with {change}")
 
     def _note(self, sentence: str) -> None:
         self.status = replace(self.status, notes=(*self.status.notes, sentence))
@@ -236,11 +236,11 @@ class _Attempt:
             images_per_epoch=training.images_per_epoch,
             epoch_seconds=time.monotonic() - self.epoch_started,
         )
-        self.told = time.monotonic()
+        self.progress_written = time.monotonic()
 
     def _stops(self, training: Training, stop: Callable[[], bool]) -> bool:
         """Write progress at intervals; True if the run should stop. Called between two steps."""
-        if time.monotonic() - self.told > HEARTBEAT_SECONDS:
+        if time.monotonic() - self.progress_written > HEARTBEAT_SECONDS:
             self._progress(training)
         return stop()
 

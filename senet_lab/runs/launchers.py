@@ -1,7 +1,7 @@
 """Launchers execute the runs of a sweep: in this process, or in worker processes on this machine.
 
-A launcher executes packs (runs that share a process, mostly one) and reports the runs' states; everything
-else is in the plan, the run directories and their locks.
+A launcher executes packs (the runs of one process, usually a single one) and reports the runs' states;
+everything else is in the plan, the run directories and their locks.
 """
 
 import os
@@ -86,17 +86,17 @@ def gpus_for(packs: Sequence[Pack]) -> int:
 
 
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:
-    """Number of `packs` to run at a time: one a GPU; on CPUs, so that processes × threads = cores."""
+    """Number of `packs` to run at a time: one per GPU; on CPUs, so that processes × threads = cores."""
     return min(len(packs), gpus_for(packs) or max(1, cores // max(map(threads_of, packs))))
 
 
 @dataclass(frozen=True)
 class Serial:
-    """One pack after the other, in this process."""
+    """One pack after another, in this process."""
 
     is_here: ClassVar[bool] = True
 
-    def workers(self, packs: Sequence[Pack]) -> int:  # noqa: ARG002
+    def workers(self, _packs: Sequence[Pack]) -> int:
         """See `Launcher`."""
         return 1
 
@@ -114,14 +114,14 @@ class LostWorkerError(Exception):
     """A pack's process died; the message gives the cause."""
 
 
-class Engine(Protocol):
-    """Worker processes of one kind. A job is the engine's handle for a pack."""
+class Executor(Protocol):
+    """Worker processes of one kind. A job is its handle for a pack."""
 
     def submit(self, packs: Sequence[Pack]) -> Sequence[Any]:
         """Submit packs; returns a job for each."""
 
     def ended(self, jobs: Sequence[Any]) -> Sequence[Any]:
-        """The ended ones of `jobs`, after a wait of about `POLL_SECONDS` at most."""
+        """Those of `jobs` that have ended, after waiting about `POLL_SECONDS` at most."""
 
     def states(self, job: Any) -> Sequence[State]:
         """Final states of a job's runs; raises LostWorkerError if its process died before reporting them."""
@@ -131,22 +131,22 @@ class Engine(Protocol):
 
 
 def drive(
-    engine: AbstractContextManager[Engine],
+    executor: AbstractContextManager[Executor],
     sweep: SweepDirectory,
     packs: Sequence[Pack],
     at_a_time: int,
     stop: Stop,
 ) -> Iterator[State]:
-    """Execute `packs` on an engine's worker processes.
+    """Execute `packs` on an executor's worker processes.
 
-    A lost worker ends its pack alone. After `stop`, workers have `GRACE_SECONDS`; then leaving the engine's
-    context kills them.
+    A lost worker ends only its own pack. After `stop`, workers have `GRACE_SECONDS`; then leaving the
+    executor's context kills them.
     """
     queue = list(packs)
     busy: dict[Any, Pack] = {}
     asked: float | None = None
     try:
-        with engine as started:
+        with executor as started:
             while busy or (queue and not stop()):
                 if not stop():
                     fresh, queue = queue[: at_a_time - len(busy)], queue[at_a_time - len(busy) :]
@@ -174,9 +174,9 @@ def execute_in_worker(sweep: SweepDirectory, pack: Pack, gpu: int | None = None)
     """Execute a pack in a worker process, which receives signals itself.
 
     Args:
-        sweep: of the runs.
+        sweep: the sweep of the runs.
         pack: the runs.
-        gpu: the GPU for runs that name none; None for the first.
+        gpu: the GPU for runs that name none; None for the first one.
     """
     with stop_on_signal() as stop:
         with stop.at_once():
@@ -213,8 +213,8 @@ class Joblib:
     """Worker processes through joblib's process engine.
 
     Args:
-        n_jobs: number of processes, which share the GPUs evenly; None for one a GPU, or for as many as fill
-            the cores where the runs compute on the CPU.
+        n_jobs: number of processes, which share the GPUs evenly; None for one per GPU, or on CPUs for as many
+            as fill the cores.
     """
 
     n_jobs: int | None = None
@@ -236,13 +236,13 @@ class Joblib:
 
 
 LOKY_WARNING = "A worker stopped while some jobs were given to the "
-"""Start of joblib's warning when it replaces a worker that had grown, as intended: suppressed."""
-# For good, because a thread of joblib warns, whenever that is, and filters of a context end in all threads.
+"""Start of joblib's warning when it replaces a worker whose memory grew, as intended."""
+# Ignored permanently: joblib warns from a thread at any time, and a context's filters end for all threads.
 warnings.filterwarnings("ignore", LOKY_WARNING)
 
 
 class _Pools:
-    """An `Engine` of one-worker pools, because a killed worker fails all jobs of its pool."""
+    """An `Executor` of one-worker pools, because a killed worker fails all jobs of its pool."""
 
     def __init__(self, sweep: SweepDirectory, workers: int, gpus: int) -> None:
         self.sweep = sweep
@@ -257,7 +257,7 @@ class _Pools:
             pool.shutdown(kill_workers=True)
 
     def submit(self, packs: Sequence[Pack]) -> list[Future]:
-        """See `Engine`."""
+        """See `Executor`."""
         # Workers start with Ctrl-C blocked: a terminal sends it to all processes, we forward it once.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -272,11 +272,11 @@ class _Pools:
         return jobs
 
     def ended(self, jobs: Sequence[Future]) -> list[Future]:
-        """See `Engine`."""
+        """See `Executor`."""
         return list(wait(jobs, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED).done)
 
     def states(self, job: Future) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         pool, gpu = self.busy.pop(job)
         error = job.exception()
         if error is not None:
@@ -284,12 +284,12 @@ class _Pools:
             pool = _pool()
         self.idle.append((pool, gpu))
         if error is not None:
-            killed = "the worker process was killed (by a person, or by the system for want of memory)"
+            killed = "the worker process was killed (by a user, or by the system for lack of memory)"
             raise LostWorkerError(killed) from error
         return job.result()
 
     def interrupt(self, jobs: Sequence[Future]) -> None:
-        """See `Engine`."""
+        """See `Executor`."""
         for job in jobs:
             for pid in list(self.busy[job][0]._processes or {}):
                 os.kill(pid, signal.SIGTERM)
@@ -300,7 +300,7 @@ def _pool() -> ProcessPoolExecutor:
 
 
 def _leave_with(launcher: int) -> None:
-    """End a worker when its launcher dies, for whatever reason."""
+    """End this worker process when its launcher dies, for any reason."""
 
     def watch() -> None:
         while os.getppid() == launcher:

@@ -7,12 +7,13 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.runs.environment import device_name
 from senet_lab.runs.launchers import Pack
+from senet_lab.text import byte_size
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
 
 def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
-    """Device, precision and threads of the runs, a line for each combination.
+    """Device, precision, threads and decoding processes of the runs, one line per combination.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -20,17 +21,25 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
     lines = []
     for run in runs:
         engine = choose_engine(run.config.trainer)
-        threads = f"{run.threads} {'thread' if run.threads == 1 else 'threads'} a run"
-        lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {threads}")
+        each = _count(run.threads, "thread", "threads")
+        if "workers" in run.config.dataset:  # decoding processes; null is as many as threads
+            workers = run.config.dataset["workers"]
+            processes = run.threads if workers is None else workers
+            each += f" and {_count(processes, 'decoding process', 'decoding processes')}"
+        lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {each} per run")
     return list(dict.fromkeys(lines))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def check_memory(packs: Sequence[Pack], workers: int) -> None:
     """Refuse packs that, by an estimate, do not fit into memory.
 
     Args:
-        packs: of several runs each.
-        workers: how many packs run at a time.
+        packs: packs of several runs.
+        workers: number of packs at a time.
 
     Raises:
         UsageError: with the number of runs that fit.
@@ -48,7 +57,7 @@ def check_memory(packs: Sequence[Pack], workers: int) -> None:
         room = free_bytes(engine.device) // workers - PROCESS_BYTES
         if sum(sizes) > room:
             raise UsageError(
-                f"pack={len(pack)}: a run like {pack[0].directory} takes about {max(sizes) / 1e9:.2g} GB of "
+                f"pack={len(pack)}: a run like {pack[0].directory} takes about {byte_size(max(sizes))} of "
                 f"memory on {engine.device}, and each of {workers} processes can have "
-                f"{max(0, room) / 1e9:.2g} GB; {max(0, room) // max(sizes)} fit"
+                f"{byte_size(max(0, room))}; {max(0, room) // max(sizes)} fit"
             )

@@ -2,26 +2,24 @@
 
 import hashlib
 import json
-import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, RunConfig, TrainConfig, as_plain, comparable
+from senet_lab.dotted import difference
 from senet_lab.errors import UsageError
-from senet_lab.files import make_folder, remove_temporaries
+from senet_lab.files import make_writable
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import (
     NOT_RESULTS,
     Plan,
     PlannedRun,
     config_hash,
-    difference,
     read_plan,
     require_plan,
     source_hash,
@@ -44,15 +42,15 @@ class Request:
     runs: list[PlannedRun]
     """In plan order."""
     notes: list[str]
-    """Messages for the user: dropped duplicates, edits that do not reach the plan."""
+    """Messages for the user: dropped duplicates, edits that do not change the plan."""
 
 
 def request_runs(command: Command) -> Request:
     """Find the command's runs in the frozen plan; freeze new ones if that is allowed.
 
     A repeated command line selects the runs that it planned, even if the YAML has changed since. A single
-    run joins an existing plan by itself; a sweep needs `plan=extend`, which can also give planned runs more
-    epochs.
+    run is added to an existing plan without `plan=extend`; a sweep needs it. `plan=extend` can also give
+    planned runs more epochs.
 
     Args:
         command: the composed command; its points are read only if the plan does not know the command.
@@ -119,14 +117,14 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     notes: list[str] = []
     is_new_code = plan.source != source_hash()
     if is_new_code:
-        notes.append("the code has changed since this sweep was planned: runs from here on use the new")
+        notes.append("the code has changed since this sweep was planned: new attempts use the new code")
     again = command.is_sweep and any(run.command == line for run in plan.runs)
     if again and not is_new_code and plan.commands.get(line) == _yaml_digest(command):
         return Request(plan, [run for run in plan.runs if run.command == line], notes)
     asked = _distinct(command.points, plan.sweep, notes)
     extends = command.config.plan is PlanMode.extend
     if extends:
-        plan = _with_more_epochs(plan, asked, notes)
+        plan = _with_figures(_with_more_epochs(plan, asked, notes), command)
     frozen = {run.directory: run for run in plan.runs}
     notes += _changes(frozen, asked, plan.sweep)
     fresh = [point for directory, point in asked.items() if directory not in frozen]
@@ -171,7 +169,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
                 "number of epochs, so a longer run is another one: give it another name="
             )
         if differing != {"epochs"}:
-            runs.append(run)  # _changes says in what it differs
+            runs.append(run)  # _changes reports the difference
             continue
         plain = {**run.plain, "epochs": point.config.epochs}
         longer = replace(run, plain=plain, hash=config_hash(plain), continues=[*run.continues, run.hash])
@@ -180,7 +178,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
     if not kept:
         return plan
     if kept[True]:
-        notes.append(f"{kept[True]} runs get more epochs and go on from their checkpoints")
+        notes.append(f"{kept[True]} runs get more epochs and resume from their checkpoints")
     if kept[False]:
         notes.append(
             f"{kept[False]} runs get more epochs and train from the start: they kept no checkpoint "
@@ -188,6 +186,16 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
         )
     plan = replace(plan, runs=runs)
     plan.write()
+    return plan
+
+
+def _with_figures(plan: Plan, command: Command) -> Plan:
+    """The plan with the figures of the command that extends it; earlier ones stay unless typed anew."""
+    kept = {key: value for key, value in plan.figures.items() if f"figures.{key}" not in command.keys}
+    figures = {**chosen_figures(command), **kept}
+    if figures != plan.figures:
+        plan = replace(plan, figures=figures)
+        plan.write()
     return plan
 
 
@@ -201,9 +209,9 @@ def _yaml_digest(command: Command) -> str:
 
 
 MANY_PIXELS = 2**22
-"""Pixels of a micro-batch from which an operation is long enough for several threads: 84 images of 224×224.
+"""Pixels of a micro-batch from which operations gain from several threads: 84 images of 224×224.
 
-Below, an operation waits for each thread that lost its core to another process: see `docs/performance.md`.
+Shorter operations wait for threads that lost their core to another process: see `docs/performance.md`.
 """
 
 
@@ -215,25 +223,6 @@ def threads_per_run(runs: int) -> int:
 def threads_for(pixels: int, most: int) -> int:
     """CPU threads of a run: `most` if its micro-batches have many pixels, else one."""
     return most if pixels >= MANY_PIXELS else 1
-
-
-def make_writable(folder: Path, root: Path | None = None) -> None:
-    """Create `folder`, and remove partial files of killed commands from it.
-
-    Args:
-        folder: the folder to create.
-        root: a parent folder, below which no symbolic link is followed.
-
-    Raises:
-        UsageError: it cannot be created or written.
-    """
-    try:
-        make_folder(folder, root)
-    except OSError as error:
-        raise UsageError(f"outputs: {folder} cannot be created: {error.strerror}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"outputs: {folder} cannot be written: choose another folder with outputs=")
-    remove_temporaries(folder, root)
 
 
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:
@@ -275,11 +264,11 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
         command: the command line that asks for them.
         threads: the most CPU threads of a run; see `threads_for`.
     """
-    from senet_lab.build import check_run, pixels_at_once
+    from senet_lab.build import check_run, epoch_macs, pixels_at_once
     from senet_lab.runs.checkpoint import checkpoint_bytes
     from senet_lab.training.engine import choose_engine
 
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int, int]] = {}
     runs = []
     for point in points:
         plain = as_plain(point.config)
@@ -289,8 +278,9 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
             choose_engine(point.config.trainer)
             network, optimizer = check_run(point.config)
             copies = 2 if point.config.ema else 1
-            sizes[text] = checkpoint_bytes(network, optimizer, copies), pixels_at_once(point.config)
-        size, pixels = sizes[text]
+            size = checkpoint_bytes(network, optimizer, copies)
+            sizes[text] = size, pixels_at_once(point.config), epoch_macs(point.config, network)
+        size, pixels, macs = sizes[text]
         runs.append(
             PlannedRun(
                 point.directory,
@@ -300,6 +290,7 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
                 threads_for(pixels, threads),
                 size,
                 plain,
+                epoch_macs=macs,
             )
         )
     return runs
@@ -328,7 +319,7 @@ def _changes(
                 )
             changes[key, str(was), str(now)] += 1
     return [
-        f"{key} is now {now}, but the frozen plan goes on with {key}={was} in {count} runs"
+        f"{key} is now {now}, but the frozen plan keeps {key}={was} in {count} runs"
         for (key, was, now), count in sorted(changes.items())
     ]
 

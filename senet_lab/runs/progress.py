@@ -26,7 +26,7 @@ SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
 
 @contextmanager
 def transient_progress() -> Iterator[Progress]:
-    """A progress bar that disappears at its end; nothing without a terminal."""
+    """A progress bar that disappears when done; nothing without a terminal."""
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress
@@ -59,7 +59,7 @@ class SweepProgress(Background):
         left = self.survey.seconds_left(self.workers)
         parts = [f"runs {counts[State.FINISHED]}/{len(self.survey.runs)}"]
         parts += [f"{counts[state]} {state}" for state in SHOWN if counts[state]]
-        parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{clock(seconds)} gone"]
+        parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{clock(seconds)} elapsed"]
         parts.append("time left unknown" if left is None else f"about {clock(left)} left")
         return " · ".join(parts)
 

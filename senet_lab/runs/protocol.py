@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
+from senet_lab.files import make_writable
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import Plan, read_plan, source_hash
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
@@ -33,7 +34,6 @@ from senet_lab.runs.declare import declare
 from senet_lab.runs.planning import (
     Request,
     freeze,
-    make_writable,
     require_empty,
     threads_per_run,
     without_execution_keys,
@@ -56,13 +56,13 @@ class _Draft:
 
 
 def stages(command: Command, confirms: Confirms) -> Iterator[Request]:
-    """The requests of a comparison, stage by stage, each on the plan of that moment.
+    """The requests of a comparison, one per stage, each based on the current plan.
 
-    The caller executes the runs of one before taking the next; there is none after runs that did not end.
+    The caller executes the runs of a request before taking the next one; if some did not end, there is none.
 
     Args:
         command: a command with a protocol; its points are the arms in the blocks.
-        confirms: called before the confirmation is planned; True to go on.
+        confirms: called before the confirmation is planned; True to continue.
 
     Raises:
         UsageError: see `open_plan`.
@@ -82,8 +82,8 @@ def open_plan(command: Command) -> tuple[Plan, list[str]]:
     """The frozen plan of a comparison, created if there is none, and messages for the user.
 
     Raises:
-        UsageError: a declaration that does not fit the sweep (see `declare`), the plan of a plain sweep or of
-            another command, a folder that cannot be written.
+        UsageError: a declaration that does not fit the sweep (see `declare`); the plan of a plain sweep or of
+            another command; a folder that cannot be written.
     """
     config, line = command.config, shlex.join(without_execution_keys(command.words))
     sweep = sweep_directory(config.outputs, config.name)
@@ -115,7 +115,7 @@ def _known(
     """
     notes = [costs(protocol)]
     if plan.source != source_hash():
-        notes.append("the code has changed since this was planned: runs from here on use the new")
+        notes.append("the code has changed since this was planned: new attempts use the new code")
     if command == protocol.command:
         if declared != protocol.declared:
             notes.append("the YAML's protocol has changed: the comparison goes on with the frozen one")
@@ -146,7 +146,7 @@ def _advance(sweep: SweepDirectory, confirms: Confirms) -> tuple[Plan, list[str]
                 f"{sweep.plan_file} is no longer the plan of a comparison: put it back as it was"
             )
         protocol, found = plan.protocol, outcomes(plan, plan.protocol)
-        if not plan.is_open or len(found) < len(plan.runs):  # others have planned, and are at work
+        if not plan.is_open or len(found) < len(plan.runs):  # another process has extended the plan
             return plan, []
         drafts: list[_Draft] = []
         notes: list[str] = []

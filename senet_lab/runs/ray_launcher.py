@@ -1,4 +1,4 @@
-"""Runs as tasks of Ray: several GPUs of one machine, or a cluster on a shared file system."""
+"""Runs as Ray tasks: on several GPUs of one machine, or on a cluster with a shared file system."""
 
 import logging
 import os
@@ -59,7 +59,7 @@ class Ray:
         """See `Launcher`; an estimate for a cluster, whose size only Ray knows.
 
         Raises:
-            UsageError: runs on GPUs of which none gets a share: Ray would hide them all, or show all of them.
+            UsageError: runs on GPUs without a share: Ray would hide all GPUs, or show all of them.
         """
         gpus = gpus_for(packs)
         if not gpus:
@@ -78,7 +78,7 @@ class Ray:
 
 
 class _Tasks:
-    """An `Engine` on Ray."""
+    """An `Executor` on Ray."""
 
     def __init__(self, launcher: Ray, sweep: SweepDirectory) -> None:
         self.launcher = launcher
@@ -101,7 +101,7 @@ class _Tasks:
         self.ray.shutdown()
 
     def submit(self, packs: Sequence[Pack]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         task = self.ray.remote(max_retries=0)(execute_in_worker)
         return [
             task.options(
@@ -111,11 +111,11 @@ class _Tasks:
         ]
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         return self.ray.wait(list(jobs), num_returns=1, timeout=POLL_SECONDS)[0] if jobs else []
 
     def states(self, job: Any) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         try:
             return self.ray.get(job)
         except self.ray.exceptions.RayError as error:
@@ -123,6 +123,6 @@ class _Tasks:
             raise LostWorkerError(f"Ray lost the worker: {reason}") from error
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """See `Engine`; Ray sends Ctrl-C, which a run checks between two steps."""
+        """See `Executor`; Ray sends Ctrl-C, which a run checks between two steps."""
         for job in jobs:
             self.ray.cancel(job)

@@ -58,7 +58,7 @@ def raise_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """Within, Ctrl-C or SIGTERM stops the work after the current step, a second one at once."""
+    """Within, Ctrl-C or SIGTERM stops the work after the current step; a second one stops it at once."""
     stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, stop.receive) for number in numbers]

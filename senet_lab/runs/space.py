@@ -1,10 +1,9 @@
-"""The search space of a comparison's tuning: trials, rungs and cost."""
+"""Search space of a comparison's tuning: trials, rungs and cost."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from senet_lab.config import ProtocolConfig, Sampling, Tuning
 from senet_lab.records.trials import Side, Trial
@@ -28,7 +27,7 @@ def trials(declared: ProtocolConfig) -> list[Trial]:
 
 
 def widened(declared: ProtocolConfig, sides: Iterable[Side]) -> list[Trial]:
-    """The trials beyond some borders, with the spacing of the space: a third as many for each border.
+    """Trials beyond the borders, with the spacing of the space: a third as many for each border.
 
     Args:
         declared: the space.
@@ -55,7 +54,7 @@ def rungs(count: int, epochs: int, tuning: Tuning) -> list[Rung]:
 
     Args:
         count: trials at the start.
-        epochs: of the last rung, at least 3^(rungs − 1).
+        epochs: epochs of the last rung, at least 3^(rungs − 1).
         tuning: full, or by halving: n trials make 1 + ⌊log₃ n⌋ rungs.
     """
     last = 0
@@ -82,6 +81,8 @@ def _product(axes: Mapping[str, np.ndarray]) -> list[Trial]:
 
 def _quasi_random(space: Mapping[str, Sequence[float]], count: int) -> list[Trial]:
     """Halton's points, log-uniform, without the sequence's first one, a corner of the space."""
+    from scipy.stats import qmc  # half a second, which other commands need not wait for
+
     low, high = np.log(list(space.values())).T
     points = qmc.Halton(len(space), scramble=False).fast_forward(1).random(count)
     values = np.exp(qmc.scale(points, low, high))

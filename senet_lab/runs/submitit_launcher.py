@@ -31,7 +31,7 @@ class Submitit:
     Args:
         cluster: `slurm`, or `local` for processes of this machine.
         at_a_time: jobs submitted at a time; None for all on Slurm (one array, limited by
-            `slurm_array_parallelism`) and for as many as fill the cores on this machine.
+            `slurm_array_parallelism`), or locally for as many as fill the cores.
         parameters: arguments of submitit's `executor.update_parameters`.
     """
 
@@ -74,7 +74,7 @@ class Job:
         return execute_in_worker(self.sweep, pack)
 
     def checkpoint(self, pack: Pack) -> Any:
-        """The same job again: each run resumes from its last checkpoint.
+        """The job to requeue: each run resumes from its last checkpoint.
 
         Called in a signal handler of the process that executes the runs and holds their locks.
         """
@@ -84,13 +84,13 @@ class Job:
             directory = self.sweep.run(run.directory)
             status = directory.status()
             if status.state is State.RUNNING:
-                error = "preempted, and queued again"
+                error = "preempted and requeued"
                 directory.write_status(replace(status, state=State.INTERRUPTED, error=error))
         return DelayedSubmission(self, pack)
 
 
 class _Jobs:
-    """An `Engine` on submitit."""
+    """An `Executor` on submitit."""
 
     def __init__(self, launcher: Submitit, sweep: SweepDirectory) -> None:
         self.launcher = launcher
@@ -116,18 +116,18 @@ class _Jobs:
                 job.cancel(check=False)
 
     def submit(self, packs: Sequence[Pack]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         jobs = self.executor.map_array(Job(self.sweep), packs) if packs else []
         self.jobs += jobs
         return jobs
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
-        """See `Engine`."""
+        """See `Executor`."""
         time.sleep(POLL_SECONDS)
         return [job for job in jobs if job.done()]
 
     def states(self, job: Any) -> list[State]:
-        """See `Engine`."""
+        """See `Executor`."""
         try:
             return job.result()
         except self.errors as error:
@@ -135,7 +135,7 @@ class _Jobs:
             raise LostWorkerError(f"job {job.job_id} was lost: {reason} ({job.paths.stderr})") from error
 
     def interrupt(self, jobs: Sequence[Any]) -> None:
-        """See `Engine`."""
+        """See `Executor`."""
         for job in jobs:
             if self.launcher.cluster == "local":
                 os.kill(int(job.job_id), signal.SIGTERM)  # `cancel` leaves no time to write records

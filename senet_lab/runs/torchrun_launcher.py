@@ -1,4 +1,4 @@
-"""Each run on all processes of torchrun, by DistributedDataParallel."""
+"""Each run on all processes of torchrun, with DistributedDataParallel."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -33,10 +33,8 @@ class Torchrun:
             UsageError: packs of several runs, or compiled runs.
         """
         if any(len(pack) > 1 for pack in packs):
-            raise UsageError(
-                "pack: hydra/launcher=torchrun has processes share a run, not runs a process; use pack=1"
-            )
-        if any(run.config.trainer.compile is True for pack in packs for run in pack):
+            raise UsageError("pack: with hydra/launcher=torchrun, processes share one run; use pack=1")
+        if any(run.config.trainer.compile for pack in packs for run in pack):
             raise UsageError(
                 "trainer.compile=true: hydra/launcher=torchrun cannot compile its parallel network; use false"
             )
@@ -71,12 +69,8 @@ class Torchrun:
 
 def follow(run: PlannedRun, stop: Stop) -> State:
     """Train a run together with rank 0, without a record."""
-    from senet_lab.seeding import seed_global
-    from senet_lab.training.engine import choose_engine
-    from senet_lab.training.loop import Training
     from senet_lab.training.turns import finish
+    from senet_lab.training.unrecorded import unrecorded
 
-    engine = choose_engine(run.config.trainer)
-    with engine.settings(run.threads):
-        seed_global(run.config.seed)
-        return finish(Training(run.config, engine).run(stop))
+    with unrecorded(run.config, run.threads) as training:
+        return finish(training.run(stop))

@@ -1,8 +1,8 @@
-"""Mirroring of run directories into a tracker: epochs that it lacks are sent to it.
+"""Mirroring of run directories into a tracker: sends the epochs that it lacks.
 
-A thread of the launching process does it: it covers all workers of any launcher, needs the library on one
-host alone, and after a crash or an outage the next command sends the rest. Training does not depend on it,
-and the run directories stay the only state.
+This runs in a thread of the launching process: it covers all workers of any launcher, needs the library on
+one host only, and after a crash or an outage the next command sends the rest. Training does not depend on it,
+and the run directories are the only state.
 """
 
 import hashlib
@@ -71,11 +71,11 @@ class Mirror(Background):
                     self._round(State.RUNNING, *FINAL)
                 self.survey.refresh()
                 self._round(*set(State) - {State.PLANNED, State.DAMAGED})
-        except Exception as error:  # whatever it is, it must not cost the runs
+        except Exception as error:  # no error of a tracker may affect the runs
             reason = plain(" ".join(f"{type(error).__name__}: {error}".split()))
             print(
                 f"tracker={self.tracker.folder.name} failed, and nothing more is sent to it: {reason}; "
-                "the runs are not touched by this, and the same command sends what is missing",
+                "the runs are not affected, and repeating the command sends the missing epochs",
                 file=sys.stderr,
                 flush=True,
             )

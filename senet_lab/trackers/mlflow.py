@@ -13,9 +13,9 @@ from senet_lab.records.run import State
 from senet_lab.trackers.tracker import TrackedRun
 
 TAG = "senet_lab.run"
-"""The tag with the run's id, to find it again."""
+"""Tag with the run's id, by which it is found again."""
 STATUS = {State.FINISHED: "FINISHED", State.INTERRUPTED: "KILLED"}
-"""MLflow's names of states; all others are FAILED. The tag `senet_lab.state` has our name."""
+"""MLflow's names of states; all others are FAILED. The tag `senet_lab.state` holds our name."""
 
 
 class MLflow:
@@ -46,7 +46,7 @@ class MLflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it logs each table that it creates
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would log each table that it creates
         self.folder.mkdir(parents=True, exist_ok=True)
         self.is_local = "MLFLOW_TRACKING_URI" not in os.environ
         local = f"sqlite:///{self.folder / 'mlflow.db'}"

@@ -1,4 +1,4 @@
-"""Pictures of ended runs for trackers: the figures that `plot` draws, of a single run."""
+"""Figures of single ended runs, for trackers."""
 
 import sys
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from senet_lab.composition.command import Command
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
+from senet_lab.records.figures import planned_config
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Pictures:
-    """Draws figures through one headless Chromium, started with the first and closed with the context.
+    """Drawing of figures with one headless Chromium, started for the first and closed with the context.
 
-    Without a browser, or after its failure, there are none, with a message in one line.
+    Without a browser, or after its failure, there are no figures; a one-line message says so.
     """
 
     def __init__(self, sweep: SweepDirectory, command: Command) -> None:
@@ -41,7 +42,7 @@ class Pictures:
         self._browser.close()
 
     def of(self, run: PlannedRun, state: State) -> dict[str, bytes]:
-        """PNG images by name: the metrics that `plot` draws, over the run's epochs."""
+        """PNG images by name: the metrics of `plot` over the run's epochs."""
         if self._missing:
             return {}
         # Imported late, because they take a second.
@@ -57,7 +58,7 @@ class Pictures:
             return self._none(INSTALL)
         try:
             record = self.sweep.run(run.directory)
-            figures = self.command.config.figures
+            figures = planned_config(self.command, self.sweep).figures
             (panel,) = group([read_run(run.directory, record, run.config, state)], figures)
             return {
                 axes.metric.noun.replace(" ", "_"): self._draw(panel, axes, found)
@@ -68,13 +69,15 @@ class Pictures:
             return self._none(str(error))
 
     def _draw(self, panel: "Panel", axes: "Axes", browser: tuple[str, str]) -> bytes:
+        from senet_lab.analysis.curves import curves, values
         from senet_lab.figures.browser import headless_chromium
         from senet_lab.figures.export import compile_chart
         from senet_lab.figures.panels import draw, remarks
         from senet_lab.figures.style import looks_of
 
-        sentences = remarks(panel, axes)
-        chart = draw(panel, looks_of([panel]), axes, Band.none, notes=sentences)
+        table = curves(values([panel], axes.metric))
+        sentences = remarks(panel, table, axes)
+        chart = draw(panel, table, looks_of([panel]), axes, Band.none, notes=sentences)
         drawing = compile_chart(chart, sentences, panel.lines[0].runs[0].metrics)
         if self._render is None:
             self._render = self._browser.enter_context(headless_chromium(*browser))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from senet_lab.composition.groups import targets
+from senet_lab.dotted import leaves
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.targets import construct, own_packages
@@ -30,10 +31,7 @@ class TrackedRun:
 
     def flat_config(self) -> dict[str, Any]:
         """The config with dotted keys; values other than numbers, booleans and strings as text."""
-        import pandas as pd  # half a second, which runs without a tracker need not pay
-
-        flat = pd.json_normalize(self.config).to_dict("records")[0]
-        return {str(key): value if isinstance(value, PLAIN) else str(value) for key, value in flat.items()}
+        return {key: value if isinstance(value, PLAIN) else str(value) for key, value in leaves(self.config)}
 
 
 class Curve(Protocol):
@@ -43,7 +41,7 @@ class Curve(Protocol):
     """Number of epochs when it was opened: the first missing epoch."""
 
     def log(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Add an epoch, later than all before."""
+        """Add an epoch, later than all previous ones."""
 
     def end(self, state: State, pictures: Mapping[str, bytes]) -> None:
         """Close the curve with the run's state and PNG images by name."""

@@ -38,7 +38,7 @@ class WandB:
                 mode=mode,
                 dir=self.folder.parent,  # wandb adds its own name
                 reinit="create_new",  # several runs at a time
-                # This process only launches: its output and load say nothing about the run.
+                # This process only launches runs: do not record its output and load.
                 settings=wandb.Settings(
                     console="off", silent=True, disable_git=True, save_code=False,
                     x_disable_stats=True, x_disable_meta=True,

@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """A second network whose weights follow the trained ones step by step: w̄ ← w̄ + (1 − d)(w − w̄).
+    """A copy of a network with averaged weights: w̄ ← w̄ + (1 − d)(w − w̄) after each step.
 
-    Szegedy et al., arXiv 1512.00567, section 8. At step t, from 1, the decay d is the given one or
-    (1 + t)/(10 + t), whichever is less, so that the initial weights are soon forgotten: num_updates of
-    TensorFlow's ExponentialMovingAverage. The running statistics of batch norm are averaged as weights are;
-    integers are copied. Nothing here makes the host wait for the device.
+    Szegedy et al., arXiv 1512.00567, section 8. At step t, from 1, d = min(decay, (1 + t)/(10 + t)), which
+    soon forgets the initial weights, as `num_updates` of TensorFlow's ExponentialMovingAverage. Running
+    statistics of batch norm are averaged like weights; integers are copied. The host never waits for the
+    device.
 
     Args:
-        network: the trained one, on its device.
-        decay: from 0 to below 1.
+        network: the network in training, on its device.
+        decay: maximal decay, from 0 to below 1.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -30,7 +30,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Follow the weights after an optimizer step."""
+        """Update the average after an optimizer step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         own, current = ([pair[side] for pair in self._averaged] for side in (0, 1))

@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 class Group:
     """The process group of a run: this process's rank, and the number of processes.
 
-    What steers a run goes between CPUs, so that no process waits for its GPU.
+    Control messages are exchanged between CPUs, so that no process waits for its GPU.
     """
 
     rank: int = 0
@@ -45,10 +45,10 @@ class Group:
         return values[0]
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network as training calls it: gradients, and the statistics of batch norm, over all processes.
+        """The network for training, with gradients and batch norm statistics over all processes.
 
         Raises:
-            UsageError: a kind of batch norm whose statistics stay in a process.
+            UsageError: a kind of batch norm that cannot be synchronised.
         """
         if self.size == 1:
             return network
@@ -66,7 +66,7 @@ class Group:
         """Refuse batches that the processes cannot share.
 
         Raises:
-            UsageError: a process would be without an image.
+            UsageError: a process would get no image.
         """
         last = train_images % batch_size or batch_size
         if batch_size % (self.size * accumulate) or last < self.size:
@@ -77,14 +77,14 @@ class Group:
 
 
 def current_group() -> Group:
-    """The group that was set up in this process, or this process alone."""
+    """The process group of torch.distributed; without one, a group of this process only."""
     if not dist.is_initialized():
         return Group()
     return Group(dist.get_rank(), dist.get_world_size())
 
 
 def share_statistics(norm: nn.BatchNorm2d) -> None:
-    """Have a batch norm on its device normalise over the images of all processes, in place."""
+    """Synchronise a batch norm, already on its device, over all processes, in place."""
     if norm.running_mean is not None and norm.running_mean.is_cuda:
         norm.__class__ = nn.SyncBatchNorm  # type: ignore[assignment]
         norm.process_group = None  # type: ignore[assignment]
@@ -118,13 +118,13 @@ class _AllSum(torch.autograd.Function):
     """The sum over all processes; so is its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_ctx: Any, value: Tensor) -> Tensor:
         total = value.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+    def backward(_ctx: Any, grad: Tensor) -> Tensor:
         return _all_sum(grad)  # by autograd, for derivatives of the gradient
 
 

@@ -28,17 +28,17 @@ class Engine:
     """Training steps are captured where they can be; see `training/steps.py`."""
 
     def place(self, network: nn.Module, processes: int = 1) -> nn.Module:
-        """Move the network to the device, in channels_last, which the batches have too.
+        """Move the network to the device, in channels_last like the batches.
 
         Args:
-            network: on the CPU.
+            network: the network, on the CPU.
             processes: number of processes that train it.
         """
         if self.device.type == "cpu":
             cpu.keep_memory()
-        if not self.compiled:  # which makes kernels of its own
+        if not self.compiled:  # torch.compile generates its own kernels
             (cpu if self.device.type == "cpu" else cuda).use_fast_layers(network)
-            if self.device.type == "cuda" and processes == 1:  # several share their statistics
+            if self.device.type == "cuda" and processes == 1:  # several processes synchronise their norms
                 cuda.use_fast_norms(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -91,7 +91,7 @@ class Engine:
 
     @contextmanager
     def search(self, wanted: bool) -> Iterator[None]:
-        """Within, cuDNN searches for the fastest kernels only if that is wanted."""
+        """Within, cuDNN searches for the fastest kernels only if `wanted`."""
         before = torch.backends.cudnn.benchmark
         torch.backends.cudnn.benchmark = before and wanted
         try:
@@ -135,8 +135,8 @@ def choose_engine(trainer: TrainerConfig) -> Engine:
         )  # required by cuBLAS, before its first use
     if trainer.compile:
         _require_compiler(chosen)
-    compiled, captured = bool(trainer.compile), trainer.cuda_graph and chosen.type == "cuda"
-    return Engine(chosen, precision, trainer.deterministic, compiled, captured)
+    captured = trainer.cuda_graph and chosen.type == "cuda"
+    return Engine(chosen, precision, trainer.deterministic, trainer.compile, captured)
 
 
 def _require_compiler(device: torch.device) -> None:

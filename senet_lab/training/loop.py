@@ -34,11 +34,11 @@ Record = Callable[[Metrics, State], object]
 """Takes an epoch's metrics and its run's state: running, finished or diverged."""
 
 StepHook = Callable[["Training", int, Stop], bool | None]
-"""Takes a training, the index of the next step in the epoch (evaluations count on), and the stop function.
-Returning True stops the run there; an exception fails it."""
+"""Takes a training, the index of the next step in the epoch (evaluation steps included), and the stop
+function. Returning True stops the run there; an exception fails it."""
 
 streams: Lent[torch.cuda.Stream] = Lent(torch.cuda.Stream)
-"""CUDA streams: each keeps workspaces of cuBLAS and freed memory for as long as the process lives."""
+"""CUDA streams, reused: each holds cuBLAS workspaces and freed memory until the process ends."""
 
 step_hooks: list[StepHook] = []
 """Called before every step of every run of this process: for tests and for profiling."""
@@ -59,7 +59,7 @@ class Training:
     """The state of one run, and its epoch loop.
 
     Args:
-        config: of the run.
+        config: the run's config.
         engine: device and precision.
     """
 
@@ -69,7 +69,7 @@ class Training:
         self.engine = engine
         self.group = current_group()
         self.group.check(dataset.train_images, config.batch_size, config.accumulate)
-        # Runs that share a GPU overlap if each has its own stream, which capture needs, too.
+        # Runs that share a GPU overlap if each has its own stream; capture needs one as well.
         alone = engine.device.type == "cuda" and self.group.size == 1
         self.stream = streams.lend(self, engine.device) if alone else None
         with self.on_stream():
@@ -133,7 +133,7 @@ class Training:
         return [part for part in parts if part.images]
 
     def run(self, should_stop: Stop, record: Record | None = None) -> Turns[State]:
-        """Train from the current to the last epoch, a step a turn.
+        """Train from the current to the last epoch, one step per turn.
 
         Args:
             should_stop: asked before every step.
@@ -157,7 +157,7 @@ class Training:
         return State.FINISHED
 
     def epoch(self, should_stop: Stop) -> Turns[Metrics | None]:
-        """Train and evaluate one epoch, a step a turn; None if `should_stop` turned true."""
+        """Train and evaluate one epoch, one step per turn; None if `should_stop` turned true."""
         started = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
         ask = self._with_hooks(should_stop)
@@ -203,7 +203,7 @@ class Training:
         return ask
 
     def _means(self, sums: Mapping[str, tuple[Tensor, int]]) -> dict[str, Any]:
-        """Columns of `Metrics`: losses and accuracies from sums on the device and numbers of images."""
+        """Columns of `Metrics`: losses and accuracies, from sums on the device and numbers of images."""
         with self.on_stream():
             # The only copy from the device in an epoch.
             totals = torch.stack([total for total, _ in sums.values()]).double().cpu()

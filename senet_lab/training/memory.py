@@ -17,10 +17,10 @@ from senet_lab.training.engine import Engine
 from senet_lab.training.steps import plain_forward
 
 PROCESS_BYTES = 2**30
-"""Memory of a process besides its runs: libraries, a CUDA context, a small data set."""
+"""Memory of a process without its runs: libraries, a CUDA context, a small data set."""
 
 WORKSPACES = {"cpu": 0, "cuda": 2 * 32 * 2**20}
-"""Bytes that cuBLAS keeps for each stream and for its captured graphs, on a Hopper GPU."""
+"""Bytes that cuBLAS keeps per stream and its captured graphs, on a Hopper GPU."""
 
 BETWEEN = 1.25
 """Factor for a step's temporaries (gradients of feature maps, workspaces) over its saved tensors."""
@@ -29,10 +29,10 @@ BETWEEN = 1.25
 def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
     """Estimated bytes that a run takes: weights, gradients, a step or a test batch, workspaces.
 
-    A captured step has memory of its own, beside that of the plain steps before it and of the test.
+    A captured step has its own memory, in addition to that of eager steps and tests.
 
     Args:
-        config: of the run.
+        config: the run's config.
         state_bytes: bytes of weights and optimizer state, as in a checkpoint.
         engine: device and precision.
     """
@@ -49,7 +49,7 @@ def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
     kept, test = kept_bytes(network, batch, labels), forward_bytes(network, test_batch)
     if engine.precision == "bfloat16":
         kept, test = kept // 2, test // 2  # maps of half the size
-        weights += weights // 2  # cast beside themselves
+        weights += weights // 2  # and their casts
     step, test = int(BETWEEN * (kept + batch.nbytes)), test + test_batch.nbytes
     passing = step + max(step, test) if engine.cuda_graph else max(step, test)
     # As many gradients as weights.
@@ -60,7 +60,7 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     """Bytes that a float32 forward pass saves for the backward pass, without weights.
 
     Args:
-        network: on the device `meta`.
+        network: the network, on the device `meta`.
         images: float32 (B, 3, H, H) on `meta`.
         labels: int64 (B,) on `meta`.
     """
@@ -78,11 +78,11 @@ def kept_bytes(network: nn.Module, images: Tensor, labels: Tensor) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-class _Living(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make while they are referenced.
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of live tensors that operations create.
 
     Args:
-        given: tensors that are there already.
+        given: existing tensors, which are not counted.
     """
 
     def __init__(self, given: Iterable[Tensor]) -> None:
@@ -116,12 +116,12 @@ def forward_bytes(network: nn.Module, images: Tensor) -> int:
     """Most bytes of feature maps that a float32 forward pass without gradients holds at a time.
 
     Args:
-        network: on the device `meta`.
+        network: the network, on the device `meta`.
         images: float32 (B, 3, H, H) on `meta`.
     """
-    with torch.no_grad(), _Living([images, *network.parameters(), *network.buffers()]) as living:
+    with torch.no_grad(), _LiveBytes([images, *network.parameters(), *network.buffers()]) as live:
         network.eval()(images)
-    return living.most
+    return live.most
 
 
 def free_bytes(device: torch.device) -> int:

@@ -1,7 +1,7 @@
 """Training and test steps: one eager implementation, with compilation and capture as thin layers.
 
 A step can be compiled (`torch.compile` of forward pass and loss) and, on CUDA, captured: replayed as one CUDA
-graph, a single launch by the host. Nothing here makes the host wait for the device.
+graph, a single launch by the host. The host never waits for the device.
 """
 
 import math
@@ -24,14 +24,14 @@ class TrainStep:
     """One optimizer step on one batch.
 
     Args:
-        network: images to logits.
-        optimizer: over its parameters.
+        network: maps images to logits.
+        optimizer: optimizer of its parameters.
         engine: device and precision.
         batch_size: images of a full batch, over all processes.
         accumulate: micro-batches of a full batch.
         processes: number of processes that share each batch.
         label_smoothing: share of each label that is spread over all classes: Szegedy et al., arXiv
-            1512.00567, section 7. The loss that is summed up has it, too.
+            1512.00567, section 7. The recorded loss includes it.
         clip_grad: largest norm of the gradient, over all parameters; 0: not clipped. Pascanu et al., arXiv
             1211.5063, section 3.2.
     """
@@ -83,7 +83,7 @@ class TrainStep:
             count: images of the batch, over all processes.
         """
         parts = self.parts(count)
-        # One batch of an epoch is not worth a compilation, or a search for its fastest kernels.
+        # The smaller last batch is not worth a compilation, or a search for its fastest kernels.
         full = count == self.batch_size
         forward = self.forward if full else self.plain
         with self.engine.search(full):
@@ -122,7 +122,7 @@ class TrainStep:
 class TestStep:
     """Loss and hits of one batch of test images. Eager: large batches hide the launch overhead."""
 
-    __test__ = False  # this is not pytest's
+    __test__ = False  # not a test class for pytest
 
     def __init__(self, network: nn.Module, engine: Engine) -> None:
         self.network = network
@@ -152,7 +152,7 @@ def plain_forward(
 def cast_forward(
     network: nn.Module, images: Tensor, labels: Tensor, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """`plain_forward` with the casts of autocast to bfloat16 taken together."""
+    """`plain_forward` with all bfloat16 casts of weights in a few kernels."""
     return _with_loss(cuda.forward_with_cast_weights(network, images), labels, label_smoothing)
 
 

@@ -1,4 +1,4 @@
-"""Things of a device that are dear to make and never given back: lent, and lent again."""
+"""Reuse of expensive per-device resources that the process never frees."""
 
 import weakref
 from collections import defaultdict
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class Lent(Generic[T]):
-    """Things of a device, each lent to one owner at a time, and again once that owner is gone.
+    """A pool of per-device resources, each lent to one owner until that owner is garbage-collected.
 
     Args:
-        make: makes one for a device, if all are lent.
+        make: makes a resource for a device, if all are lent.
     """
 
     def __init__(self, make: Callable[[torch.device], T]) -> None:
@@ -22,7 +22,7 @@ class Lent(Generic[T]):
         self.idle: defaultdict[torch.device, list[T]] = defaultdict(list)
 
     def lend(self, owner: object, device: torch.device) -> T:
-        """One for `owner`, until it is garbage."""
+        """A resource for `owner`, until it is garbage-collected."""
         thing = self.idle[device].pop() if self.idle[device] else self.make(device)
         weakref.finalize(owner, self.idle[device].append, thing)
         return thing

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from records_on_disk import panels_of, run_config, write_plan, write_run
 
-from senet_lab.analysis.curves import curves, finals, notes, states, values
+from senet_lab.analysis.curves import curves, finals, panel_notes, states, values
 from senet_lab.analysis.metrics import find_metric
 from senet_lab.records.run import RunDirectory
 
@@ -17,7 +17,7 @@ def curve_of(sweep, metric=ERROR):
 
 def notes_of(sweep):
     (panel,) = panels_of(sweep)
-    return notes(panel, curve_of(sweep))
+    return panel_notes(panel, curve_of(sweep))
 
 
 def test_mean_and_spread_of_the_test_error(tmp_path):
@@ -123,7 +123,7 @@ def test_notes_name_every_run_that_is_not_what_it_seems(tmp_path):
         "Failed: TAct seed 0 before its first epoch ended.",
         "Interrupted: TAct seed 1 after epoch 7.",
         "Still running: TAct seed 2 after epoch 8.",
-        "The epochs that these runs have count in the mean.",
+        "Their recorded epochs count in the mean.",
         "Missing: ReLU seed 2.",
         "Runs averaged: ReLU n = 2, 1 from epoch 4; TAct n = 2, 1 from epoch 8, ends at epoch 8; "
         "otherwise n = 3.",

@@ -154,7 +154,7 @@ def test_a_wrong_file_is_told_in_one_line(sweep, tmp_path, capsys, text, message
 
 def test_values_without_a_data_set_are_refused(sweep, tmp_path):
     (tmp_path / "own.yaml").write_text("source: paper\nends:\n  - {activation.name: relu, test_error: 0.2}\n")
-    with pytest.raises(UsageError, match="for which data set"):
+    with pytest.raises(UsageError, match="name the data set"):
         published(panels_of(sweep), str(tmp_path / "own.yaml"), ERROR)
 
 

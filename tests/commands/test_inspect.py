@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import tiny
 
 from senet_lab.cli import main
 from senet_lab.composition.command import options
@@ -101,6 +102,29 @@ def test_error_against_noise_begins_at_the_recorded_error(seeds: Path) -> None:
         assert errors["error"].iloc[1] > 0.7
 
 
+def test_error_against_depth_is_the_recorded_error_by_activation_sites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny(tmp_path), "epochs=1", "hydra/launcher=serial", "trainer.device=cpu"]
+    assert main(["train", "-m", *words, "scaling.depth=1,2", "activation=relu,tanh", "seed=0,1"]) == 0
+    sweep = tmp_path / "outputs" / "default"
+    assert inspect(sweep, "depth") == 0
+    table = pd.read_csv(sweep / "figures" / "depth.csv")
+    # A stem with one site and two stages of one or two basic units with two.
+    assert table.groupby(["line", "depth"])["run"].nunique().to_dict() == {
+        (line, depth): 2 for line in ("ReLU", "Tanh") for depth in (5, 9)
+    }
+    for row in table.to_dict("records"):
+        assert f"scaling.depth={(row['depth'] - 1) // 4}/" in row["run"]
+        recorded = RunDirectory(Path(row["run"])).metrics()["test_top1"].item()
+        assert row["error"] == pytest.approx(1 - recorded)
+    assert "Activation sites" in (sweep / "figures" / "depth.html").read_text("utf-8")
+    capsys.readouterr()
+    shallow = next(sweep.rglob("relu/lr=0.001/scaling.depth=1"))
+    assert inspect(shallow, "depth") == 2
+    assert "needs finished runs of several depths" in capsys.readouterr().err
+
+
 def test_a_landscape_lies_between_two_seeds_of_a_line(seeds: Path) -> None:
     assert inspect(seeds, "landscape") == 0
     table = pd.read_csv(seeds / "figures" / "landscape.csv")
@@ -137,7 +161,7 @@ def test_class_activation_maps_of_several_networks_side_by_side(seeds: Path) -> 
         ("excitations", ["classes=[10]"], "classes are 0..9"),
         ("class_activation_map", ["images=[360]"], "test images are 0..359"),
         ("excitations", ["formats=[gif]"], "html, png, svg"),
-        ("landscape", [], "needs two runs below it that differ in the seed alone"),
+        ("landscape", [], "needs two runs below it that differ only in the seed"),
         ("noise", ["levels=[-1]"], "0 or more each"),
         ("noise", ["run=null"], "kind=noise needs run="),
     ],

@@ -1,6 +1,7 @@
 """The life of a sweep after it was trained: runs again, runs taken out, in a folder that was moved."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def test_retry_runs_what_diverged_again_and_nothing_else(
     said = capsys.readouterr().out
     assert "1 runs, 1 at a time" in said
     assert "0 of 1 runs finished" in said
+    assert re.search(r"^resnet18_lr0.001 +TAct +", said, re.MULTILINE)  # of all runs, as `train` tells them
+    assert f"figures: senet-lab plot name=d55bf84 outputs={outputs}" in said
     assert states(outputs) == {"finished": 3, "interrupted": 1, "diverged": 1}
     run = outputs / "d55bf84/runs/resnet18/relu/lr=1e+20/seed=0"
     assert (run / "metrics.before-1.csv").exists()
@@ -69,7 +72,7 @@ def test_nothing_is_removed_unless_something_is_chosen(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert give("remove", outputs, "confirm=true") == 2
-    assert "say which runs" in capsys.readouterr().err
+    assert "remove: select runs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

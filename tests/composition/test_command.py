@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from senet_lab.composition.command import RUN_KEYS, Point, compose_command, config_folder, options
 from senet_lab.config import as_plain, run_config
+from senet_lab.errors import UsageError
 
 SWEEPS = {
     "groups that stand alone": ["activation=relu,tact", "optimizer=adam,sgd", "dataset=digits,cifar10"],
@@ -23,7 +24,7 @@ SWEEPS = {
     "a node that others refer to": ["model=resnet18", "scaling={phi:0},{phi:1,alpha:1.3}", "lr=1,0.1"],
     "a reference to the parent": ["model=timm", "model.name=resnet10t,resnet14t", "lr=1e-3"],
     "lists": ["se=standard", "se.stages=[2],[3,4]", "model=resnet18", "model.widths=[8,8,8,8],[16,16,16,16]"],
-    "enums, unions and texts": ["init=he,default", "trainer.compile=auto,true", "model.label=a,'b c',3"],
+    "enums, booleans and texts": ["init=he,default", "trainer.compile=false,true", "model.label=a,'b c',3"],
     "integers as floats": ["lr=1,2", "checkpoint.min_seconds=3,4.5"],
     "a value that refers": ["model.label=${activation.label},x", "activation=relu,mish"],
     "package overrides": ["figure=senet18_lr0.001,densenet121_lr0.1", "activation=relu,tact", "lr=0.5"],
@@ -127,3 +128,35 @@ def test_a_class_on_the_command_line_is_called_by_its_own_name() -> None:
         assert [node["label"] for node in nodes] == labels
         assert [node["style"] for node in nodes] == [None, None]
         assert [point.directory.split("/")[2] for point in points] == ["Softplus", "Tanh"]
+
+
+SWEEP = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      "
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("name: mine\nepocs: 3\n", 3, "unknown key epocs: did you mean epochs?"),
+        ("defaults:\n  - override /activaton: mish\n", 3, "unknown key activaton: did you mean activation?"),
+        ("name: mine\nepochs: -3\n", 3, "epochs=-3: epochs must be an integer of 1 or more"),
+        (
+            f"{SWEEP}seed: [0, 1]\n",
+            6,
+            "hydra.sweeper.params.seed=[0, 1]: is one value; write several as '0,1'",
+        ),
+        (
+            f"{SWEEP}activation: relu,mihs\n",
+            6,
+            "activation=mihs: there is no such activation; did you mean mish?",
+        ),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_told_with_its_file_and_line(
+    tmp_path: Path, text: str, line: int, message: str
+) -> None:
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text(f"# @package _global_\n{text}")
+    with pytest.raises(UsageError) as error:
+        compose_command("train", ["experiment=mine"], config_dir=tmp_path).points  # noqa: B018
+    assert str(error.value).startswith(f"{file}:{line}: {message}")

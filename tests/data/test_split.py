@@ -137,7 +137,7 @@ def test_an_image_folder_is_split_by_its_listing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("validation", "message"),
     [
-        (-1, "give how many of the 120 training images to keep back, or a share of them below 1"),
+        (-1, "give the number of the 120 training images to hold out, or a share below 1"),
         (120, "give how many"),
         (1.0, "give how many"),
         (50.0, "give how many"),

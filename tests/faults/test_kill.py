@@ -36,4 +36,4 @@ def test_status_tells_that_the_process_of_a_run_is_dead(
     out = capfd.readouterr().out
     assert '"state": "running"' not in out
     assert f"process {process.pid} on " in out
-    assert "ended without a word" in out
+    assert "ended without recording why" in out

@@ -127,7 +127,7 @@ def test_a_checkpoint_that_is_of_no_use_is_set_aside(
     assert main(one_run(tmp_path)) == 0
     (note,) = statuses(tmp_path)["seed=0"]["notes"]
     assert how in note
-    assert note.endswith("this run starts again; what it had is kept as *.before-1.*")
+    assert note.endswith("this run starts again; its old files are kept as *.before-1.*")
     for name, data in before.items():
         stem, suffix = name.split(".")
         assert (directory / f"{stem}.before-1.{suffix}").read_bytes() == data
@@ -168,7 +168,7 @@ def test_going_on_elsewhere_is_noted_and_stays_noted(
     process.join()
     assert main(one_run(tmp_path)) == 0
     (note,) = statuses(tmp_path)["seed=0"]["notes"]
-    assert f"goes on with torch {torch.__version__} instead of 1.0, precision " in note
+    assert f"resumes with torch {torch.__version__} instead of 1.0, precision " in note
     assert note.endswith(" instead of other")
 
 
@@ -183,7 +183,7 @@ def test_strict_refuses_to_go_on_elsewhere_and_keeps_everything(
     assert main(arguments) == 1
     error = statuses(tmp_path)["seed=0"]["error"]
     assert (
-        f"checkpoint.strict=true: {directory} would go on with torch {torch.__version__} instead of 1.0"
+        f"checkpoint.strict=true: {directory} would resume with torch {torch.__version__} instead of 1.0"
         in error
     )
     assert content(directory) == before

@@ -47,7 +47,7 @@ def test_a_signal_interrupts_and_the_same_command_goes_on(
     assert process.exitcode == code
     (status,) = statuses(tmp_path).values()  # the second run has not begun
     assert (status["state"], status["epochs_done"]) == ("interrupted", epoch)
-    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
+    assert "interrupted; resume with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
     assert main(sweep(tmp_path, *SWEEP)) == 0
     assert records(tmp_path) == undisturbed
 
@@ -58,7 +58,7 @@ def test_a_signal_reaches_the_workers(tmp_path: Path, undisturbed: dict[str, Any
     process.join()
     assert process.exitcode == 143
     assert {status["state"] for status in statuses(tmp_path).values()} == {"interrupted"}
-    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
+    assert "interrupted; resume with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
     assert main(sweep(tmp_path, *SWEEP)) == 0
     assert records(tmp_path) == undisturbed
 
@@ -128,7 +128,7 @@ def test_a_signal_while_the_sweep_is_planned(tmp_path: Path, number: int, code: 
     process = start(sweep(tmp_path), tmp_path / "log.txt", partial(signal_in_plan, number))
     process.join()
     assert process.exitcode == code
-    assert "interrupted; go on with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
+    assert "interrupted; resume with: senet-lab train -m" in (tmp_path / "log.txt").read_text()
     assert not list(tmp_path.rglob("plan.json"))
     assert leftovers(tmp_path) == []
 

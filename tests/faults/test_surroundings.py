@@ -135,7 +135,7 @@ def leave_nowhere(folder: Path) -> None:
     ("before", "message"),
     [
         (count_cores_in_words, "LOKY_MAX_CPU_COUNT=many: must be a whole number of cores"),
-        (leave_nowhere, "the working directory does not exist any more: cd to one that does"),
+        (leave_nowhere, "the working directory no longer exists: cd to another one"),
         (obey_permissions, "default/.plan.lock cannot be locked: Permission denied"),
     ],
 )

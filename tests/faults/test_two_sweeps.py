@@ -60,8 +60,8 @@ def test_a_run_that_another_sweep_holds_is_left_to_it(tmp_path: Path, undisturbe
     assert "1 of 2 runs finished" in told
     assert f"held by process {first.pid} on" in told
     watch = f"name=default outputs={tmp_path / 'outputs'} watch=true"
-    assert f"held runs go on where they are, which tells: senet-lab status {watch}" in told
-    assert "run those again" not in told
+    assert f"held runs continue in their process; watch them with: senet-lab status {watch}" in told
+    assert "resume unfinished runs" not in told
     gate.unlink()
     first.join()
     assert first.exitcode == 0

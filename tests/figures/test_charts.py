@@ -2,8 +2,9 @@ import json
 
 import pandas as pd
 
-from senet_lab.figures.charts import Words, draw_heatmap
+from senet_lab.figures.charts import Words
 from senet_lab.figures.export import compile_chart
+from senet_lab.figures.kinds import draw_heatmap
 
 
 def test_a_heatmap_is_darker_where_there_is_more_and_has_its_scale_beside_it() -> None:

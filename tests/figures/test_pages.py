@@ -111,7 +111,7 @@ def test_report_stands_alone(chrome, page, width):
         EVIL,
         f"SENet-18{SCRIPT} with learning rate 0.001",
         "1 failed, 3 finished, 1 missing, 1 unreadable",
-        "What it cannot show",
+        "lines is never shown",
         "learned coefficients",
         f"commit {SCRIPT}",
         "senet-lab report",

@@ -9,7 +9,7 @@ from senet_lab.commands.plot import plot
 from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
-from senet_lab.figures.charts import draw_points
+from senet_lab.figures.kinds import draw_points
 
 
 def run_plot(outputs: Path, *overrides: str) -> int:
@@ -67,6 +67,15 @@ def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
     )
 
 
+def test_a_figure_on_the_command_line_is_the_only_one_drawn(sweep, tmp_path):
+    assert run_plot(tmp_path, "formats=[html]", "figure=mobilenetv2_lr0.001", "activation=relu,mish") == 0
+    assert names(sweep / "figures") == {"curves.csv", "final.csv", "mobilenetv2_lr0.001.html"}
+    final = pd.read_csv(sweep / "figures" / "final.csv")
+    assert final["line"].tolist() == ["ReLU", "Mish"]
+    with pytest.raises(UsageError, match=r"is mobilenetv2_lr0\.001, standard/senet18_lr0\.001"):
+        run_plot(tmp_path, "figure=senet18_lr0.001")
+
+
 @pytest.mark.browser
 def test_all_formats_and_nothing_else_in_the_folder(sweep, tmp_path):
     assert run_plot(tmp_path, "formats=[html,png,svg,pdf]") == 0
@@ -86,7 +95,7 @@ def test_without_chromium_html_is_written_and_one_line_says_what_to_install(
         *("curves.csv", "final.csv", "senet18_lr0.001.html", "mobilenetv2_lr0.001.html"),
     }
     assert capsys.readouterr().err == (
-        "no Chromium, so HTML alone; to install it: apt-get install chromium chromium-driver\n"
+        "no Chromium, so HTML only; to install it: apt-get install chromium chromium-driver\n"
     )
 
 
@@ -188,7 +197,7 @@ def test_published_values_stand_at_their_cost_or_at_ours(tmp_path, monkeypatch):
         drawn.append(draw_points(*arguments))
         return drawn[-1]
 
-    monkeypatch.setattr("senet_lab.figures.charts.draw_points", keep)
+    monkeypatch.setattr("senet_lab.figures.kinds.draw_points", keep)
     command = ["figures.macs=true", "figures.line=${se.label}", "figures.style=null", "formats=[html]"]
     command.append(f"published={tmp_path / 'own.yaml'}")
     assert run_plot(tmp_path, *command, "reference=true") == 0

@@ -30,15 +30,15 @@ def test_statistics_pairs_and_target(tmp_path):
     assert "ReLU 3 0 0.4800 0.0200 0.0115 0.4303 0.5297 0 0.4800 0.4000 –" in text
     assert "Mish 3 0 0.3800 0.0200 0.0115 0.3303 0.4297 0 0.3800 0.4000 0" in text
     assert "ReLU Mish 0 3" in text
-    assert "What n = 3 can show" in text
-    assert "Against the published runs" not in text
+    assert "Power with n = 3: " in text
+    assert "Comparison with the published runs" not in text
 
 
 def test_published_runs_are_compared(tmp_path):
     write_run(tmp_path / "sweep", run_config("published/mobilenetv2", dataset="cifar10"), [0.45])
     text = text_of(tmp_path, "published=six_plots")
-    assert "Against the published runs" in text
-    assert "1 of 1 epochs compared are near the published ones." in text
+    assert "Comparison with the published runs" in text
+    assert "1 of 1 compared epochs are near the published ones." in text
     assert "Dotted: published mean and band of 3 runs." in text
 
 
@@ -91,7 +91,7 @@ def test_a_run_whose_process_is_dead_is_called_interrupted(tmp_path):
     text = text_of(tmp_path)
     assert "1 runs: 1 interrupted." in text
     assert "Interrupted: ReLU seed 0 after epoch 0." in text
-    assert "ended without a word" in text
+    assert "ended without recording why" in text
 
 
 def test_a_damaged_table_of_metrics_is_told(tmp_path):

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -33,7 +34,7 @@ def relu(channels: int) -> nn.Module:
 def test_block_is_the_papers_formula(squeeze: str, gate: str) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 32, 5, 4)
-    block = SqueezeExcite(32, relu, reduction=8, squeeze=squeeze, gate=gate)
+    block = Placement(reduction=8, squeeze=squeeze, gate=gate).block(32, relu)
     w1, b1, w2, b2 = block.parameters()
     assert w1.shape == (4, 32)
     pixels = x.flatten(2)
@@ -46,7 +47,7 @@ def test_block_is_the_papers_formula(squeeze: str, gate: str) -> None:
 @pytest.mark.parametrize("name", WIDTHS)
 def test_variants_are_their_hidden_widths(config: Callable, name: str) -> None:
     se = config(f"se={name}").se
-    block = SqueezeExcite(64, relu, reduction=se["reduction"], hidden=se["hidden"])
+    block = Placement(reduction=se["reduction"], hidden=se["hidden"]).block(64, relu)
     layers = [layer for layer in block.modules() if isinstance(layer, nn.Linear)]
     assert [layers[0].in_features, *(layer.out_features for layer in layers)] == WIDTHS[name]
     assert all(layer.bias is not None for layer in layers)
@@ -56,7 +57,7 @@ def test_variants_are_their_hidden_widths(config: Callable, name: str) -> None:
 
 
 def test_hidden_width_is_at_least_one() -> None:
-    assert SqueezeExcite(8, relu, reduction=16).excite[0].out_features == 1
+    assert Placement(reduction=16).block(8, relu).excite[0].out_features == 1
 
 
 def by_hand(unit: ResidualUnit, se: nn.Module, position: str, x: Tensor) -> Tensor:
@@ -169,10 +170,17 @@ def test_yaml_opens_with_its_source_and_names_itself(name: str) -> None:
     assert OmegaConf.create(text).label
 
 
+def test_the_yaml_of_the_papers_block_shows_the_defaults(config: Callable) -> None:
+    shown = config("se=standard").se
+    for name, parameter in inspect.signature(Placement).parameters.items():
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        assert shown[name] == default, name
+
+
 def test_bump_can_be_a_convolution_which_acts_by_its_centre(config: Callable) -> None:
     se = config("se=bump_conv").se
-    block = SqueezeExcite(64, relu, hidden=se["hidden"], kernel=se["kernel"])
-    plain = SqueezeExcite(64, relu, hidden=se["hidden"])
+    block = Placement(hidden=se["hidden"], kernel=se["kernel"]).block(64, relu)
+    plain = Placement(hidden=se["hidden"]).block(64, relu)
     conv, fc = block.excite.conv2, plain.excite.fc2
     assert conv.weight.shape == (4, 4, 3, 3)
     plain.excite.fc1, plain.excite.fc3 = block.excite.fc1, block.excite.fc3

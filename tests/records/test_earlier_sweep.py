@@ -82,7 +82,7 @@ def test_more_epochs_go_on_from_a_checkpoint_or_start_again_and_say_which(
 ) -> None:
     assert train(outputs, "epochs=5", "plan=extend") == 0
     said = capsys.readouterr().out
-    assert "1 runs get more epochs and go on from their checkpoints" in said
+    assert "1 runs get more epochs and resume from their checkpoints" in said
     assert "3 runs get more epochs and train from the start" in said
     sweep = sl.open_sweep(outputs / "d55bf84")
     assert sweep.runs["epochs_done"].tolist() == [5, 5, 5, 5, 1]

@@ -47,7 +47,7 @@ def test_a_wait_without_end_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     process, _ = holder
     monkeypatch.setattr(locks, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(locks, "PATIENT_SECONDS", 0.0)
-    told = f"is still held by process {process.pid} on .*: give the command again later"
+    told = f"is still held by process {process.pid} on .*: repeat the command later"
     with pytest.raises(UsageError, match=told), wait_for(tmp_path / "lock"):
         pass
 

@@ -15,21 +15,21 @@ def planned(folder: Path, seeds: int) -> tuple[SweepDirectory, list[PlannedRun]]
     return sweep, require_plan(sweep).runs
 
 
-def test_a_plan_is_read_again_only_when_its_file_is_another(
+def test_a_plan_is_parsed_again_only_when_its_file_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    original, parsed = plan.read_json, []
+    monkeypatch.setattr(plan, "read_json", lambda file, root: parsed.append(file) or original(file, root))
     sweep, runs = planned(tmp_path, 3)
-    original, read = plan.read_plan, []
-    monkeypatch.setattr(plan, "read_plan", lambda one: read.append(one) or original(one))
     for run in runs:
         require_planned(sweep, run)
-    assert len(read) == 1
+    assert len(parsed) == 1
     for run in runs:  # the first one writes the fingerprint into the plan
         agree_on_data(sweep, run, "fingerprint")
-    assert len(read) == 2
+    assert len(parsed) == 2
     with pytest.raises(UsageError, match="the data have changed"):
         agree_on_data(sweep, runs[0], "another")
-    assert len(read) == 2
+    assert len(parsed) == 2
 
 
 def test_a_plan_that_was_replaced_is_noticed(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_dead_owner_is_told_from_a_living_one(tmp_path: Path) -> None:
         assert living_status(directory).state is State.RUNNING
     status = living_status(directory)
     assert status.state is State.INTERRUPTED
-    assert status.error == "process 7 on elsewhere ended without a word"
+    assert status.error == "process 7 on elsewhere ended without recording why"
 
 
 def test_the_environment_of_every_attempt_is_kept(directory: RunDirectory) -> None:

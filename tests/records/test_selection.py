@@ -34,6 +34,10 @@ RUNS = [
             {"optimizer.betas": ["[0.9, 0.999]"], "seed": ["1"], "activation": ["relu"]},
             ["relu 0.001 1", "relu 1e-05 1"],
         ),
+        (
+            {"figure": ["standard/senet18_lr0.001"], "seed": ["0"]},
+            ["relu 0.001 0", "mish 0.001 0", "tact 0.001 0"],
+        ),
     ],
 )
 def test_runs_are_chosen_by_the_values_of_their_configs(
@@ -48,6 +52,10 @@ def test_runs_are_chosen_by_the_values_of_their_configs(
     [
         ({"activation": ["gelu"]}, "activation=gelu: no such run here; there is relu, mish, tact"),
         ({"optimizer": ["sgd", "lion"]}, "optimizer=sgd,lion: no such run here; there is adam"),
+        (
+            {"lr": ["0.001"], "figure": ["senet18_lr0.001"]},
+            "figure=senet18_lr0.001: no such run here; there is standard/senet18_lr0.001",
+        ),
         ({"lr": ["fast"]}, "lr=fast: no such run here; there is 0.001, 1e-05"),
         ({"colour": ["red"]}, "colour=red: no such run here; none has colour"),
     ],

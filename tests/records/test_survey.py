@@ -1,5 +1,7 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ def test_a_run_whose_lock_is_held_is_running(run: RunDirectory) -> None:
 
 
 def test_a_run_whose_lock_is_free_was_interrupted(run: RunDirectory) -> None:
-    error = "process 12 on here ended without a word"
+    error = "process 12 on here ended without recording why"
     ended = replace(RUNNING, state=State.INTERRUPTED, error=error)
     assert living_status(run) == ended  # no lock was ever made, or it was lost in a copy
     assert [file.name for file in run.path.iterdir()] == ["status.json"]  # nor by looking
@@ -71,12 +73,13 @@ def test_a_lock_that_cannot_be_asked_leaves_the_word_of_the_record(
     assert living_status(run).state is State.RUNNING
 
 
-def survey_of(**statuses: Status) -> Survey:
-    """Of runs of ten epochs whose names begin with their models'."""
-    runs = [
-        PlannedRun(name, "", "", [], 1, 0, {**run_config(name.split("_")[0]), "epochs": 10})
-        for name in statuses
-    ]
+def survey_of(macs: Mapping[str, int] = MappingProxyType({}), **statuses: Status) -> Survey:
+    """Of runs of ten epochs whose names begin with their models', whose epochs have `macs`."""
+    runs = []
+    for name in statuses:
+        config = {**run_config(name.split("_")[0]), "epochs": 10}
+        run = PlannedRun(name, "", "", [], 1, 0, config, epoch_macs=macs.get(name.split("_")[0], 0))
+        runs.append(run)
     return Survey(SweepDirectory(Path()), runs, statuses)
 
 
@@ -109,3 +112,17 @@ def test_the_time_left_goes_by_model_and_by_the_mean_where_one_has_not_begun() -
     finished = replace(under_way(10, 20), state=State.FINISHED)
     survey = survey_of(small_1=finished, small_2=PLANNED, large_1=under_way(5, 100), other_1=PLANNED)
     assert survey.seconds_left(1) == pytest.approx(10 * 2 + 5 * 20 + 10 * (120 / 15))
+
+
+def test_a_model_that_has_not_begun_takes_time_by_its_multiply_accumulates() -> None:
+    """An epoch of the large one took 20 seconds, so one of the small one, of a tenth of its work, takes 2."""
+    macs = {"large": 1000, "small": 100}
+    survey = survey_of(macs, large_1=under_way(5, 100), large_2=PLANNED, small_1=PLANNED)
+    assert survey.seconds_left(1) == pytest.approx(15 * 20 + 10 * 2)
+    survey = survey_of(macs, large_1=under_way(5, 100), small_1=under_way(1, 5), small_2=PLANNED)
+    assert survey.seconds_left(1) == pytest.approx(5 * 20 + 19 * 5), "measured, where there is a measure"
+
+
+def test_epochs_count_alike_where_the_cost_of_one_is_unknown() -> None:
+    survey = survey_of({"large": 1000}, large_1=under_way(5, 100), small_1=PLANNED)
+    assert survey.seconds_left(1) == pytest.approx(15 * 20)

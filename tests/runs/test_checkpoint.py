@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny
 
+from senet_lab.build import build_network, build_optimizer, check_run
+from senet_lab.composition.command import compose_command
 from senet_lab.errors import UsageError
 from senet_lab.records.run import RunDirectory
 from senet_lab.runs import checkpoint
@@ -34,6 +37,19 @@ def plain(content: dict[str, Any]) -> Any:
 
 def test_what_was_saved_is_loaded(file: Path) -> None:
     assert plain(load_checkpoint(file, "hash")) == plain(STATE)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adadelta", "muon"])
+def test_the_size_known_beforehand_is_that_of_all_tensors(tmp_path: Path, optimizer: str) -> None:
+    config = compose_command("train", [*tiny(tmp_path), f"optimizer={optimizer}"]).points[0].config
+    network = build_network(config, 10)
+    stepped = build_optimizer(config.optimizer, network, config.lr)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    stepped.step()
+    states = [network.state_dict(), network.state_dict(), *stepped.state.values()]
+    tensors = [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+    assert checkpoint.checkpoint_bytes(*check_run(config), copies=2) == sum(one.nbytes for one in tensors)
 
 
 def test_a_flipped_bit_is_noticed_or_changes_nothing(file: Path) -> None:

@@ -131,7 +131,7 @@ def test_going_on_with_other_code_is_told(
     directory = died_in_its_third_epoch(outputs, monkeypatch, tmp_path)
     monkeypatch.setattr(execute, "source_hash", lambda: "another")
     assert main(run(tmp_path)) == 0
-    assert f"{directory} goes on with other code than it began with" in capfd.readouterr().err
+    assert f"{directory} resumes with other code than it began with" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["torn", "twice"])
@@ -198,7 +198,7 @@ def test_a_failure_costs_its_run_alone_and_is_retried(
     assert "in failing" in trace.read_text()
     out = capfd.readouterr().out
     assert "1 of 2 runs finished" in out
-    assert "run those again that did not reach an end: senet-lab train -m" in out
+    assert "resume unfinished runs with: senet-lab train -m" in out
     monkeypatch.undo()
     assert main(sweep(tmp_path, "epochs=4")) == 0
     assert not trace.exists()

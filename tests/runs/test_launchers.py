@@ -66,7 +66,7 @@ def test_a_killed_worker_costs_its_run_alone(
         os.kill(other, signal.SIGUSR1)
         wait_until(lambda: statuses(tmp_path)["seed=1"]["pid"] != other)
         history = next(tmp_path.rglob("seed=1/history.txt")).read_text().splitlines()
-        assert history[-1] == "interrupted: preempted, and queued again"
+        assert history[-1] == "interrupted: preempted and requeued"
     gate.unlink()
     process.join()
     told = (tmp_path / "log.txt").read_text()

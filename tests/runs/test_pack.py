@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from records_on_disk import run_config
 from support import tiny
 from sweeps import records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
+from senet_lab.records.plan import PlannedRun
 from senet_lab.runs import machine
 from senet_lab.seeding import OwnGenerators
 from senet_lab.training import loop
@@ -100,16 +102,16 @@ def test_worker_processes_take_packs(tmp_path: Path) -> None:
 def test_a_pack_that_memory_does_not_hold_is_refused_with_the_number_that_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = iter([300, 300, 300])
+    sizes = iter([3 * 10**9] * 3)
     monkeypatch.setattr(machine, "run_bytes", lambda *_: next(sizes))
-    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + 899)
+    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + 8_990_000_000)
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=3")) == 2
     error = capfd.readouterr().err
-    assert "pack=3: a run like runs/resnet18/tact/lr=0.001/seed=0 takes about 3e-07 GB" in error
+    assert "pack=3: a run like runs/resnet18/tact/lr=0.001/seed=0 takes about 3.0 GB of memory" in error
     assert error.endswith("; 2 fit\n")
     assert statuses(tmp_path) == {}
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
-    assert next(sizes) == 300  # seeds share an estimate
+    assert next(sizes) == 3 * 10**9  # seeds share an estimate
 
 
 def test_what_the_runs_compute_with_is_said_before_they_start(
@@ -119,8 +121,16 @@ def test_what_the_runs_compute_with_is_said_before_they_start(
     assert main(["train", *words, "trainer.precision=bfloat16"]) == 0
     first, second, *_ = capfd.readouterr().out.splitlines()
     assert first.startswith("cpu ")
-    assert first.endswith(", bfloat16, 1 thread a run")
+    assert first.endswith(", bfloat16, 1 thread per run")
     assert second.startswith("1 runs, 1 at a time")
+
+
+@pytest.mark.parametrize(("workers", "said"), [(None, "2 decoding processes"), (1, "1 decoding process")])
+def test_the_decoding_processes_are_said_beside_the_threads(workers: int | None, said: str) -> None:
+    config = {**run_config(), "dataset": {"name": "image_folder", "workers": workers}}
+    config["trainer"] = {"device": "cpu", "precision": "float32"}
+    (line,) = machine.describe_execution([PlannedRun("", "", "", [], 2, 0, config)] * 2)
+    assert line.endswith(f", float32, 2 threads and {said} per run")
 
 
 def test_processes_that_share_a_run_take_no_packs(

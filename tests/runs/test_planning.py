@@ -1,6 +1,7 @@
 """What one command, given again or changed, means for a plan that is frozen."""
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from rich.console import Console
 from support import tiny
 from sweeps import statuses, sweep
 
@@ -17,10 +20,12 @@ from senet_lab.build import check_run
 from senet_lab.cli import main
 from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
+from senet_lab.errors import UsageError
 from senet_lab.records.plan import config_hash
 from senet_lab.records.run import State
 from senet_lab.runs import planning
 from senet_lab.runs.checkpoint import checkpoint_bytes
+from senet_lab.session import train_command
 
 
 def planned(folder: Path) -> list[str]:
@@ -74,9 +79,7 @@ def test_an_edited_yaml_is_told_and_does_not_reach_the_sweep(
     arguments = experiment(tmp_path, "0,1,2", alpha=0.4)
     assert main(arguments) == 0
     out = capfd.readouterr().out
-    assert (
-        "activation.alpha is now 0.4, but the frozen plan goes on with activation.alpha=0.1 in 2 runs" in out
-    )
+    assert "activation.alpha is now 0.4, but the frozen plan keeps activation.alpha=0.1 in 2 runs" in out
     assert "the YAML now asks for 1 more runs, the first of them runs/resnet18/mine/lr=0.001/seed=2" in out
     assert next(tmp_path.rglob("plan.json")).read_text() == frozen
     for config in tmp_path.rglob("config.yaml"):
@@ -137,7 +140,7 @@ def test_another_config_in_the_same_directory_is_refused(
 def test_how_a_sweep_runs_is_not_what_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(sweep(tmp_path))
     assert main(sweep(tmp_path, "hydra/launcher=joblib", "fail_fast=true", "checkpoint.keep=false")) == 0
-    assert "checkpoint.keep is now False, but the frozen plan goes on" in capfd.readouterr().out
+    assert "checkpoint.keep is now False, but the frozen plan keeps" in capfd.readouterr().out
 
 
 def test_plan_new_needs_runs_that_have_not_begun(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +187,16 @@ def test_the_space_is_said_beforehand(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert f"checkpoints take up to {4 * expected / 1e6:,.1f} MB of" in capfd.readouterr().out
 
 
+def test_a_terminal_shows_that_runs_are_being_planned(tmp_path: Path) -> None:
+    command = compose_command("train", [*tiny(tmp_path), "dataset.path=missing.npz"])
+    shown = {is_terminal: io.StringIO() for is_terminal in (True, False)}
+    for is_terminal, file in shown.items():
+        with pytest.raises(UsageError, match="missing"):
+            train_command(command, Console(file=file, force_terminal=is_terminal))
+    assert "planning the runs" in shown[True].getvalue()
+    assert shown[False].getvalue() == ""
+
+
 def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> None:
     arguments = ["train", "experiment=six_plots", "dataset=digits", f"outputs={tmp_path}"]
     command = compose_command("train", arguments[1:])
@@ -205,7 +218,7 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     (folder / "plan.json").write_text(json.dumps({"format": 1, "source": "", "runs": runs}))
     script = (
         "import sys; from senet_lab.cli import main; code = main(sys.argv[1:]);"
-        "sys.exit(code or sorted({'torch', 'pandas', 'sklearn', 'bokeh'} & sys.modules.keys()) or 0)"
+        "sys.exit(code or sorted({'torch', 'pandas', 'scipy', 'sklearn', 'bokeh'} & sys.modules.keys()) or 0)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
@@ -225,3 +238,31 @@ def test_a_lone_run_has_more_threads_only_for_large_operations(
     assert run.threads == threads
     (run,) = planning.freeze([point], "", planning.threads_per_run(4))
     assert run.threads == 1
+
+
+SECONDS = {"published/densenet121": 460, "published/mobilenetv2": 226, "published/senet18": 236}
+"""Seconds of each network's runs in scripts/quickstart.sh: docs/performance.md."""
+
+
+def test_the_first_estimate_of_the_six_plots_is_right_within_a_factor_of_1_3() -> None:
+    """The costly network comes first; the time of the others follows from their multiply-accumulates."""
+    points = compose_command("train", [f"model={','.join(SECONDS)}"], multirun=True).points
+    work = {run.config.model["name"]: run.epoch_macs for run in planning.freeze(points, "", 1)}
+    assert all(macs % 1437 == 0 for macs in work.values()), "of all training images"
+    densenet = "published/densenet121"
+    estimate = SECONDS[densenet] / work[densenet] * sum(work.values())
+    assert 1 / 1.3 < estimate / sum(SECONDS.values()) < 1.3
+
+
+class ByValues(torch.nn.ReLU):
+    """An activation that looks at values, which the meta device lacks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if x.max() > 0 else x
+
+
+def test_a_network_that_cannot_be_counted_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENET_LAB_PACKAGES", __name__)
+    words = [*tiny(tmp_path), f"activation._target_={__name__}.ByValues"]
+    (run,) = planning.freeze(compose_command("train", words).points, "", 1)
+    assert run.epoch_macs == 0

@@ -225,7 +225,7 @@ BAD = [
     (["activation=relu"], "protocol.arms=activation: sweep over it"),
     (["seed=0,1"], "varies seed, epochs, lr itself"),
     (["+protocol.space.nothing=[1,2]"], "protocol.space.nothing is no number"),
-    (["protocol.tuning=halving", "schedule=step"], "sound for a constant learning rate alone"),
+    (["protocol.tuning=halving", "schedule=step"], "sound only with a constant learning rate"),
     (["protocol.tuning=halving", "protocol.trials=9", "epochs=5"], "needs at least 9"),
     (["protocol.smallest_difference=0"], "protocol.smallest_difference must be points"),
     (["protocol.trials=1"], "protocol.trials must be an integer of 2 or more"),

@@ -106,7 +106,7 @@ def test_curves_of_test_error_are_refused_where_it_is_read_once(
     asked = ["experiment=verdict", f"outputs={folder / 'outputs'}", "figures.metric=test_error"]
     for verb in ("plot", "report"):
         assert main([verb, *asked]) == 2
-        assert "the test images are not read each epoch" in capfd.readouterr().err
+        assert "the test images are not evaluated at each epoch" in capfd.readouterr().err
 
 
 def test_status_tells_the_stages(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

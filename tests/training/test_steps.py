@@ -13,7 +13,6 @@ from torch._inductor.exc import InvalidCxxCompiler
 
 from senet_lab.cli import main
 from senet_lab.composition.command import compose_command
-from senet_lab.config import TrainerConfig
 from senet_lab.records.rows import Metrics
 from senet_lab.training.engine import Engine
 from senet_lab.training.loop import Training
@@ -166,10 +165,6 @@ def test_a_compiled_step_is_as_exact_as_a_plain_one() -> None:
     # Settings of a whole process, which hold during a step alone.
     assert torch._dynamo.config.recompile_limit < 2**16
     assert not torch._dynamo.config.fail_on_recompile_limit_hit
-
-
-def test_what_earlier_versions_called_auto_is_false() -> None:
-    assert TrainerConfig(compile="auto") == TrainerConfig(compile=False) == TrainerConfig()
 
 
 def test_compiling_without_a_compiler_is_refused_before_anything_starts(

@@ -1,9 +1,9 @@
-// The live view: every second what is newer than what is shown, put where it belongs. Zoom, hidden lines,
-// the order of a table and what is unfolded stay as the reader left them.
+// The live view: fetches the changed sections every second and updates them in place. Zoom, hidden lines, the
+// order of tables and unfolded parts are kept.
 {
   const content = document.getElementById("content")
   const nav = document.querySelector("nav ul")
-  const drawn = new Map()  // a section's id to the views of its plot
+  const drawn = new Map()  // from a section's id to the views of its plot
   let version = -1
 
   const markup = (html) => {
@@ -12,14 +12,14 @@
     return template.content.firstElementChild
   }
 
-  // What each renderer of a plot is: its name, the kind of its glyph and its label in the legend.
+  // The renderers of a plot, with their labels in the legend; `kind` is name, type of glyph and label.
   const parts = (plot) => {
     const legend = [...plot.right, ...plot.below, ...plot.center].find((part) => part.type === "Legend")
     const label = (renderer) => legend?.items.find((item) => item.renderers.includes(renderer))?.label.value
     return plot.renderers.map((renderer) => ({renderer, label: label(renderer), kind: [renderer.name, renderer.glyph.type, label(renderer)].join()}))
   }
 
-  // Curves grow in the plot that is there, if it is made of the same parts; else a new one takes its place.
+  // Update the data of an existing plot if it has the same parts; otherwise replace it.
   const draw = async (key, figure, item) => {
     const before = drawn.get(key)
     let hidden = new Set()
@@ -97,7 +97,7 @@
       }
       version = changes.version
     } catch (error) {
-      tell(`There is no answer from senet-lab watch (${error.message}); this page goes on asking.`)
+      tell(`No answer from senet-lab watch (${error.message}); this page keeps trying.`)
     }
     setTimeout(update, 1000)
   }

@@ -1,4 +1,4 @@
-// Tables: a click on a column's heading sorts by it, a second one the other way round.
+// Tables: a click on a column's heading sorts by it, a second click reverses the order.
 const sortBy = (heading, order) => {
   for (const other of heading.parentNode.children) other.removeAttribute("aria-sort")
   heading.ariaSort = order

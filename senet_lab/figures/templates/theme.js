@@ -1,4 +1,4 @@
-// Plots are painted on canvas, which CSS does not reach: give them the page's colours, on paper the light ones.
+// CSS does not apply to plots on canvas: give them the page's colours, and in print the light ones.
 let dress
 {
   const dark = matchMedia("screen and (prefers-color-scheme: dark)")
@@ -13,14 +13,14 @@ let dress
         if (part.type === "Grid") part.setv({grid_line_color: part.dimension === 1 ? line : null})
         if (part.type === "Legend") part.setv({label_text_color: ink, background_fill_color: paper, border_line_color: line})
       }
-      // What is black on white would vanish on a dark ground.
+      // Black lines would be invisible on a dark background.
       const [from, to] = dark.matches ? ["#000000", "#ffffff"] : ["#ffffff", "#000000"]
       for (const {glyph} of plot.renderers)
         for (const property of ["line_color", "fill_color", "text_color"])
           if ((glyph[property]?.value ?? glyph[property]) === from) glyph.setv({[property]: to})
     }
   }
-  // On a phone a legend beside the plot leaves it no room: put it below.
+  // On narrow screens, put the legend below the plot instead of beside it.
   const narrow = matchMedia("(max-width: 600px)")
   const place = () => {
     for (const plot of figures()) {

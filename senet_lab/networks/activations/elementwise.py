@@ -9,17 +9,17 @@ from torch import Tensor, nn
 from senet_lab.networks.pieces import dense, pieces
 
 Formula = Callable[..., Tensor]
-"""From x and coefficients that broadcast against it to the output, all in one number format."""
+"""Maps x and coefficients that broadcast against it to the output, all of one dtype."""
 
 
 class ElementwiseFunction(torch.autograd.Function):
-    """A formula of x and its coefficients that saves x alone of all feature maps.
+    """A formula of x and its coefficients that saves no feature map except x for the backward pass.
 
-    The backward pass computes the formula again, piece by piece. Half-precision x is computed in float32: as
-    exact as PyTorch's own activations, and the sums for coefficients over a whole map neither overflow nor
-    lose small terms. Gradients can be differentiated again.
+    The backward pass recomputes the formula piece by piece. Half-precision x is computed in float32: as exact
+    as PyTorch's own activations, and the gradients of coefficients, sums over a whole map, neither overflow
+    nor lose small terms. Gradients can be differentiated again.
 
-    A subclass computes one formula with fewer passes over memory; it calls this class's `backward` where
+    A subclass computes one formula with fewer passes over memory; it calls this class's `backward` if
     `torch.is_grad_enabled()`, that is, under `create_graph=True`.
     """
 
@@ -33,7 +33,7 @@ class ElementwiseFunction(torch.autograd.Function):
         return out
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
         """Keep the inputs."""
         ctx.formula, *tensors = inputs
         ctx.save_for_backward(*tensors)
@@ -61,7 +61,7 @@ class ElementwiseFunction(torch.autograd.Function):
 class Elementwise(nn.Module):
     """An elementwise activation: a formula of x (N, C, …) and its coefficients.
 
-    A subclass states its `formula`, and defines as parameters what it learns: each () or (C,).
+    A subclass defines the `formula`, and its learned coefficients as parameters of shape () or (C,).
     """
 
     function: ClassVar[type[ElementwiseFunction]] = ElementwiseFunction
@@ -88,7 +88,7 @@ class Elementwise(nn.Module):
 
 
 def plain(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
-    """The formula under plain autograd, in float32 or wider, rounded to x's format once."""
+    """The formula under plain autograd, in float32 or wider, rounded once to x's dtype."""
     return formula(x.to(wide_dtype(x)), *coefficients).to(x.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Activations without coefficients that `torch.nn` lacks, or has in a form that loses the memory layout."""
+"""Activations without coefficients that `torch.nn` lacks, or that lose the memory layout there."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,7 +8,7 @@ from senet_lab.networks.pieces import laid_out_as
 
 
 class RReLU(nn.RReLU):
-    """`torch.nn.RReLU` in the layout of its input, where PyTorch's output is contiguous.
+    """`torch.nn.RReLU` in the layout of its input; PyTorch's output is always contiguous.
 
     The slopes of a training step come from PyTorch's global generator of the device. Xu et al., arXiv
     1505.00853, section 2.4.
@@ -20,7 +20,7 @@ class RReLU(nn.RReLU):
 
 
 class LogSigmoid(Elementwise):
-    """LogSigmoid(x) = ln σ(x), in the layout of its input, where PyTorch's output is contiguous."""
+    """LogSigmoid(x) = ln σ(x), in the layout of its input; PyTorch's output is always contiguous."""
 
     formula = staticmethod(F.logsigmoid)
 
@@ -39,7 +39,7 @@ class Serf(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """Through softplus, which does not overflow."""
+        """The formula with softplus, which does not overflow."""
         return x * F.softplus(x).erf()
 
 
@@ -48,7 +48,7 @@ class Smish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """Since tanh(ln u) = (u² − 1)/(u² + 1): with s = σ(x), x·s(2 + s)/(s(2 + s) + 2)."""
+        """x·s(2 + s)/(s(2 + s) + 2) with s = σ(x), since tanh(ln u) = (u² − 1)/(u² + 1)."""
         s = x.sigmoid()
         product = s * (2 + s)
         return x * product / (product + 2)
@@ -68,7 +68,7 @@ class TanhExp(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """With x up to 20 in the exponential: tanh(e⁴) is 1 already, and the gradient of ∞ would be NaN."""
+        """The exponent is clamped at 20, where tanh is 1: the gradient at ∞ would be NaN."""
         return x * x.clamp(max=20).exp().tanh()
 
 
@@ -77,5 +77,5 @@ class Phish(Elementwise):
 
     @staticmethod
     def formula(x: Tensor) -> Tensor:
-        """With the exact GELU."""
+        """The formula with the exact GELU."""
         return x * F.gelu(x).tanh()

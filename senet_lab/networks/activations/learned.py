@@ -1,6 +1,6 @@
-"""Activations with coefficients that are learned at each site.
+"""Activations with coefficients learned at each site.
 
-Every coefficient is a parameter of its own, a number or one per channel. `channels` is the width of the site.
+Every coefficient is a parameter: a number, or one value per channel. `channels` is the width of the site.
 """
 
 import math
@@ -25,14 +25,14 @@ def shape_of(channels: int, per_channel: bool) -> tuple[int, ...]:
 
 
 def coefficient(value: float, shape: tuple[int, ...] = ()) -> nn.Parameter:
-    """A parameter that starts at one value everywhere."""
+    """A parameter filled with one initial value."""
     return nn.Parameter(torch.full(shape, float(value)))
 
 
 class PReLU(Elementwise):
     """PReLU(x) = x for x > 0, else a·x. He et al., ICCV 2015, arXiv 1502.01852, section 2.1.
 
-    `torch.nn.PReLU` takes x in the format of its weight alone.
+    `torch.nn.PReLU` requires x in the dtype of its weight.
     """
 
     def __init__(self, channels: int, a: float = 0.25, per_channel: bool = True) -> None:
@@ -41,7 +41,7 @@ class PReLU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, a: Tensor) -> Tensor:
-        """Both branches added up, each 0 where the other holds: several times as fast as a choice."""
+        """The sum of both branches, each 0 on the other's side: several times as fast as `where`."""
         return x.relu() + a * x.clamp(max=0)
 
 
@@ -98,12 +98,12 @@ class AconC(Elementwise):
 class MetaAconC(nn.Module):
     """ACON-C whose β is a function of the map: for each image β = σ(W₂·W₁·mean of x), (N, C).
 
-    Ma et al., CVPR 2021, arXiv 2009.04759. The hidden width is that of the authors' code, which has biases
-    and a batch norm after each layer besides; the paper's formula has neither.
+    Ma et al., CVPR 2021, arXiv 2009.04759. The hidden width is that of the authors' code, which also has
+    biases and a batch norm after each layer; the paper's formula has neither.
 
     Args:
         channels: width of the site.
-        reduction: of the hidden layer: channels / reduction, but no fewer than `reduction`.
+        reduction: the hidden width is channels / reduction, but at least `reduction`.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -160,8 +160,8 @@ class PAU(Elementwise):
 class XIELU(Elementwise):
     """xIELU(x) = αₚx² + x/2 for x > 0, else αₙ(eˣ − 1 − x) + x/2.
 
-    αₚ = softplus(alpha_p) and αₙ = 1/2 + softplus(alpha_n); what is learned stands in the softplus. Huang
-    and Schlag, arXiv 2411.13010: β = 1/2, and αₚ and αₙ start at 0.8.
+    αₚ = softplus(alpha_p) and αₙ = 1/2 + softplus(alpha_n), with alpha_p and alpha_n learned. Huang and
+    Schlag, arXiv 2411.13010: β = 1/2, and αₚ and αₙ start at 0.8.
     """
 
     BETA = 0.5
@@ -177,7 +177,7 @@ class XIELU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Both branches added up, each 0 where the other holds."""
+        """The sum of both branches, each 0 on the other's side."""
         below = x.clamp(max=0)
         return positive * x.relu().square() + negative * (below.expm1() - below) + XIELU.BETA * x
 
@@ -227,8 +227,8 @@ class SReLU(Elementwise):
     """SReLU(x) = x between tₗ and tᵣ, tᵣ + aᵣ(x − tᵣ) from tᵣ on, tₗ + aₗ(x − tₗ) up to tₗ.
 
     Jin et al., AAAI 2016, arXiv 1512.07030, section 3. As published it starts as leaky ReLU: tₗ = 0,
-    aₗ = 0.2, aᵣ = 1 and any positive tᵣ. The published recipe then holds it for some epochs and sets tᵣ by
-    the data; here it learns from the first step on.
+    aₗ = 0.2, aᵣ = 1 and any positive tᵣ. The published recipe freezes it for some epochs and then sets tᵣ
+    from the data; here it learns from the first step on.
     """
 
     def __init__(
@@ -249,5 +249,5 @@ class SReLU(Elementwise):
 
     @staticmethod
     def formula(x: Tensor, t_left: Tensor, a_left: Tensor, t_right: Tensor, a_right: Tensor) -> Tensor:
-        """x, and beyond each threshold the change of slope."""
+        """x plus the change of slope beyond each threshold."""
         return x + (a_left - 1) * (x - t_left).clamp(max=0) + (a_right - 1) * (x - t_right).relu()

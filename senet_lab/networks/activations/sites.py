@@ -25,7 +25,7 @@ def as_site(module: nn.Module) -> nn.Module:
 
 
 def activation_sites(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of each activation under test; a shared instance comes once."""
+    """Name and module of each activation under test; a shared instance is yielded once."""
     for name, module in network.named_modules():
         if getattr(module, "is_activation_site", False):
             yield name, module
@@ -35,17 +35,17 @@ def coefficients(module: nn.Module) -> dict[str, Tensor]:
     """The coefficients of an activation by name, each of shape () or (C,), one value per channel.
 
     By default its own parameters, without those of submodules; a class with other coefficients returns them
-    from a method `coefficients() -> dict[str, Tensor]`. The tensors are no copies: an optimizer recognises
-    its parameters among them, and values can be written back.
+    from a method `coefficients() -> dict[str, Tensor]`. The tensors are the parameters themselves, not
+    copies.
     """
     named = getattr(module, "coefficients", None)
     return named() if named else dict(module.named_parameters(recurse=False))
 
 
 def coefficient_rows(network: nn.Module) -> Iterator[tuple[str, str, float]]:
-    """Site, coefficient and value of everything that the activations of a network have learned.
+    """Site, name and value of every activation coefficient of a network.
 
-    A value per channel makes a row per channel, with the site written `site[channel]`.
+    A coefficient per channel gives one row per channel, with the site written `site[channel]`.
     """
     labels: list[tuple[str, str]] = []
     values: list[Tensor] = []

@@ -15,10 +15,10 @@ from senet_lab.networks.pieces import dense, pieces
 
 
 class TActFunction(ElementwiseFunction):
-    """(αx + 1 − α)·σ((1 + β)x) with its gradient written out: fewer passes over memory."""
+    """(αx + 1 − α)·σ((1 + β)x) with a closed-form gradient: fewer passes over memory."""
 
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
         """Apply the activation to every element."""
         alpha, beta = coefficients
         x = dense(x)
@@ -96,5 +96,5 @@ class MTAct(TAct):
     """mTAct is TAct with α² for α and β² for β: (α²x + 1 − α²)·σ((1 + β²)x)."""
 
     def effective(self) -> tuple[Tensor, Tensor]:
-        """α² and β², which the formula takes for α and β."""
+        """α² and β², in place of α and β."""
         return self.alpha.square(), self.beta.square()

@@ -13,7 +13,7 @@ from senet_lab.networks.pieces import dense, pieces
 
 
 class FastMish(nn.Mish):
-    """Mish by a table of all 65,536 values in bfloat16, and with a single σ in wider formats."""
+    """Mish from a table of all 65,536 values in bfloat16, and with a single sigmoid in wider formats."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Apply to every element.
@@ -27,15 +27,15 @@ class FastMish(nn.Mish):
 
 class _MishFunction(ElementwiseFunction):
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
-        return _by_piece(lambda piece: _of(_value, piece), x)
+    def forward(_formula: Formula, x: Tensor, *_: Tensor) -> Tensor:
+        return _by_piece(lambda piece: _evaluate(_value, piece), x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             return ElementwiseFunction.backward(ctx, grad)
         (x,) = ctx.saved_tensors
-        return None, _by_piece(lambda piece, piece_grad: _of(_slope, piece).mul_(piece_grad), x, grad)
+        return None, _by_piece(lambda piece, piece_grad: _evaluate(_slope, piece).mul_(piece_grad), x, grad)
 
 
 def _value(x: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def _slope(x: Tensor) -> Tensor:
     return (1 - s).square_().mul_(s).mul_(x).mul_(4).div_(rest).add_(m).div_(rest)
 
 
-def _of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`function` of each element of x (n,), to float32 or better."""
+def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`function` of each element of x (n,), in float32 or wider."""
     if x.dtype == torch.bfloat16:
         return _table(function).index_select(0, x.view(torch.uint16).long())
     return function(x)

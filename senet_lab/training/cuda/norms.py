@@ -1,4 +1,4 @@
-"""Batch norm without work whose result is known: counts of batches, biases that it subtracts again."""
+"""Batch norm without redundant work: its batch counter, and biases that it would subtract again."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,14 +9,14 @@ from torch.nn import functional as F
 
 
 class FastBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that leaves its count of batches to `count_batches`.
+    """Batch norm that leaves its batch counter to `count_batches`.
 
-    In training, its input comes without the bias of the convolution before it: the mean that is subtracted
-    would contain it. The running mean gets it here.
+    In training, the preceding convolution omits its bias, since the subtracted mean would cancel it. Only the
+    running mean includes the bias, added here.
     """
 
     unbiased: tuple[nn.Conv2d, ...] = ()
-    """The convolution before it, if that has a bias; in a tuple, as it is no part of this module."""
+    """The preceding convolution, if it has a bias; in a tuple, so that it is no submodule."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map (N, C, H, W) to the same shape."""
@@ -26,14 +26,14 @@ class FastBatchNorm2d(nn.BatchNorm2d):
         for conv in self.unbiased:
             assert conv.bias is not None
             assert self.running_mean is not None
-            # The update that follows leaves of this what a mean with the bias would have added.
+            # The following update of the running mean multiplies this by 1 - momentum.
             self.running_mean.add_(conv.bias.detach(), alpha=self.momentum / (1 - self.momentum))
         statistics = self.running_mean, self.running_var
         return F.batch_norm(input, *statistics, self.weight, self.bias, True, self.momentum, self.eps)
 
 
 class UnbiasedConv2d(nn.Conv2d):
-    """A convolution that in training leaves out its bias, whose gradient is zero, before a batch norm."""
+    """A convolution before a batch norm that omits its bias in training; the bias has a gradient of zero."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Map (N, C, H, W) to (N, out, H', W')."""
@@ -43,7 +43,7 @@ class UnbiasedConv2d(nn.Conv2d):
 
 
 class _ZeroGradient(torch.autograd.Function):
-    """Pass a map on; the gradient of the bias that it does not depend on is zero, not missing."""
+    """The identity on a map, with a zero gradient for the unused bias instead of none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def use_fast_norms(network: nn.Module) -> None:
 
 
 def count_batches(network: nn.Module, batches: int) -> None:
-    """Add an epoch's batches to the counts of the batch norms, all at once."""
+    """Add an epoch's batches to the counters of all batch norms, in one kernel."""
     norms = [module for module in network.modules() if isinstance(module, FastBatchNorm2d)]
     counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
     if counts:

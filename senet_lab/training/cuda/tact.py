@@ -1,6 +1,6 @@
 """TAct and mTAct with one Triton kernel forward and one backward."""
 
-# Triton reads annotations as types of its own.
+# Triton interprets annotations as its own types.
 # mypy: disable-error-code="no-untyped-def"
 
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ class TritonTActFunction(ElementwiseFunction):
     """TAct of float32 or half-precision maps with scalar α and β; computed in float32 and rounded once."""
 
     @staticmethod
-    def forward(formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(_formula: Formula, x: Tensor, *coefficients: Tensor) -> Tensor:
         """Apply the activation to every element."""
         x = dense(x)
         out = torch.empty_like(x)
@@ -39,7 +39,7 @@ class TritonTActFunction(ElementwiseFunction):
         x = dense(x)
         grad = laid_out_as(x, grad)
         grad_x = torch.empty_like(x)
-        # A row for each program instead of atomic additions: the same sums each time.
+        # One row per program instead of atomic additions, so that sums are reproducible.
         sums = alpha.new_empty(_programs(x), 2)
         with torch.cuda.device_of(x):
             backward_kernel[(len(sums),)](
@@ -49,13 +49,13 @@ class TritonTActFunction(ElementwiseFunction):
 
 
 class FastTAct(TAct):
-    """TAct by one Triton kernel each way."""
+    """TAct with one Triton kernel per direction."""
 
     function: ClassVar[type[ElementwiseFunction]] = TritonTActFunction
 
 
 class FastMTAct(MTAct):
-    """mTAct by one Triton kernel each way."""
+    """mTAct with one Triton kernel per direction."""
 
     function: ClassVar[type[ElementwiseFunction]] = TritonTActFunction
 
@@ -66,7 +66,7 @@ def _programs(x: Tensor) -> int:
 
 @triton.jit
 def forward_kernel(x_ptr, out_ptr, alpha_ptr, beta_ptr, count, block: tl.constexpr):
-    """out = (αx + 1 − α)·σ((1 + β)x), for `count` elements in the order of memory."""
+    """out = (αx + 1 − α)·σ((1 + β)x), for `count` elements in memory order."""
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = at < count
     alpha, beta = tl.load(alpha_ptr), tl.load(beta_ptr)
