@@ -15,18 +15,18 @@ from senet_lab.networks.activations import MTAct, TAct
 TINY_MODEL = ("model=resnet18", "model.depths=[1,1]", "model.widths=[8,16]")
 
 
-def tiny_arrays(folder: Path) -> Path:
-    """A file for `dataset=arrays` with 96 training and 48 test images of the digits."""
+def tiny_arrays(folder: Path, train: int = 96, test: int = 48) -> Path:
+    """A file for `dataset=arrays` with the first training and test images of the digits."""
     file = folder / "tiny.npz"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         data = load(Digits())
         np.savez(
             file,
-            x_train=data.x_train[:96],
-            y_train=data.y_train[:96],
-            x_test=data.x_test[:48],
-            y_test=data.y_test[:48],
+            x_train=data.x_train[:train],
+            y_train=data.y_train[:train],
+            x_test=data.x_test[:test],
+            y_test=data.y_test[:test],
         )
     return file
 

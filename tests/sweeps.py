@@ -25,7 +25,15 @@ Stop = Callable[[], bool]
 SERVER = multiprocessing.get_context("forkserver")
 # A process forked from one that has imported torch, but not used it, starts at once.
 SERVER.set_forkserver_preload(
-    ["senet_lab.runs.execute", "senet_lab.commands.finals", "senet_lab.commands.train", "sklearn.datasets"]
+    [
+        "senet_lab.runs.execute",
+        "senet_lab.commands.finals",
+        "senet_lab.commands.train",
+        "senet_lab.data.augment",
+        "senet_lab.networks.resnet",
+        "sklearn.datasets",
+        "torch._dynamo",  # which torch imports for the first optimizer
+    ]
 )
 
 
@@ -89,7 +97,11 @@ def stop_after(steps: int) -> StepHook:
 def in_workers(hook: Callable[[], object]) -> None:
     """Have this process's workers, of any engine, call `hook`: pickled runs carry it there."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    PlannedRun.__reduce__ = lambda run: (_arrive, (hook, _planned(run)))  # type: ignore[assignment, method-assign]
+
+    def reduce(run: PlannedRun) -> tuple[Callable[..., PlannedRun], tuple[Any, ...]]:
+        return _arrive, (hook, _planned(run))
+
+    PlannedRun.__reduce__ = reduce  # type: ignore[assignment, method-assign]
 
 
 def _planned(run: PlannedRun) -> dict[str, Any]:

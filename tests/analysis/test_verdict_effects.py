@@ -1,6 +1,5 @@
 """Differences, claims and power against direct calls of scipy and statsmodels, and against known truth."""
 
-import gc
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,8 @@ from statsmodels.stats.weightstats import ttost_paired
 from senet_lab.analysis.effects import DECIMALS, Claim, Rules, arms, effects, pairs_needed, power
 from senet_lab.analysis.statistics import detectable
 from senet_lab.config import Family
+
+pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 RULES = Rules("ReLU", 0.005)
@@ -200,15 +201,11 @@ def test_simulations_keep_their_promises(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.syspath_prepend(SCRIPTS)
     import verdict_simulations as simulations
 
-    gc.freeze()
-    try:
-        count = 120
-        most, least = (stats.binom.ppf(q, count, p) / count for q, p in ((0.999, 0.05), (0.001, 0.95)))
-        assert simulations.false_claims(simulations.counted, 3, count).share <= most
-        assert simulations.false_equivalences(5, count).share <= most
-        assert simulations.coverage(simulations.normal, 5, count).share >= least
-        assert simulations.coverage_of_p_better(5, count).share >= least
-        low, high = stats.binom.ppf([0.001, 0.999], count, 0.8) / count
-        assert low <= simulations.power(5, count).share <= high
-    finally:
-        gc.unfreeze()
+    count = 120
+    most, least = (stats.binom.ppf(q, count, p) / count for q, p in ((0.999, 0.05), (0.001, 0.95)))
+    assert simulations.false_claims(simulations.counted, 3, count).share <= most
+    assert simulations.false_equivalences(5, count).share <= most
+    assert simulations.coverage(simulations.normal, 5, count).share >= least
+    assert simulations.coverage_of_p_better(5, count).share >= least
+    low, high = stats.binom.ppf([0.001, 0.999], count, 0.8) / count
+    assert low <= simulations.power(5, count).share <= high

@@ -58,7 +58,7 @@ def die_in_write(number: int, moment: str) -> None:
                     os.ftruncate(descriptor, status.st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        files.os.fsync = half
+        files.os.fsync = half  # type: ignore[assignment]
     else:
         Path.replace = dying(Path.replace, before=moment == "before")  # type: ignore[method-assign]
 

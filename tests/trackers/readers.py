@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,7 @@ def _wandb(folder: Path) -> Iterator[tuple[str, Tracked]]:
 
 def _records(file: Path) -> Iterator[Any]:
     """The records of a `.wandb` file: LevelDB's log format behind seven bytes of its own."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    record = import_module("wandb.proto.wandb_internal_pb2").Record
     block, header, whole, last = 32768, 7, 1, 4
     data, at, parts = file.read_bytes(), header, b""
     while at + header <= len(data):
@@ -108,7 +108,7 @@ def _records(file: Path) -> Iterator[Any]:
         parts += data[at + header : at + header + length]
         at += header + length
         if kind in (whole, last):
-            yield Record.FromString(parts)
+            yield record.FromString(parts)
             parts = b""
 
 
