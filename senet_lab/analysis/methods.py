@@ -63,8 +63,9 @@ def _training(found: Comparison) -> str:
     sentences = []
     for cell in _one_for_each(found.protocol.cells, lambda cell: cell.block):
         fixed = [f"{key} {_node(cell.plain[key])}" for key in FIXED if key != found.protocol.declared.arms]
+        epochs = "1 epoch" if cell.plain["epochs"] == 1 else f"{cell.plain['epochs']} epochs"
         sentences.append(
-            f"{cell.block}: {cell.parameters:,} parameters with {cell.arm}, {cell.plain['epochs']} epochs, "
+            f"{cell.block}: {cell.parameters:,} parameters with {cell.arm}, {epochs}, "
             f"batches of {cell.plain['batch_size']}, {', '.join(fixed)}."
         )
     return f"Fixed for all arms, so that the findings hold for these choices: {' '.join(sentences)}"
@@ -80,7 +81,7 @@ def _tuning(found: Comparison) -> str:
         .apply(lambda runs: len(runs[found.axes].drop_duplicates()))
     )
     how = (
-        "every trial to the last epoch"
+        "all to the last epoch"
         if declared.tuning is Tuning.full
         else "by successive halving (a third of the trials, at least two, goes on for three times the "
         f"epochs: {found.protocol.promotion})"
@@ -91,9 +92,9 @@ def _tuning(found: Comparison) -> str:
         more = f" A best trial lay at the border on {_listed(wide)}; there all arms tried more beyond it."
     return (
         f"Every arm had the same space, {space}, on a logarithmic scale, and the same {trials.max()} trials "
-        f"from {kind}, each with the seeds {_numbers(declared.tuning_seeds)}, trained {how}: {len(tuning)} "
+        f"from {kind}, each with the seeds {_numbers(declared.tuning_seeds)}, {how}: {len(tuning)} "
         f"runs. Chosen was {found.protocol.choice}.{more} For divergence, {found.protocol.diverged}; "
-        f"{int(tuning['diverged'].sum())} tuning runs did."
+        f"{int(tuning['diverged'].sum())} of the tuning runs did."
     )
 
 

@@ -31,7 +31,7 @@ def fast_decoder() -> Callable[[str], Tensor] | None:
 def decode(path: str) -> Image.Image:
     """An image file in RGB, oriented by its EXIF data.
 
-    Torchcodec, if installed, decodes JPEG files to the same pixels in less time; Pillow decodes all others.
+    Torchcodec, if installed, decodes JPEG files, to the same pixels; Pillow decodes all others.
 
     Raises:
         UsageError: not a readable image.

@@ -94,7 +94,7 @@ def test_methods_and_checklists_are_filled_in_from_the_records(found: Comparison
         "We compared ReLU and Mish on Three-layer CNN on digits; the baseline was ReLU.",
         "1,150 training and 287 validation images of 10 classes",
         "lr from 0.01 to 1, on a logarithmic scale, and the same 3 trials from a grid",
-        "with the seeds 0 and 1, trained every trial to the last epoch: 12 runs",
+        "with the seeds 0 and 1, all to the last epoch: 12 runs",
         "the seeds 10–12, shared by all arms and no tuning run: 6 runs, of which 0 diverged",
         "95 % Student's t intervals",
         "Adam (",
