@@ -20,7 +20,7 @@ def test_every_file_that_it_names_is_there() -> None:
 
 
 def test_its_rooms_are_those_of_the_contract() -> None:
-    rows = [line.split("|")[1] for line in section("Who may import whom").splitlines() if line[:3] == "| `"]
+    rows = [line.split("|")[1] for line in section("Import order").splitlines() if line[:3] == "| `"]
     described = {
         name.removesuffix(".py").rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)
     }

@@ -1,6 +1,7 @@
 """Resolution of `_target_`, and construction of its node."""
 
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "parts.py").write_text(OWN)
     (package / "broken.py").write_text("import nothing_of_this_name\n")
     (package / "wrong.py").write_text("raise RuntimeError('no licence\\nfound')\n")
+    for module in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        monkeypatch.delitem(sys.modules, module)  # an earlier test's, whose folder may be gone
     monkeypatch.syspath_prepend(package.parent)
     monkeypatch.setenv("SENET_LAB_PACKAGES", "mylab")
     return package

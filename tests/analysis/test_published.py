@@ -138,7 +138,7 @@ def test_own_curves_by_line_and_of_any_metric(sweep, tmp_path):
     [
         ("ends:\n  - {activation.name: relu, test_eror: 0.2}\n", "test_eror is neither a metric nor part"),
         ("ends:\n  - {activation.name: relu}\n", "no metric"),
-        ("ends:\n  - {test_error: 0.2}\n  - {test_error: 0.3}\n", "more than one is for the line ReLU"),
+        ("ends:\n  - {test_error: 0.2}\n  - {test_error: 0.3}\n", "several apply to the line ReLU"),
         ("end:\n  - {test_error: 0.2}\n", "neither ends nor curves"),
         ("curves:\n  - {file: none.csv}\n", "none.csv, a file of published curves, does not exist"),
         ("ends: 3\n", "Expected `array`"),

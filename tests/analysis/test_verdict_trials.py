@@ -171,6 +171,8 @@ def test_there_is_no_verdict_before_the_last_run(tmp_path: Path, capfd: pytest.C
         in capfd.readouterr().err
     )
     found = read_comparison(SweepDirectory(tmp_path / "outputs" / "verdict"))
-    (tmp_path / "outputs" / "verdict" / found.tuning["directory"].iloc[0] / "status.json").unlink()
+    first = tmp_path / "outputs" / "verdict" / found.tuning["directory"].iloc[0]
+    (first / "status.json").unlink()
+    (first / "metrics.csv").unlink()
     with pytest.raises(UsageError, match="no verdict yet: 15 of 16 planned runs"):
         read_comparison(SweepDirectory(tmp_path / "outputs" / "verdict")).require_complete()
