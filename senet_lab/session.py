@@ -16,7 +16,7 @@ from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.launchers import Launcher, build_launcher
 from senet_lab.runs.planning import Request, request_runs
-from senet_lab.runs.progress import SweepProgress
+from senet_lab.runs.progress import SweepProgress, transient_progress
 from senet_lab.runs.protocol import stages
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.text import byte_size, plain
@@ -81,7 +81,8 @@ def train_runs(
     request: Request | None = None
     executed = 0
     with stop_on_signal() as stop:
-        with stop.at_once(), console.status("planning the runs"):
+        with stop.at_once(), transient_progress() as progress:
+            progress.add_task("planning the runs", total=None)
             launcher = build_launcher(command.launcher)
             tracker = build_tracker(command.config.tracker, sweep)
             request = find()
