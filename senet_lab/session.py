@@ -81,7 +81,7 @@ def train_runs(
     request: Request | None = None
     executed = 0
     with stop_on_signal() as stop:
-        with stop.at_once(), transient_progress() as progress:
+        with stop.at_once(), transient_progress(console) as progress:
             progress.add_task("planning the runs", total=None)
             launcher = build_launcher(command.launcher)
             tracker = build_tracker(command.config.tracker, sweep)

@@ -25,9 +25,9 @@ SHOWN = (State.RUNNING, State.FAILED, State.DIVERGED)
 
 
 @contextmanager
-def transient_progress() -> Iterator[Progress]:
+def transient_progress(console: Console | None = None) -> Iterator[Progress]:
     """A progress bar that disappears when done; nothing without a terminal."""
-    console = Console()
+    console = console or Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress
 
