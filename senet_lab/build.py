@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from senet_lab.config import RunConfig
 from senet_lab.data.augment import Augment, Operations
@@ -20,6 +19,7 @@ from senet_lab.errors import UsageError
 from senet_lab.networks.activations import activation_sites, as_site, coefficients
 from senet_lab.networks.initialise import INITS
 from senet_lab.networks.squeeze_excite import Placement
+from senet_lab.networks.summary import count_operations
 from senet_lab.optim import parameter_groups
 from senet_lab.seeding import Stream, generator, stream_seed
 from senet_lab.targets import Kinds, construct, find_class, own_packages
@@ -177,8 +177,7 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 def pixels_at_once(config: RunConfig) -> int:
     """Pixels of a micro-batch: the work of one operation of a training step."""
-    size = build_augment(config.augment).output_size(build_dataset(config.dataset).image_size)
-    return config.batch_size // config.accumulate * size**2
+    return config.batch_size // config.accumulate * input_size(config, build_dataset(config.dataset)) ** 2
 
 
 def epoch_macs(config: RunConfig, network: nn.Module) -> int:
@@ -192,14 +191,16 @@ def epoch_macs(config: RunConfig, network: nn.Module) -> int:
         The count; 0 if the forward pass depends on values, which the meta device lacks.
     """
     dataset = build_dataset(config.dataset)
-    size = build_augment(config.augment).output_size(dataset.image_size)
-    counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
-            network.eval()(torch.empty(1, 3, size, size, device="meta"))
+        counter = count_operations(network, input_size(config, dataset))
     except (RuntimeError, TypeError):
         return 0
     return dataset.train_images * counter.get_total_flops() // 2
+
+
+def input_size(config: RunConfig, dataset: DataSet) -> int:
+    """Pixels a side of the images that the network gets."""
+    return build_augment(config.augment).output_size(dataset.image_size)
 
 
 def _uniform(key: str, bounds: list[Any], draws: torch.Generator) -> float:

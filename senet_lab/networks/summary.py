@@ -70,6 +70,19 @@ class ActivationProbes:
         self.sites += 1
 
 
+def count_operations(network: nn.Module, image_size: int) -> FlopCounterMode:
+    """The counts of a forward pass of one image; two operations are a multiply-accumulate.
+
+    Args:
+        network: on the meta device; left in evaluation mode.
+        image_size: pixels a side.
+    """
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        network.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+    return counter
+
+
 def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summary:
     """Count layers, parameters and multiply-accumulates of a network on the meta device.
 
@@ -92,9 +105,7 @@ def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summar
         return hook
 
     handles = [module.register_forward_hook(remember(name)) for name, module in leaves.items()]
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        network.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+    counter = count_operations(network, image_size)
     for handle in handles:
         handle.remove()
     root = type(network).__name__

@@ -15,6 +15,9 @@ from senet_lab.files import read_yaml, typed
 from senet_lab.records.plan import Plan, read_plan
 from senet_lab.records.sweep import SweepDirectory
 
+HARMLESS = re.compile(r"\$\{(?:stem:\$\{[\w.]+\}|[\w.]+)\}")
+"""The interpolations that a plan's templates may have: a value of the run, and the last part of one."""
+
 
 def chosen_figures(command: Command) -> dict[str, Any]:
     """Keys of `figures` that a command gives, or in which it differs from the defaults, as plain values."""
@@ -24,10 +27,6 @@ def chosen_figures(command: Command) -> dict[str, Any]:
         for key, value in _plain(command.config.figures).items()
         if value != defaults[key] or f"figures.{key}" in command.keys
     }
-
-
-HARMLESS = re.compile(r"\$\{(?:stem:\$\{[\w.]+\}|[\w.]+)\}")
-"""The interpolations that a plan's templates may have: a value of the run, and the last part of one."""
 
 
 def planned_config(command: Command, sweep: SweepDirectory) -> Any:

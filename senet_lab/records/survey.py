@@ -68,12 +68,13 @@ class Survey:
         sides; None before the first part of one.
         """
         is_known = all(run.epoch_macs for run in self.runs)
+        costs = {run.directory: run.epoch_macs if is_known else 1 for run in self.runs}
         seconds: dict[str, float] = defaultdict(float)
         work: dict[str, float] = defaultdict(float)
         for run in self.runs:
             model, status = run.config.model["name"], self.statuses[run.directory]
             seconds[model] += status.seconds + status.epoch_seconds
-            work[model] += (run.epoch_macs if is_known else 1) * status.epochs_begun
+            work[model] += costs[run.directory] * status.epochs_begun
         if not any(work.values()):
             return None
         mean = sum(seconds.values()) / sum(work.values())
@@ -81,7 +82,7 @@ class Survey:
         for run in self.without_state(*FINAL):
             model, status = run.config.model["name"], self.statuses[run.directory]
             rate = seconds[model] / work[model] if work[model] else mean
-            left += rate * (run.epoch_macs if is_known else 1) * (run.config.epochs - status.epochs_begun)
+            left += rate * costs[run.directory] * (run.config.epochs - status.epochs_begun)
         return left / workers
 
 

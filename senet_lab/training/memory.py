@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from senet_lab.build import build_augment, build_dataset, build_network
+from senet_lab.build import build_dataset, build_network, input_size
 from senet_lab.config import RunConfig
 from senet_lab.data.batches import AT_ONCE, TEST_BATCH
 from senet_lab.data.dataset import InMemory
@@ -38,7 +38,7 @@ def run_bytes(config: RunConfig, state_bytes: int, engine: Engine) -> int:
     """
     kind = engine.device.type
     dataset = build_dataset(config.dataset)
-    size = build_augment(config.augment).output_size(dataset.image_size)
+    size = input_size(config, dataset)
     images = config.batch_size // config.accumulate
     tested = TEST_BATCH[kind] if isinstance(dataset, InMemory) else config.batch_size
     with torch.device("meta"):
