@@ -114,6 +114,7 @@ def test_going_on_from_a_state_equals_never_having_stopped(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not cuda.triton_works(), reason="torch.compile needs Triton")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # Inductor's import in torch 2.11
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_compiled_steps_are_near_plain_ones(tmp_path: Path, cuda_graph: bool) -> None:
@@ -176,12 +177,13 @@ def test_out_of_memory_costs_its_run_alone(tmp_path: Path) -> None:
     assert "out of memory" in found["augment.size=512"]["error"]
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_the_host_never_waits_within_an_epoch(tmp_path: Path, cuda_graph: bool) -> None:
     training = make(config_of(tmp_path), cuda_graph=cuda_graph)
     epochs(training, LONG)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         train, test = finish(training.train(never)), finish(training.test(never))
     finally:
         torch.cuda.set_sync_debug_mode("default")
