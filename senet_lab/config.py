@@ -426,8 +426,9 @@ class TrainConfig(RunConfig):
     plan: PlanMode = PlanMode.keep
     fail_fast: bool = False
     """Stop the sweep at the first run that fails."""
-    pack: int = 1
-    """Number of runs that share a process and its GPU, alternating step by step."""
+    pack: int | None = None
+    """Number of runs that share a process and its GPU, alternating step by step; None for up to 4 on a GPU of
+    this machine, as many as its memory holds, and 1 elsewhere."""
     tracker: Node = field(default_factory=dict)
     """Experiment tracker; empty for none."""
     figures: FiguresConfig = field(default_factory=FiguresConfig)
@@ -442,7 +443,8 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("name", self.name)
-        _require_count("pack", self.pack)
+        if self.pack is not None:
+            _require_count("pack", self.pack)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from senet_lab.records.protocol import Protocol
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.runs.launchers import Launcher, build_launcher
+from senet_lab.runs.launchers import Launcher, build_launcher, in_packs
 from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress, transient_progress
 from senet_lab.runs.protocol import stages
@@ -112,17 +112,15 @@ def _execute(
         print(f"{len(ended)} of {len(request.runs)} runs are finished already")
     if not pending:
         return 0
-    packs = [pending[first : first + config.pack] for first in range(0, len(pending), config.pack)]
     with stop.at_once():
+        packs = in_packs(pending, config.pack or 1)
+        if launcher.is_here:
+            from senet_lab.runs.machine import choose_packs, describe_execution  # imports torch
+
+            packs = choose_packs(launcher, pending, config.pack)
+            print("\n".join(describe_execution(pending)))
         workers = launcher.workers(packs)  # may import torch
     at_a_time = workers * len(packs[0])
-    if launcher.is_here:
-        with stop.at_once():
-            from senet_lab.runs.machine import check_memory, describe_execution  # imports torch
-
-            if config.pack > 1:
-                check_memory(packs, workers)
-            print("\n".join(describe_execution(pending)))
     print(_space(request, pending, at_a_time), flush=True)
     with SweepProgress(survey, at_a_time, console):
         for state in launcher.launch(request.plan.sweep, packs, stop):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from filelock import Timeout
 from joblib.externals.loky.process_executor import ProcessPoolExecutor
@@ -34,12 +34,22 @@ GRACE_SECONDS = 0.8
 """Seconds for interrupted workers to write their records before they are killed."""
 
 
+T = TypeVar("T")
+
 Pack = Sequence[PlannedRun]
 """Runs that alternate step by step in one process."""
 
 
+def in_packs(things: Sequence[T], count: int) -> list[Sequence[T]]:
+    """The things in order, `count` together; the last ones may be fewer."""
+    return [things[first : first + count] for first in range(0, len(things), count)]
+
+
 class Launcher(Protocol):
     """The interface of a launcher."""
+
+    takes_packs: ClassVar[bool]
+    """Whether a process may execute several runs."""
 
     @property
     def is_here(self) -> bool:
@@ -94,6 +104,7 @@ def side_by_side(packs: Sequence[Pack], cores: int) -> int:
 class Serial:
     """One pack after another, in this process."""
 
+    takes_packs: ClassVar[bool] = True
     is_here: ClassVar[bool] = True
 
     def workers(self, _packs: Sequence[Pack]) -> int:
@@ -218,6 +229,7 @@ class Joblib:
     """
 
     n_jobs: int | None = None
+    takes_packs: ClassVar[bool] = True
     is_here: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
@@ -39,6 +39,7 @@ class Ray:
     address: str | None = None
     num_cpus: int | None = None
     gpus_per_run: float = 0.0
+    takes_packs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_extra("ray", "ray")

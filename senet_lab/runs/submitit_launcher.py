@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
@@ -40,6 +40,7 @@ class Submitit:
     cluster: str
     at_a_time: int | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    takes_packs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_extra("submitit", "slurm")

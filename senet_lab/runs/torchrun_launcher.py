@@ -24,6 +24,7 @@ class Torchrun:
                 "-m senet_lab train …"
             )
 
+    takes_packs: ClassVar[bool] = False
     is_here: ClassVar[bool] = True
 
     def workers(self, packs: Sequence[Pack]) -> int:

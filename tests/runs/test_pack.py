@@ -1,5 +1,6 @@
 """Several runs in one process: each ends as it does alone, whatever happens to the others."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from sweeps import records, statuses, stop_after, sweep
 
 from senet_lab.cli import main
 from senet_lab.records.plan import PlannedRun
-from senet_lab.runs import machine
+from senet_lab.runs import launchers, machine
+from senet_lab.runs.launchers import Joblib, Launcher, Serial
+from senet_lab.runs.torchrun_launcher import Torchrun
 from senet_lab.seeding import OwnGenerators
 from senet_lab.training import loop
 from senet_lab.training.loop import Stop, Training
@@ -112,6 +115,38 @@ def test_a_pack_that_memory_does_not_hold_is_refused_with_the_number_that_fits(
     assert statuses(tmp_path) == {}
     assert main(sweep(tmp_path, "seed=0,1,2", "pack=2")) == 0
     assert next(sizes) == 3 * 10**9  # seeds share an estimate
+
+
+@pytest.mark.parametrize(
+    ("gpus", "runs", "room", "make", "expected"),
+    [
+        (0, 5, 100, Joblib, 1),
+        (1, 5, 100, Joblib, 4),
+        (1, 3, 100, Serial, 3),
+        (2, 5, 100, Joblib, 3),  # each GPU has work
+        (1, 5, 25, Joblib, 2),  # two runs of 10 bytes fit
+        (1, 5, 5, Joblib, 1),
+        (1, 5, 100, lambda: Joblib(n_jobs=2), 1),  # processes share the GPU already
+        (1, 5, 100, Torchrun, 1),
+    ],
+)
+def test_a_gpu_takes_as_many_runs_as_gain_and_fit(
+    gpus: int,
+    runs: int,
+    room: int,
+    make: Callable[[], Launcher],
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for module in (launchers, machine):
+        monkeypatch.setattr(module, "gpus_for", lambda _: gpus)
+    monkeypatch.setattr(machine, "run_bytes", lambda *_: 10)
+    monkeypatch.setattr(machine, "free_bytes", lambda _: (machine.PROCESS_BYTES + room) * max(1, gpus))
+    planned = [PlannedRun("", f"{number}", "", [], 1, 0, run_config()) for number in range(runs)]
+    packs = machine.choose_packs(make(), planned, None)
+    assert [run for pack in packs for run in pack] == planned
+    assert max(map(len, packs)) == expected
 
 
 def test_what_the_runs_compute_with_is_said_before_they_start(
