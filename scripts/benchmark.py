@@ -280,7 +280,10 @@ def peak_memory(device: str) -> float:
 
 SERVER = multiprocessing.get_context("forkserver")
 # Forked from a process that has imported torch and used nothing of it: nobody's advantage, and quick.
-SERVER.set_forkserver_preload(["torchvision.transforms", "senet_lab.cli", "senet_lab.runs.execute"])
+# torch._dynamo is imported by the first optimizer of either side.
+SERVER.set_forkserver_preload(
+    ["torchvision.transforms", "senet_lab.cli", "senet_lab.runs.execute", "torch._dynamo"]
+)
 
 
 class Contestant:

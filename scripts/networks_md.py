@@ -131,9 +131,9 @@ def compose(*overrides: str) -> list[Point]:
 
 
 def count(config: RunConfig, num_classes: int, image_size: int) -> Summary:
-    """Parameters and MACs of a network with ReLU."""
+    """Parameters and MACs of a network with ReLU, which has neither: without it, counting is faster."""
     with torch.device("meta"):
-        network = build_network(config, num_classes, act_layer=lambda _: nn.ReLU())
+        network = build_network(config, num_classes, act_layer=lambda _: nn.Identity())
     return summarise(network, image_size)
 
 

@@ -195,9 +195,9 @@ def _complete(arguments: Sequence[str]) -> int:
     os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
     import hydra
 
-    from senet_lab.composition.command import config_folder, register_resolvers, register_schemas
+    from senet_lab.composition.command import config_folder, register_resolvers, register_schema
 
-    register_schemas()
+    register_schema(verb)
     register_resolvers()
     sys.argv = [f"senet-lab {verb}", *arguments]
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)(lambda _: None)()

@@ -17,8 +17,8 @@ from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.launchers import Launcher, build_launcher, in_packs
 from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress, transient_progress
-from senet_lab.runs.protocol import stages
 from senet_lab.runs.signals import Stop, stop_on_signal
+from senet_lab.runs.stages import stages
 from senet_lab.text import byte_size, plain
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker

@@ -11,7 +11,7 @@ from senet_lab.records.run import FINAL, Environment, State, Status
 from senet_lab.records.survey import as_planned
 from senet_lab.records.trials import role_of
 from senet_lab.runs.planning import Request
-from senet_lab.runs.protocol import stages
+from senet_lab.runs.stages import stages
 
 ErrorOf = Callable[[PlannedRun], float | None]
 """An error of a run: validation in tuning, test in confirmation; None where it diverged."""

@@ -19,22 +19,14 @@ def first_light(monkeypatch: pytest.MonkeyPatch) -> Any:
     return first_light
 
 
-def test_the_rehearsal_on_a_cpu_goes_from_measuring_to_the_report(tmp_path: Path) -> None:
+def test_the_rehearsal_on_a_cpu_goes_from_measuring_to_the_report(
+    first_light: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "first_light.json"
     tiny = ["--device", "cpu", "--models", "cnn3", "--steps", "2", "--test-images", "64", "--rounds", "1"]
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "measure",
-        *tiny,
-        "--pack",
-        "2",
-        "--epochs",
-        "2",
-        "--out",
-        str(out),
-    ]
-    done = subprocess.run([*command, "--minutes", "10"], capture_output=True, text=True, check=False)
+    options = [*tiny, "--pack", "2", "--epochs", "2", "--out", str(out), "--minutes", "10"]
+    measure = [sys.executable, str(SCRIPT), "measure", *options]
+    done = subprocess.run(measure, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [row for row in rows if "error" in row or row.get("exit")] == []
@@ -42,9 +34,9 @@ def test_the_rehearsal_on_a_cpu_goes_from_measuring_to_the_report(tmp_path: Path
     real = rows[-1]
     assert real["epochs"] == 2 * 2
     assert len(real["top1"]) == 2
-    command[2] = "report"
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert told.splitlines()[0] == "trainer.compile=false"
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "report", *options])
+    first_light.main()
+    assert capsys.readouterr().out.splitlines()[0] == "trainer.compile=false"
     report = (tmp_path / "benchmark_gpu.md").read_text()
     assert "- `trainer.compile=false`" in report
     (captured,) = (row for row in rows if row["stage"] == "speed" and row["way"] == "captured")

@@ -26,11 +26,11 @@ class Across:
     """The arms over all blocks."""
 
     ranks: pd.DataFrame
-    """`RANKS_COLUMNS`, the best first: the mean over blocks of an arm's rank by mean error (1 is the lowest,
-    ties share the mean rank) and of its mean error, and in how many blocks it is the best."""
+    """`RANKS_COLUMNS`, the best first: the means over blocks of an arm's rank by mean error (1 is the lowest,
+    ties share the mean rank) and of its mean error, and the number of blocks in which it is best."""
     pairs: pd.DataFrame
-    """`ACROSS_COLUMNS`, every two arms, the one with the better mean rank first; `difference` is the median
-    over blocks, `p_holm` holds for all pairs. Empty where `refusal` says why."""
+    """`ACROSS_COLUMNS`, all pairs of arms, the one with the better mean rank first; `difference` is the
+    median over blocks, `p_holm` is corrected over all pairs. Empty if there is a `refusal`."""
     groups: list[list[str]]
     """Groups of arms, adjacent in mean rank, without a significant difference: the bars of a
     critical-difference diagram."""
@@ -42,7 +42,7 @@ def across_blocks(finals: pd.DataFrame) -> Across:
     """Compare the arms over the blocks by their mean errors.
 
     Args:
-        finals: `effects.FINALS_COLUMNS`; blocks that lack an arm do not count.
+        finals: `effects.FINALS_COLUMNS`; blocks that lack an arm are ignored.
     """
     means = finals.pivot_table(index="block", columns="arm", values="error", sort=False).dropna()
     ranks = _ranks(means)

@@ -22,12 +22,12 @@ from senet_lab.config import Family
 
 ALPHA = 1 - CONFIDENCE
 BOOTSTRAP_FROM = 50
-"""Minimal number of values for the bootstrap's interval; below, Student's, which alone holds its level there.
+"""Minimal number of values for the bootstrap interval; below, only Student's interval holds its level.
 
 docs/statistics.md has the coverage of both, measured.
 """
 DECIMALS = 12
-"""Decimals to which differences are rounded, so that equal ones from different errors are equal."""
+"""Decimals to which differences are rounded, so that floating-point noise breaks no ties."""
 
 FINALS_COLUMNS = ("block", "arm", "seed", "error", "diverged")
 EFFECTS_COLUMNS = (
@@ -84,14 +84,14 @@ def effects(finals: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     on the same side of 0.
 
     Args:
-        finals: `FINALS_COLUMNS`, a row a run; a diverged run has the error that the declared rule gives it.
+        finals: `FINALS_COLUMNS`, one row per run; a diverged run has the error of the declared rule.
         rules: baseline, smallest difference and family.
 
     Returns:
-        `EFFECTS_COLUMNS`, a row a pair: in each block first each arm against the declared baseline, then the
-        other pairs, the arm with the lower mean error first. `tested`: the pair belongs to the family; others
-        have intervals but no p and no claim. `effect`: the mean difference over `std`, the standard deviation
-        of the differences. p values are NaN where there is a single pair or the differences do not vary.
+        `EFFECTS_COLUMNS`, one row per pair: in each block first each arm against the declared baseline, then
+        the other pairs, the arm with the lower mean error first. `tested`: the pair belongs to the family;
+        others have intervals but no p and no claim. `effect`: the mean difference over `std`, the standard
+        deviation of the differences. p values are NaN for a single pair, or if the differences do not vary.
     """
     rows = [
         {"block": block, **_pair(first, second, rules)}
@@ -205,14 +205,14 @@ def arms(finals: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> pd.DataFram
     """Statistics of the arms of each block, the lowest mean error first.
 
     Args:
-        finals: as `effects` takes them.
-        pairs: `effects` of them.
-        rules: the same.
+        finals: see `effects`.
+        pairs: their `effects`.
+        rules: the same rules.
 
     Returns:
         `ARMS_COLUMNS`: `baseline` marks the declared one, `low` and `high` are the interval of the mean
         error, `diverged` counts runs, `rank` is by mean error (ties share the mean rank), `best` marks the
-        lowest mean, `tied` the arms that no claim tells apart from it.
+        lowest mean, `tied` the arms without a claimed difference from it.
     """
     parts = []
     for block, runs in finals.groupby("block", sort=False):
@@ -258,7 +258,7 @@ def power(tuned: pd.DataFrame, n: int, rules: Rules) -> pd.DataFrame:
         `POWER_COLUMNS`: `std` is the pooled standard deviation of the differences between pairs of the family
         over `seeds` tuning seeds; `detectable` is the true difference of error that `n` pairs find with power
         `POWER` at 5 %, `needed` the pairs that find the smallest difference; `_holm`: the same at 5 % over
-        the `comparisons` of the family, the level of Holm's first step. NaN where the tuning runs have no
+        the `comparisons` of the family, the level of Holm's first step. NaN if the tuning runs have no
         spread.
     """
     pairs = effects(tuned, rules)

@@ -45,12 +45,19 @@ def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
         for config in configs.values()
     ]
     axes = pd.DataFrame(named, index=list(configs))
-    flat = pd.json_normalize([_comparable(config) for config in configs.values()])
-    flat.index = axes.index
+    # Of thousands of runs, most differ in rate and seed alone.
+    others = [_without_rate_and_seed(config) for config in configs.values()]
+    distinct = dict(zip(others, configs.values(), strict=True))
+    flat = pd.json_normalize([_comparable(config) for config in distinct.values()])
     differing = [key for key in flat if flat[key].nunique(dropna=False) > 1]
     named_groups = tuple(f"{group}." for group in GROUPS if axes[group].nunique(dropna=False) > 1)
     extra = [key for key in differing if key not in (*axes, *PROGRESS) and not key.startswith(named_groups)]
-    return axes.join(flat[extra])
+    return axes.join(flat[extra].set_axis(list(distinct)).loc[others].set_axis(axes.index))
+
+
+def _without_rate_and_seed(config: RunConfig) -> str:
+    """The config as text, without two values that are axes of their own."""
+    return repr({key: value for key, value in vars(config).items() if key not in ("lr", "seed")})
 
 
 def _comparable(config: RunConfig) -> dict[str, Any]:
@@ -66,15 +73,15 @@ def _comparable(config: RunConfig) -> dict[str, Any]:
 
 def _metrics(tables: Mapping[str, Mapping[str, Sequence[Any]]], axes: pd.DataFrame) -> pd.DataFrame:
     names = dict.fromkeys([*columns(Metrics), *(name for table in tables.values() for name in table)])
-    values: dict[str, list[Any]] = {name: [] for name in ("run", *names)}
-    for directory, table in tables.items():
-        count = len(table.get("epoch", ()))
-        values["run"] += [directory] * count
+    counts = {directory: len(table["epoch"]) for directory, table in tables.items() if table["epoch"]}
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    for directory, count in counts.items():
         for name in names:
-            values[name] += table.get(name) or [float("nan")] * count
-    metrics = pd.DataFrame(values)
+            values[name] += tables[directory].get(name) or [float("nan")] * count
+    run = pd.Index(list(counts)).repeat(list(counts.values()))
     clash = [name for name in axes if name in names]  # the epoch's own learning rate stays
-    return metrics.join(axes.drop(columns=clash), on="run")
+    own = axes.drop(columns=clash).loc[run].reset_index(drop=True)
+    return pd.concat([pd.DataFrame({"run": run, **values}), own], axis="columns")
 
 
 def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:

@@ -38,11 +38,11 @@ class Comparison:
     plan: Plan
     protocol: Protocol
     finals: pd.DataFrame
-    """`RUN_COLUMNS` and the tuned values (`lr`, …), a row a confirmation run at its end: `error` of the test
+    """`RUN_COLUMNS` and the tuned values (`lr`, …), one row per ended confirmation run: `error` on the test
     images, `seconds` of all its epochs, `images` trained on."""
     tuning: pd.DataFrame
-    """`TUNING_COLUMNS` and the tuned values, a row a tuning run at its end: `error` of the validation part;
-    `chosen` marks the arm's chosen trial at its last epoch, once all are tuned."""
+    """`TUNING_COLUMNS` and the tuned values, one row per ended tuning run: `error` on the validation part;
+    `chosen` marks the arm's chosen trial at its last epoch, once all arms are tuned."""
     unfinished: list[str]
     """Directories of planned runs that have not ended."""
 
@@ -131,8 +131,8 @@ def rates(found: Comparison) -> pd.DataFrame:
     Returns:
         `RATES_COLUMNS` and the tuned values, the lowest first: `error` is the mean validation error over `n`
         tuning seeds after `epochs`, `std` their sample standard deviation, `low` and `high` the mean's
-        interval; `chosen` marks the arm's choice, and
-        `at_border` one that lies at the border of all that the block tried.
+        interval; `chosen` marks the arm's choice, and `at_border` a choice at the border of the block's
+        tried values.
     """
     axes = found.axes
     rows = []
@@ -171,8 +171,8 @@ def at_common_rate(found: Comparison) -> tuple[dict[str, Trial], pd.DataFrame]:
     That is the comparison at a common learning rate, without tuning per arm.
 
     Returns:
-        The trial of each block, and the runs as `effects.effects` takes them; blocks are missing where an arm
-        did not train that trial to its last epoch.
+        The trial of each block, and its runs for `effects.effects`; a block is missing if an arm did not
+        train that trial to its last epoch.
     """
     tuning, axes = found.tuning, found.axes
     trials: dict[str, Trial] = {}

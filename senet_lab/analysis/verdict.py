@@ -67,7 +67,7 @@ def judge(finals: pd.DataFrame, rules: Rules) -> Verdict:
     """The verdict on the confirmation runs.
 
     Args:
-        finals: `effects.FINALS_COLUMNS`, a row a run.
+        finals: `effects.FINALS_COLUMNS`, one row per run.
         rules: the declared baseline, smallest difference and family.
     """
     pairs = effects(finals, rules)

@@ -52,7 +52,7 @@ def summary_latex(verdict: Verdict) -> str:
 
 
 def pair_table(verdict: Verdict, block: str) -> pd.DataFrame:
-    """Every two arms of a block as text: differences of error in points, negative ones for the arm.
+    """All pairs of arms of a block as text: differences of error in points, negative in favour of the arm.
 
     Returns:
         Columns `arm`, `against`, `pairs`, `difference` with its interval, `p (Holm)`, `P(better)` with its

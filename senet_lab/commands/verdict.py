@@ -1,4 +1,4 @@
-"""`senet-lab verdict`: judge a comparison by differences between its arms, in words, tables and figures."""
+"""`senet-lab verdict`: give a comparison's verdict in words, tables and figures."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def verdict(command: Command) -> int:
     else:
         show(found, answer)
         print("\n".join(map(str, files)))
-    # Imported late, because bokeh and chartify take a second, which the words need not wait for.
+    # Imported late, after the words are printed: bokeh and chartify take a second.
     from senet_lab.figures.verdict_charts import pictures
 
     make_writable(sweep.figures)

@@ -108,11 +108,10 @@ class Command:
         return located(message, self.choices, self.folders)
 
 
-@cache  # since it takes a quarter of the time of composing a command
-def register_schemas() -> None:
-    """Register the schemas with Hydra as `<verb>_schema`, the base of the primary configs."""
-    for verb, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{verb}_schema", node=schema)
+@cache  # since it takes a tenth of the time of composing a command
+def register_schema(verb: str) -> None:
+    """Register a verb's schema with Hydra as `<verb>_schema`, the base of its primary config."""
+    ConfigStore.instance().store(name=f"{verb}_schema", node=SCHEMAS[verb])
 
 
 def register_resolvers() -> None:
@@ -158,7 +157,7 @@ def compose_command(
         config=_checked(base, choices, folders),
         launcher=_plain(base.hydra.launcher),
         is_sweep=is_sweep,
-        compose_points=partial(_points, verb, axes, named, folders),
+        compose_points=partial(_points, verb, axes, named, folders, base),
         folders=folders,
         choices=choices,
         selection=_selection(asked),
@@ -212,7 +211,7 @@ def _folders(
 def _compose_first(verb: str, asked: dict[str, Axis], folders: Sequence[Path]) -> DictConfig:
     """The config with the first value of each requested axis."""
     _check_added(verb, asked.values())
-    with _hydra(folders) as search:
+    with _hydra(verb, folders) as search:
         try:
             return _compose(verb, [*search, *(axis.overrides[0] for axis in asked.values())], folders)
         except UsageError as error:
@@ -294,9 +293,9 @@ def _axes_in(node: DictConfig, folders: Sequence[Path]) -> dict[str, Axis]:
 
 
 @contextmanager
-def _hydra(folders: Sequence[Path]) -> Iterator[list[str]]:
+def _hydra(verb: str, folders: Sequence[Path]) -> Iterator[list[str]]:
     """Hydra set up on `folders`, the first of them `conf/`; yields the overrides that add the others."""
-    register_schemas()
+    register_schema(verb)
     register_resolvers()
     conf, *others = folders
     search = search_path(others)
@@ -326,10 +325,10 @@ def _check_axes(axes: Iterable[Axis]) -> None:
 
 
 def _points(
-    verb: str, axes: Mapping[str, Axis], named: Sequence[str], folders: Sequence[Path]
+    verb: str, axes: Mapping[str, Axis], named: Sequence[str], folders: Sequence[Path], base: DictConfig
 ) -> list[Point]:
-    """The product of `axes`, in order."""
-    outer, variants = _variants(verb, axes, folders)
+    """The product of `axes`, in order; `base` is the command's config."""
+    outer, variants = _variants(verb, axes, folders, base)
     extra = [key for key in named if key not in GROUPS_IN_PATH]
     points = []
     for overrides in itertools.product(*(axis.overrides for axis in axes.values())):
@@ -360,7 +359,7 @@ def _named_by_class(config: dict[str, Any], axes: Mapping[str, Axis]) -> dict[st
 
 
 def _variants(
-    verb: str, axes: Mapping[str, Axis], folders: Sequence[Path]
+    verb: str, axes: Mapping[str, Axis], folders: Sequence[Path], base: DictConfig
 ) -> tuple[list[str], dict[tuple[str, ...], Variants]]:
     """Compose, through Hydra, each combination of options that affect more than their group.
 
@@ -369,8 +368,13 @@ def _variants(
     """
     swept = [axis for axis in axes.values() if axis.is_swept and axis.key[0] not in "+~"]
     values = {axis.key: axis.choices for axis in swept if not axis.is_group}
+    fixed = {key: axis.overrides[0] for key, axis in axes.items() if not axis.is_swept}
+    merged = any(isinstance(value, dict) for choices in values.values() for value in choices.values())
+    if len(fixed) + len(values) == len(axes) and not merged and not base.hydra.sweeper.params:
+        # Each run replaces the swept values, of which `base` has the first: no need to compose without them.
+        return list(fixed), {tuple(fixed.values()): Variants(_run_of(base), values)}
     complete = {axis.key: contents for axis in swept if (contents := _self_contained_options(axis, folders))}
-    with _hydra(folders) as search:
+    with _hydra(verb, folders) as search:
         for options in (complete, {}) if complete else ({},):
             inner: Axes = {**options, **values}
             outer = {key: axis.overrides for key, axis in axes.items() if key not in inner}
@@ -417,6 +421,11 @@ def _compose_run(
         return None
     if any(node[group] for group in empty):
         return None
+    return _run_of(node)
+
+
+def _run_of(node: DictConfig) -> DictConfig:
+    """A copy of the part of a command's config that is a run's."""
     run = OmegaConf.masked_copy(node, RUN_KEYS)
     OmegaConf.set_struct(run, True)
     return run

@@ -76,7 +76,7 @@ def start(
 
     Args:
         words: its text.
-        colors: of each label that will be drawn.
+        colors: color of each label to be drawn.
         x_type: `linear`, `log` or `categorical`.
         y_type: the same.
     """
@@ -155,7 +155,7 @@ def count_along_x(chart: chartify.Chart) -> None:
 
 
 def style_axes(chart: chartify.Chart, x_label: str, y_label: str) -> None:
-    """Set labels, and greys that are legible in print."""
+    """Set axis labels, and greys that are legible in print."""
     chart.axes.set_xaxis_label(x_label)
     chart.axes.set_yaxis_label(y_label)
     plot = chart.figure

@@ -24,7 +24,7 @@ class Curve:
     bands: Sequence[pd.DataFrame]
     """With the columns `low` and `high`."""
     last: float
-    """Value for the choice of the coloured curves, the lower the better."""
+    """Value by which the coloured curves are chosen; lower is better."""
 
 
 def start_curves(
@@ -37,7 +37,7 @@ def start_curves(
     x_type: str = "linear",
     y_type: str = "linear",
 ) -> tuple[chartify.Chart, list[str]]:
-    """A chart of curves with bands; of many, the first and the best in colour, and the others grey.
+    """A chart of curves with bands; if there are many, only the first and the best ones are coloured.
 
     Args:
         words: its text.
@@ -127,7 +127,7 @@ def draw_heatmap(
     """A coloured cell for each row of `table`, darker for larger values; pairs without a row stay white.
 
     Args:
-        table: a row a cell.
+        table: one row per cell.
         x: column of labels, from left to right.
         y: column of labels, from bottom to top.
         number: column of the values.
@@ -155,7 +155,7 @@ def draw_pictures(
     """Labelled rows of square pictures in one chart.
 
     Args:
-        rows: a label, and pictures of any size, each uint8 (H, H, 3).
+        rows: for each row a label, and pictures of any size, each uint8 (H, H, 3).
         words: the chart's text.
         columns: labels under the pictures, if any.
     """

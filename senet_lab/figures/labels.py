@@ -15,7 +15,7 @@ ROW_GAP = 12
 
 
 def label_rows(chart: chartify.Chart, labels: Mapping[float, str], side: str = "left") -> None:
-    """Write labels beside the plot, by their places on the y axis; they take the room that they need."""
+    """Write labels beside the plot at these places of the y axis; the margin grows with the labels."""
     plot = chart.figure
     axis = plot.yaxis[0]
     if side == "right":
@@ -26,18 +26,18 @@ def label_rows(chart: chartify.Chart, labels: Mapping[float, str], side: str = "
 
 
 def label_ticks(axis: Any, labels: Mapping[float, str], width: int) -> None:
-    """Write labels of at most `width` characters a line at these places of an axis, without its line."""
+    """Write labels, wrapped at `width` characters, at these places of an axis, and hide its line."""
     axis.ticker = FixedTicker(ticks=list(labels))
     axis.major_label_overrides = {place: wrapped(label, width) for place, label in labels.items()}
     axis.update(axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
 
 
 def fit_rows(chart: chartify.Chart, labels: Iterable[str], room: int = 0) -> int:
-    """Set a chart's height in print so that its rows' labels stand apart; returns its height in the browser.
+    """Set a chart's height in print so that row labels do not overlap; returns its height in the browser.
 
     Args:
-        chart: with its title.
-        labels: of the rows.
+        chart: the chart, with its title.
+        labels: labels of the rows.
         room: further pixels.
     """
     lines = [wrapped(label).count("\n") + 1 for label in labels]

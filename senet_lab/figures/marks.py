@@ -45,15 +45,15 @@ def add_band(
     """Draw the range from `low` to `high` in the colour of `label`; a single row is a bar.
 
     Args:
-        chart: to draw on.
-        table: one row a place on the x axis.
+        chart: the chart to draw on.
+        table: one row per place on the x axis.
         x: column.
         low: column.
         high: column.
-        label: in the legend.
+        label: label in the legend.
         fill: opacity.
         outline: dash of the edges, or None for no edges.
-        name: of the renderer.
+        name: name of the renderer.
     """
     if len(table) == 1:  # an area over one place has no width
         row = table.iloc[0]
@@ -78,7 +78,7 @@ def add_points(
     size: float | None = None,
     hollow: bool = False,
 ) -> None:
-    """Draw a point for each row, in the look of `label`; a hollow one has an outline alone."""
+    """Draw a point for each row, in the look of `label`; a hollow point has only an outline."""
     drawn = table[[x, y]].assign(legend=label)
     chart.plot.scatter(drawn, x, y, None, "legend", [label], marker=MARKERS[look.dash])
     if size is not None:
@@ -121,7 +121,7 @@ def mark(chart: chartify.Chart, x: float, look: Look) -> None:
 
 
 def add_text(chart: chartify.Chart, table: pd.DataFrame, x: str, y: str, text: str, **glyph: Any) -> None:
-    """Write the column `text` at a place for each row."""
+    """Write each row's column `text` at its place."""
     source = ColumnDataSource(table)
     font = {"text_font": value(FONT), "text_baseline": "middle", "text_font_size": "11pt"}
     chart.figure.text(x, y, text, source=source, name="text", **font, **glyph)

@@ -1,4 +1,4 @@
-"""The parts of a report that a comparison leads with: the answer, its figures and tables, the methods."""
+"""Report sections of a comparison: the verdict, its figures and tables, the methods."""
 
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import comparison
@@ -22,7 +22,7 @@ NUMBERS = {
 
 
 def verdict_sections(sweep: SweepDirectory) -> list[Section]:
-    """Verdict and methods of a comparison; none for another sweep, the reason where there is none yet."""
+    """Sections of a comparison's verdict, or the reason why there is none yet; none for a plain sweep."""
     plan = read_plan(sweep)
     if plan is None or plan.protocol is None:
         return []

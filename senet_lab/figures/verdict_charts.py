@@ -1,4 +1,4 @@
-"""The charts of a verdict; those with a row for each arm: `verdict_rows`."""
+"""Charts of a verdict; `verdict_rows` holds those with one row per arm."""
 
 import math
 import re
@@ -26,7 +26,7 @@ from senet_lab.records.protocol import Protocol
 X_LABELS = {"lr": "Learning rate"}
 """Label of a tuned value; others by dotted key."""
 FEW_COLUMNS, COLUMN_WIDTH = 5, 16
-"""Number of blocks whose labels have room side by side, and the characters of a line of theirs."""
+"""Maximal number of blocks whose labels fit side by side, and characters per line of these labels."""
 CHARACTER = 7
 """Pixels of a character of a label."""
 BAR = 14
@@ -56,7 +56,7 @@ def pictures(found: Comparison, verdict: Verdict) -> Iterator[Picture]:
 
 
 def _name(kind: str, block: str, verdict: Verdict) -> str:
-    """The file name of a block's picture; the number keeps those of similar labels apart."""
+    """The file name of a block's picture; the number distinguishes blocks with similar labels."""
     if len(verdict.blocks) == 1:
         return f"{VERDICT}{kind}"
     stem = re.sub(r"[^a-z0-9]+", "_", block.lower()).strip("_")[:LONGEST]
@@ -75,20 +75,20 @@ def _style(node: Any) -> Mapping[str, Any]:
 
 
 def draw_tuning(name: str, tried: pd.DataFrame, axis: str, protocol: Protocol) -> Picture:
-    """Validation error of a block by a tuned value: a line an arm, the chosen value marked.
+    """Validation error of a block against a tuned value: one line per arm, the chosen value marked.
 
     Args:
-        name: of the file.
+        name: file name.
         tried: `trials.rates` of the block.
-        axis: column of the tuned value. Where others are tuned, too, each of its values has the best trial.
-        protocol: of the comparison.
+        axis: column of the tuned value; if others are tuned as well, each value shows its best trial.
+        protocol: protocol of the comparison.
     """
     best = tried.sort_values("error", kind="stable").drop_duplicates(["arm", axis]).sort_values(axis)
     values = best[["arm", axis, "epochs", "n", "error", "std", "diverged", "chosen"]].reset_index(drop=True)
     values[["error", "std"]] *= 100
     is_log = bool((values["error"] > 0).all())
     words = _tuning_words(f"{tried['block'].iloc[0]}: validation error", values, axis, protocol)
-    # On a logarithmic axis a band that reaches 0 is cut below the visible range.
+    # On a logarithmic axis, clip a band that reaches 0 below the visible range.
     low = (values["error"] - values["std"]).clip(lower=values["error"].min() / 2 if is_log else 0)
     drawn = values.assign(low=low, high=values["error"] + values["std"])
     colors = arm_colors(protocol)
@@ -159,7 +159,7 @@ def draw_blocks(name: str, verdict: Verdict) -> Picture:
 
 
 def draw_ranks(name: str, across: Across) -> Picture:
-    """Critical-difference diagram: arms by mean rank; a bar joins those that are not told apart.
+    """Critical-difference diagram: arms by mean rank; a bar joins arms without a significant difference.
 
     After Demšar, JMLR 7 (2006), with Wilcoxon's tests under Holm's correction instead of Nemenyi's.
     """

@@ -1,7 +1,8 @@
 """Layers, parameters and multiply-accumulates of a network, from shapes on torch's meta device."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -78,9 +79,26 @@ def count_operations(network: nn.Module, image_size: int) -> FlopCounterMode:
         image_size: pixels a side.
     """
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with _without_norms(network), torch.no_grad(), counter:
         network.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
     return counter
+
+
+@contextmanager
+def _without_norms(network: nn.Module) -> Iterator[None]:
+    """Within, batch norms pass their input on: they count nothing, and took a third of the time."""
+    norms = [module for module in network.modules() if type(module) is nn.BatchNorm2d]
+    for norm in norms:
+        norm.forward = _unchanged  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+
+
+def _unchanged(input: Tensor) -> Tensor:  # noqa: A002
+    return input
 
 
 def summarise(network: nn.Module, image_size: int, norms: bool = True) -> Summary:

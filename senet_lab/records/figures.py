@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -21,12 +22,17 @@ HARMLESS = re.compile(r"\$\{(?:stem:\$\{[\w.]+\}|[\w.]+)\}")
 
 def chosen_figures(command: Command) -> dict[str, Any]:
     """Keys of `figures` that a command gives, or in which it differs from the defaults, as plain values."""
-    defaults = _plain(FiguresConfig(**read_yaml(config_folder() / "base.yaml")["figures"]))
     return {
         key: value
         for key, value in _plain(command.config.figures).items()
-        if value != defaults[key] or f"figures.{key}" in command.keys
+        if value != _defaults()[key] or f"figures.{key}" in command.keys
     }
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The `figures` of `base.yaml`."""
+    return _plain(FiguresConfig(**read_yaml(config_folder() / "base.yaml")["figures"]))
 
 
 def planned_config(command: Command, sweep: SweepDirectory) -> Any:

@@ -59,16 +59,11 @@ def current_status(content: Any) -> Any:
 
 
 def current_table(
-    kind: type[Row], header: list[str], rows: list[dict[str, str]]
-) -> tuple[list[str], list[dict[str, str]]]:
+    kind: type[Row], header: list[str], rows: list[list[str]]
+) -> tuple[list[str], list[list[str]]]:
     """A table's header and rows; `activations.csv` once had columns `alpha` and `beta`, one row per site."""
     if kind is not Coefficient or header != ["epoch", "site", "alpha", "beta"]:
         return header, rows
-    return list(columns(Coefficient)), [long for row in rows for long in _long(row)]
-
-
-def _long(row: dict[str, str]) -> list[dict[str, str]]:
-    return [
-        {"epoch": row["epoch"], "site": row["site"], "coefficient": name, "value": row[name]}
-        for name in ("alpha", "beta")
-    ]
+    names = header[2:]
+    long = [[*row[:2], *pair] for row in rows for pair in zip(names, row[2:], strict=True)]
+    return list(columns(Coefficient)), long

@@ -22,7 +22,7 @@ Check = Callable[[Plan, PlannedRun, RunDirectory, Status], Iterator[str]]
 
 
 def faults(plan: Plan, run: PlannedRun) -> Iterator[str]:
-    """What is wrong with a run's record, a sentence each; none for a run that has not begun."""
+    """The faults of a run's record, one sentence each; none for a run that has not begun."""
     record = plan.sweep.run(run.directory)
     try:
         status = as_planned(run, living_status(record))

@@ -27,6 +27,7 @@ SWEEPS = {
     "enums, booleans and texts": ["init=he,default", "trainer.compile=false,true", "model.label=a,'b c',3"],
     "integers as floats": ["lr=1,2", "checkpoint.min_seconds=3,4.5"],
     "a value that refers": ["model.label=${activation.label},x", "activation=relu,mish"],
+    "values alone": ["lr=0.1,1", "activation.label=${model.name},a,null", "dataset.validation=100,0.1"],
     "package overrides": ["figure=senet18_lr0.001,densenet121_lr0.1", "activation=relu,tact", "lr=0.5"],
 }
 
@@ -111,6 +112,9 @@ def test_ten_thousand_points_need_few_compositions(monkeypatch: pytest.MonkeyPat
     command = compose_command("train", ["experiment=six_plots", "seed=range(334)"])
     assert len(command.points) == 6 * 5 * 334
     assert len(calls) == 1 + 6  # the command itself, and each option of `figure`
+    calls.clear()
+    assert len(compose_command("train", ["lr=0.1,1", "seed=range(5000)"], multirun=True).points) == 10_000
+    assert len(calls) == 1
 
 
 def test_a_template_with_an_equals_sign_needs_no_second_quotes() -> None:

@@ -22,11 +22,17 @@ from senet_lab.figures.browser import BrowserError, find_chromium, headless_chro
 from senet_lab.figures.export import compile_chart
 
 
+@pytest.fixture(scope="module")
+def render(chromium):
+    """A browser for tests that draw; those of how it begins and ends have their own."""
+    with headless_chromium(*chromium) as rendering:
+        yield rendering
+
+
 @pytest.mark.browser
-def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
-    with headless_chromium(*chromium) as render:
-        svg, png = render(drawing, ("svg", "png")).values()
-        again = render(drawing, ["svg"])["svg"]
+def test_png_is_sharp_and_svg_has_real_text(drawing, render):
+    svg, png = render(drawing, ("svg", "png")).values()
+    again = render(drawing, ["svg"])["svg"]
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", png[16:24]) == (2 * drawing.width, 2 * drawing.height)
     root = ElementTree.fromstring(svg)
@@ -47,9 +53,8 @@ def test_png_is_sharp_and_svg_has_real_text(drawing, chromium):
 
 
 @pytest.mark.browser
-def test_pdf_is_one_sheet_of_vectors_as_large_as_the_drawing(drawing, chromium):
-    with headless_chromium(*chromium) as render:
-        pdf = render(drawing, ["pdf"])["pdf"]
+def test_pdf_is_one_sheet_of_vectors_as_large_as_the_drawing(drawing, render):
+    pdf = render(drawing, ["pdf"])["pdf"]
     assert pdf.startswith(b"%PDF-")
     (box,) = re.findall(rb"/MediaBox \[0 0 (\S+) (\S+)\]", pdf)
     assert [float(side) for side in box] == pytest.approx(
@@ -61,18 +66,17 @@ def test_pdf_is_one_sheet_of_vectors_as_large_as_the_drawing(drawing, chromium):
 
 
 @pytest.mark.browser
-def test_ticks_can_be_told_apart_however_narrow_the_range(chromium, tmp_path):
-    with headless_chromium(*chromium) as render:
-        for number, spread in enumerate((0.3, 0.01, 0.0005)):
-            write_run(tmp_path / str(number), run_config(), [0.1, 0.1 + spread])
-            chart = chart_of(tmp_path / str(number))
-            svg = render(compile_chart(chart, [], pd.DataFrame()), ["svg"])["svg"]
-            # Each text stands there twice, as its fill and as its outline.
-            texts = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}text[@stroke='none']")
-            ticks = [text for node in texts if (text := "".join(node.itertext())).startswith("0.")]
-            assert len(ticks) >= 3
-            assert len(set(ticks)) == len(ticks)
-            assert len({len(tick) for tick in ticks}) == 1, "trailing zeros stay"
+def test_ticks_can_be_told_apart_however_narrow_the_range(render, tmp_path):
+    for number, spread in enumerate((0.3, 0.01, 0.0005)):
+        write_run(tmp_path / str(number), run_config(), [0.1, 0.1 + spread])
+        chart = chart_of(tmp_path / str(number))
+        svg = render(compile_chart(chart, [], pd.DataFrame()), ["svg"])["svg"]
+        # Each text stands there twice, as its fill and as its outline.
+        texts = ElementTree.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}text[@stroke='none']")
+        ticks = [text for node in texts if (text := "".join(node.itertext())).startswith("0.")]
+        assert len(ticks) >= 3
+        assert len(set(ticks)) == len(ticks)
+        assert len({len(tick) for tick in ticks}) == 1, "trailing zeros stay"
 
 
 def running(word: str) -> list[int]:

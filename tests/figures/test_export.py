@@ -7,13 +7,20 @@ import browser
 import pytest
 
 
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
+    """A browser that keeps its logs."""
+    with browser.chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
+
+
 @pytest.fixture
-def page(drawing, tmp_path):
-    """The HTML in a browser that keeps its logs."""
+def page(chrome, drawing, tmp_path):
+    """The HTML, opened anew by a reader without wishes."""
     (tmp_path / "figure.html").write_text(drawing.html, "utf-8")
-    with browser.chromium(tmp_path) as chrome:
-        browser.open_page(chrome, (tmp_path / "figure.html").as_uri(), width=1280, plots=1)
-        yield chrome
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.open_page(chrome, (tmp_path / "figure.html").as_uri(), width=1280, plots=1)
+    return chrome
 
 
 class References(HTMLParser):

@@ -179,7 +179,7 @@ def test_closed_form_and_slope(name: str) -> None:
 def test_gradients_of_input_and_coefficients(name: str) -> None:
     torch.manual_seed(0)
     act = activation(name).double().eval()
-    x = (2 * torch.randn(3, CHANNELS, 2, 2, dtype=torch.float64)).requires_grad_()
+    x = (2 * torch.randn(2, CHANNELS, 1, 2, dtype=torch.float64)).requires_grad_()
     names, parameters = zip(*act.named_parameters(), strict=True) if list(act.parameters()) else ((), ())
 
     def apply(x: Tensor, *values: Tensor) -> Tensor:

@@ -1,3 +1,7 @@
+import math
+import random
+import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +46,30 @@ def test_rows_read_back_as_written(directory: RunDirectory) -> None:
     assert directory.metrics()["images"].tolist() == [96, 192, 288, 384]
     assert directory.metrics()["val_top1"].isna().all()
     assert directory.activations()["value"].tolist()[1::2] == [epoch / 7 for epoch in range(4)]
+
+
+def test_numbers_read_back_to_the_last_bit(tmp_path: Path) -> None:
+    draws = random.Random(0)
+    values = [struct.unpack("<d", draws.randbytes(8))[0] for _ in range(2000)]
+    values = [*filter(math.isfinite, values), 0.0, -0.0, 5e-324, 2.2250738585072011e-308, sys.float_info.max]
+    for number, more in enumerate(([], [math.nan, math.inf, -math.inf])):
+        directory = RunDirectory(tmp_path / str(number))
+        directory.path.mkdir()
+        directory.append_activations([Coefficient(0, "act", "beta", value) for value in values + more])
+        read = directory.activations()["value"].tolist()
+        bits = struct.Struct("<d").pack
+        assert [*map(bits, read)] == [*map(bits, values + more)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_blanks_are_missing_and_spaces_are_no_numbers(tmp_path: Path, count: int) -> None:
+    directory = RunDirectory(tmp_path)
+    for epoch in range(count):
+        directory.append_metrics(row(epoch))
+    assert directory.metrics()["val_loss"].isna().tolist() == [True] * count
+    directory.metrics_file.write_text(directory.metrics_file.read_text().replace(",96,,", ",96, ,"))
+    with pytest.raises(UsageError, match="epoch 0, column val_loss"):
+        directory.metrics()
 
 
 def test_rows_after_a_checkpoint_are_forgotten(directory: RunDirectory) -> None:

@@ -15,7 +15,7 @@ from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.protocol import Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.trials import role_of
-from senet_lab.runs.protocol import stages
+from senet_lab.runs.stages import stages
 
 BEST = {"ReLU": 0.1, "Mish": 0.1}
 
