@@ -34,7 +34,7 @@ PLAN = """
 import sys
 from senet_lab.composition.command import compose_command
 from senet_lab.runs.planning import request_runs
-request_runs(compose_command("train", sys.argv[1:], multirun=True))
+request_runs(compose_command("train", sys.argv[1:], multirun=True, words=["-m", *sys.argv[1:]]))
 """
 FRAMES = """
 import sys

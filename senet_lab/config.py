@@ -259,6 +259,10 @@ REQUIRED = tuple(field.name for field in fields(RunConfig) if field.default == M
 """Fields of a run without a default."""
 
 
+NODES = frozenset(field.name for field in fields(RunConfig) if field.type is Node)
+"""Fields of a run that hold config nodes."""
+
+
 def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
     """A run's config from plain values of a plan or record; missing fields have their defaults.
 
@@ -277,7 +281,12 @@ def run_config(plain: Mapping[str, Any], source: object) -> RunConfig:
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
     """A run's config as nested plain values for JSON and YAML; enums by name."""
-    return msgspec.to_builtins(_fields(config))
+    return plain_value(config)
+
+
+def plain_value(value: Any) -> Any:
+    """A value of a run's config as `as_plain` has it."""
+    return msgspec.to_builtins(_fields(value))
 
 
 def _fields(value: Any) -> Any:

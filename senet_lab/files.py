@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -31,6 +31,9 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A recorded number of something."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 """A recorded duration."""
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""Flags to open a folder."""
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 """Names of `write_atomic`'s temporary files."""
@@ -201,21 +204,44 @@ def open_folder(folder: Path, root: Path | None = None, make: bool = False) -> I
         UsageError: a symbolic link below `root`.
     """
     start = root or next(path for path in (folder, *folder.parents) if path.exists() or not make)
-    links = os.O_NOFOLLOW if root else 0
-    handle = os.open(start, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = _open_below(start, _parts(folder, start), follow=root is None, make=make)
     try:
-        at = start
-        for part in folder.relative_to(start).parts:
-            at /= part
-            if make and _make(handle, part):
-                sync_folder(handle)
-            with _explained_links(at):
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=handle)
-            os.close(handle)
-            handle = below
         yield handle
     finally:
         os.close(handle)
+
+
+def _parts(path: Path, start: Path) -> tuple[str, ...]:
+    """The parts of `path` below `start`; a fifth of the time of `relative_to`.
+
+    Raises:
+        ValueError: it is not below.
+    """
+    count = len(start.parts)
+    if path.parts[:count] != start.parts:
+        raise ValueError(f"{path} is not below {start}")
+    return path.parts[count:]
+
+
+def _open_below(start: Path, parts: Sequence[str], follow: bool, make: bool = False) -> int:
+    """A descriptor of the folder that `parts` lead to from `start`; see `open_folder`.
+
+    Without a `Path` for each part, as it reads ten thousand runs' records.
+    """
+    flags = FOLDER if follow else FOLDER | os.O_NOFOLLOW
+    handle = os.open(start, FOLDER)
+    for number, part in enumerate(parts, start=1):
+        try:
+            if make and _make(handle, part):
+                sync_folder(handle)
+            below = os.open(part, flags, dir_fd=handle)
+        except OSError as error:
+            _refuse_link(start.joinpath(*parts[:number]), error)
+            raise
+        finally:
+            os.close(handle)
+        handle = below
+    return handle
 
 
 def sync_folder(handle: int) -> None:
@@ -253,18 +279,44 @@ def read_bytes(path: Path, root: Path | None = None, limit: int | None = None) -
     Raises:
         UsageError: it cannot be read, is no regular file (a pipe would hang), or is too large.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK  # opening a pipe without a writer would block
     try:
-        with open_folder(path.parent, root) as folder, _opened(folder, path, flags, root is None) as file:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise UsageError(f"{path} is not a regular file")
-            if limit is not None and status.st_size > limit:
-                raise UsageError(f"{path} has {status.st_size:,} bytes: more than {limit:,} are not read")
-            with open(file, "rb", closefd=False) as stream:
-                return stream.read()
+        return _content(path, root, limit)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def find_bytes(path: Path, root: Path, limit: int) -> bytes | None:
+    """The content of the regular file at `path`, None if there is none; for the arguments see `read_bytes`.
+
+    Raises:
+        UsageError: see `read_bytes`.
+    """
+    try:
+        return _content(path, root, limit)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _content(path: Path, root: Path | None, limit: int | None) -> bytes:
+    """See `read_bytes`."""
+    flags = os.O_RDONLY | os.O_NONBLOCK  # opening a pipe without a writer would block
+    start = root or path.parent
+    folder = _open_below(start, _parts(path, start)[:-1], follow=root is None)
+    try:
+        file = _open(folder, path, flags, root is None)
+    finally:
+        os.close(folder)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a regular file")
+        if limit is not None and status.st_size > limit:
+            raise UsageError(f"{path} has {status.st_size:,} bytes: more than {limit:,} are not read")
+        return b"".join(iter(lambda: os.read(file, status.st_size + 1), b""))
+    finally:
+        os.close(file)
 
 
 def read_text(path: Path, root: Path | None = None, limit: int = TEXT_LIMIT) -> str:
@@ -273,20 +325,39 @@ def read_text(path: Path, root: Path | None = None, limit: int = TEXT_LIMIT) -> 
     Raises:
         UsageError: see `read_bytes`; no UTF-8.
     """
+    return as_text(read_bytes(path, root, limit), path)
+
+
+def as_text(content: bytes, path: Path) -> str:
+    """The content of the file at `path` as text.
+
+    Raises:
+        UsageError: no UTF-8; names the file.
+    """
     try:
-        return read_bytes(path, root, limit).decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text: {error}") from error
 
 
-def read_json(path: Path, root: Path | None = None) -> Any:
-    """The plain values in the JSON file at `path`.
+def find_json(path: Path, root: Path) -> Any | None:
+    """The plain values in the JSON file at `path`, None if there is none; for the arguments see `read_bytes`.
 
     Raises:
         UsageError: see `read_text`; no JSON.
     """
+    content = find_bytes(path, root, TEXT_LIMIT)
+    return None if content is None else parse_json(as_text(content, path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The plain values in the text of the JSON file at `path`.
+
+    Raises:
+        UsageError: no JSON; names the file.
+    """
     try:
-        return json.loads(read_text(path, root))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
 
@@ -365,24 +436,27 @@ def _temporary(folder: int, name: str) -> tuple[str, int]:
 @contextmanager
 def _opened(folder: int, path: Path, flags: int, follow: bool = False) -> Iterator[int]:
     """A descriptor of the file `path`, in its open folder."""
-    with _explained_links(path):
-        links = 0 if follow else os.O_NOFOLLOW
-        file = os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
+    file = _open(folder, path, flags, follow)
     try:
         yield file
     finally:
         os.close(file)
 
 
-@contextmanager
-def _explained_links(path: Path) -> Iterator[None]:
-    """Within, the error for a refused symbolic link says so."""
+def _open(folder: int, path: Path, flags: int, follow: bool = False) -> int:
+    """See `_opened`."""
+    links = 0 if follow else os.O_NOFOLLOW
     try:
-        yield
+        return os.open(path.name, flags | os.O_CLOEXEC | links, dir_fd=folder)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR) and path.is_symlink():
-            raise UsageError(f"{path} is a symbolic link: it is not followed") from error
+        _refuse_link(path, error)
         raise
+
+
+def _refuse_link(path: Path, error: OSError) -> None:
+    """Raise UsageError if `path` was not opened because it is a symbolic link."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR) and path.is_symlink():
+        raise UsageError(f"{path} is a symbolic link: it is not followed") from error
 
 
 def _remove_unlocked(folder: int, path: Path) -> None:

@@ -31,7 +31,6 @@ SERVER.set_forkserver_preload(
         "senet_lab.commands.train",
         "senet_lab.data.augment",
         "senet_lab.networks.resnet",
-        "sklearn.datasets",
         "torch._dynamo",  # which torch imports for the first optimizer
     ]
 )

@@ -41,6 +41,31 @@ def test_a_run_alone_is_measured_quiet_and_beside_a_busy_process(results: Path) 
     assert "| cnn3, 8×8 | 8,192 | 1 |" in (results / "benchmark_cpu.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("has_gpu", "words", "device"),
+    [(True, [], "cuda"), (False, [], "cpu"), (True, ["--device", "cpu"], "cpu")],
+)
+def test_a_gpu_is_measured_unless_the_cpu_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_gpu: bool, words: list[str], device: str
+) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    import benchmark
+
+    measured: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(benchmark, "benchmark", lambda device, *_: measured.append(device) or {})
+    monkeypatch.setattr(benchmark, "markdown", lambda _: "")
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *words, "--out", str(tmp_path)])
+    benchmark.main()
+    assert measured == [device]
+    assert {file.name for file in tmp_path.iterdir()} == {
+        f"benchmark_{device}.json",
+        f"benchmark_{device}.md",
+    }
+
+
 def test_a_neighbour_is_niced_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(SCRIPT.parent)
     from benchmark import busy_neighbours

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.live import Live
-from rich.text import Text
-
 from senet_lab.analysis.templates import places
 from senet_lab.commands.terminal import columns
 from senet_lab.composition.command import Command
@@ -39,6 +36,9 @@ def status(command: Command) -> int:
     if not command.config.watch:
         print(_text(survey, figures, only_open=False))
         return 0
+    from rich.live import Live  # 20 ms that only watching needs
+    from rich.text import Text
+
     with Live(auto_refresh=False) as live:
         while survey.refresh().without_state(*FINAL) or plan.is_open:
             live.update(Text(_text(survey, figures, only_open=True)), refresh=True)

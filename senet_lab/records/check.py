@@ -25,9 +25,9 @@ def digest_fault(record: RunDirectory, status: Status, table: Path) -> str | Non
     kept = status.digests.get(table.name)
     if kept is None:
         return None
-    if not is_there(table):
-        return f"{table} is missing"
     content = record.content(table)
+    if content is None:
+        return f"{table} is missing"
     if hashlib.sha256(content).hexdigest() == kept.sha256:
         return None
     return f"{table} is not the file that the run left: its SHA-256 differs{first_change(content, kept)}"

@@ -23,11 +23,12 @@ from senet_lab.files import (
     TEXT_LIMIT,
     Count,
     Seconds,
+    find_bytes,
+    find_json,
     is_there,
     make_folder,
     move,
     read_bytes,
-    read_json,
     read_yaml,
     remove,
     typed,
@@ -246,10 +247,11 @@ class RunDirectory:
         Raises:
             UsageError: an invalid file.
         """
-        if not is_there(self.status_file):
+        file = self.status_file
+        content = find_json(file, self.root)
+        if content is None:
             return Status()
-        content = current_status(read_json(self.status_file, self.root))
-        return typed(Status, content, self.status_file, "delete it to go on")
+        return typed(Status, current_status(content), file, "delete it to go on")
 
     def environments(self) -> tuple[Environment, ...]:
         """Software and hardware of each attempt, in order; empty before the first.
@@ -257,10 +259,11 @@ class RunDirectory:
         Raises:
             UsageError: an invalid file.
         """
-        if not is_there(self.environment_file):
+        file = self.environment_file
+        content = find_json(file, self.root)
+        if content is None:
             return ()
-        content = current_environment(read_json(self.environment_file, self.root))
-        return typed(_Attempts, content, self.environment_file, "delete it to go on").attempts
+        return typed(_Attempts, current_environment(content), file, "delete it to go on").attempts
 
     def lock(self) -> FileLock:
         """The run's lock; the system frees it when its owner dies.
@@ -304,15 +307,16 @@ class RunDirectory:
 
     def digests(self) -> dict[str, Digest]:
         """Digests of the tables that there are, by file name."""
-        return {file.name: digest(self.content(file)) for file in self.tables if is_there(file)}
+        contents = {file.name: self.content(file) for file in self.tables}
+        return {name: digest(content) for name, content in contents.items() if content is not None}
 
-    def content(self, table: Path) -> bytes:
-        """A table as it was written.
+    def content(self, table: Path) -> bytes | None:
+        """A table as it was written; None if there is none.
 
         Raises:
             UsageError: it cannot be read.
         """
-        return read_bytes(table, self.root, TEXT_LIMIT)
+        return find_bytes(table, self.root, TEXT_LIMIT)
 
     def metric(self, name: str) -> list[float]:
         """A numeric column of `metrics.csv`, without pandas; see `metrics`."""

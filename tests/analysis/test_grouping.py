@@ -162,6 +162,21 @@ def test_templates_that_cannot_work(tmp_path, templates, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("${model.name}: ${model.label}", "senet18: SENet-18"),
+        ("${optimizer.betas[1]} of ${optimizer[_target_]}", "0.999 of torch.optim.Adam"),
+        ("${activation.style.order}, ${dataset}", "0, {'label': 'Digits', 'name': 'digits'}"),
+        ("${trainer.device} ${init}", "auto default"),
+        ("${stem:${model.name}} at ${lr}", "senet18 at 0.001"),
+    ],
+)
+def test_a_template_reads_any_value_of_a_run(tmp_path, title, expected):
+    (panel,) = panels_of(sweep_of(tmp_path, run_config()), title=title)
+    assert panel.title == expected
+
+
 def test_planned_runs_without_a_record_are_missing_seeds(tmp_path):
     write_plan(
         tmp_path, [run_config(activation=name, seed=seed) for name in ("relu", "tact") for seed in (0, 1)]

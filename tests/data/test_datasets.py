@@ -1,4 +1,5 @@
 import hashlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ def test_the_digits_split_is_stratified_and_loses_no_image() -> None:
     assert sorted(image[..., 0].tobytes() for image in together) == sorted(
         ((image * 255 + 8) // 16).astype(np.uint8).tobytes() for image in original
     )
+
+
+def test_digits_are_read_without_importing_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert len(Digits().read().x_train) == 1437
 
 
 def test_digits_use_the_whole_range_in_three_equal_channels() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from support import distances_of_tact
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -144,6 +145,21 @@ def test_compiled_graphs_write_nothing_in_place(kind: type[TAct]) -> None:
     steps = [getattr(node.target, "__name__", str(node.target)) for node in calls]
     assert "sigmoid" in steps
     assert not any(step.endswith("_") or "function_apply" in step for step in steps)
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0, 5.0])
+def test_the_bounds_of_tact_follow_the_gradient(size: float) -> None:
+    """A float32 calculation is within the bounds of `distances_of_tact`, a slightly wrong one is not."""
+    x, grad = 3 * torch.randn(5, 4, 25, 20), size * torch.randn(5, 4, 25, 20)
+    act = TAct(4, ALPHA, BETA)
+    assert max(distances_of_tact(act, x, grad, once=0.0)) < 1
+
+    class Wrong(TAct):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(1.001 * x)
+
+    act.__class__ = Wrong
+    assert min(distances_of_tact(act, x, grad, once=0.0)[:2]) > 1
 
 
 def test_coefficients_that_do_not_learn_are_buffers() -> None:

@@ -19,8 +19,8 @@ def planned(folder: Path, seeds: int) -> tuple[SweepDirectory, list[PlannedRun]]
 def test_a_plan_is_parsed_again_only_when_its_file_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, parsed = plan.read_json, []
-    monkeypatch.setattr(plan, "read_json", lambda file, root: parsed.append(file) or original(file, root))
+    original, parsed = plan.read_text, []
+    monkeypatch.setattr(plan, "read_text", lambda file, root: parsed.append(file) or original(file, root))
     sweep, runs = planned(tmp_path, 3)
     for run in runs:
         require_planned(sweep, run)
@@ -31,6 +31,22 @@ def test_a_plan_is_parsed_again_only_when_its_file_is_another(
     with pytest.raises(UsageError, match="the data have changed"):
         agree_on_data(sweep, runs[0], "another")
     assert len(parsed) == 2
+
+
+def test_runs_of_a_plan_share_the_equal_values_of_their_configs(tmp_path: Path) -> None:
+    sweep, (first, second) = planned(tmp_path, 2)
+    assert first.plain["model"] is second.plain["model"]
+    assert first.config.model is second.config.model
+    assert (first.plain["seed"], second.plain["seed"]) == (0, 1)
+    text = sweep.plan_file.read_text()
+    assert plan._sharing(text) == plan._converted(text, sweep.plan_file)
+
+
+def test_a_plan_with_a_number_that_json_lacks_is_read(tmp_path: Path) -> None:
+    config = run_config()
+    write_plan(tmp_path, [{**config, "activation": {**config["activation"], "most": float("inf")}}])
+    (run,) = require_plan(SweepDirectory(tmp_path)).runs
+    assert run.config.activation["most"] == float("inf")
 
 
 NO_RUNS = (

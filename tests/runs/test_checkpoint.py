@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support import tiny
+from sweeps import records
 
 from senet_lab.build import build_network, build_optimizer, check_run
 from senet_lab.composition.command import compose_command
@@ -33,6 +34,16 @@ def load_checkpoint(file: Path, config_hash: str) -> dict[str, Any]:
 
 def plain(content: dict[str, Any]) -> Any:
     return content["epochs_done"], content["network"]["weight"].tolist(), content["list"]
+
+
+def test_what_a_gpu_saved_is_loaded_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as on_gpu:
+        on_gpu.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        save_checkpoint(RunDirectory(tmp_path), STATE, "hash")
+    assert plain(load_checkpoint(tmp_path / "checkpoint.pt", "hash")) == plain(STATE)
+    (tmp_path / "metrics.csv").write_text("epoch,seconds\n")
+    ((_, weights),) = records(tmp_path).values()
+    assert weights == {"weight": torch.arange(500.0).numpy().tobytes()}
 
 
 def test_what_was_saved_is_loaded(file: Path) -> None:
