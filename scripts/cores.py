@@ -9,6 +9,7 @@ its own, and a plan in which its threads are frozen before the clock starts. The
 `docs/results/cores_cpu.md`.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -52,7 +53,11 @@ def measure(cores: int, words: Sequence[str], outputs: Path) -> tuple[float, lis
 
 def main() -> None:
     """Run the sweep each way and write the table."""
-    overrides = sys.argv[1:] or PLOTS
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", default=PLOTS, help="key=value, as after senet-lab train")
+    overrides = parser.parse_args().overrides
     about = machine("cpu", 1)
     commit = about["commit"]["commit"][:10] if about["commit"] else "unknown"
     rows, hourly = [], {}

@@ -40,6 +40,11 @@ class Others:
     notes: Mapping[str, str]
     """A sentence on the curves of a figure, by its name."""
 
+    @property
+    def empty(self) -> bool:
+        """True if no line has a value."""
+        return self.means.empty and self.ends.empty
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -84,6 +89,11 @@ NOTHING = Published("")
 FOLDER = Path(senet_lab.__file__).parent / "published"
 
 
+def names() -> list[str]:
+    """The names in `senet_lab/published`."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
 def read_published(name: str | None) -> tuple[Published, Path]:
     """The content and folder of the file that a config's `published` names; `NOTHING` for None.
 
@@ -94,7 +104,7 @@ def read_published(name: str | None) -> tuple[Published, Path]:
         return NOTHING, FOLDER
     file = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
     if not file.exists():
-        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+        known = ", ".join(names())
         raise UsageError(
             f"published={name}: {file} does not exist; one of {known}, or a path to a .yaml file"
         )

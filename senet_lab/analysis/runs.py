@@ -76,7 +76,7 @@ def read_records(sweep: SweepDirectory, progress: Progress = _silent) -> list[Re
     planned = {run.directory: run for run in plan.runs} if plan else {}
     recorded = sweep.find_runs()
     if not planned and not recorded:
-        raise UsageError(f"{sweep.path} holds no runs: senet-lab train name={sweep.name} makes them")
+        raise UsageError(f"{sweep.path} holds no runs: senet-lab train {sweep.words} makes them")
     directories = list(planned | recorded)
     found = []
     for number, directory in enumerate(directories, start=1):

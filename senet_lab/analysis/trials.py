@@ -59,7 +59,7 @@ class Comparison:
 
     def require_complete(self) -> None:
         """Raise UsageError unless all runs have ended: a verdict on some of them could differ."""
-        command = f"senet-lab train {self.protocol.command}"
+        command = f"senet-lab train {self.protocol.command} {self.plan.sweep.words}"
         total = len(self.plan.runs)
         if self.unfinished:
             done = f"{total - len(self.unfinished)} of {total} planned runs are at their end"

@@ -9,11 +9,11 @@ from senet_lab.analysis.comparison import compare_epochs, compare_finals, other_
 from senet_lab.analysis.curves import values
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric
-from senet_lab.analysis.published import Others, published
+from senet_lab.analysis.published import Others, names, published
+from senet_lab.analysis.runs import Run
 from senet_lab.commands.terminal import print_table
 from senet_lab.commands.whole import whole_runs
 from senet_lab.composition.command import Command
-from senet_lab.composition.groups import options
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import Axes, axes_of
@@ -21,7 +21,8 @@ from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
-from senet_lab.records.sweep import sweep_directory
+from senet_lab.records.selection import Selection, select
+from senet_lab.records.sweep import SweepDirectory, sweep_directory
 
 PUBLISHED = "published"
 Compared = tuple[Others, dict[str, pd.DataFrame]]
@@ -48,7 +49,8 @@ def compare(command: Command) -> int:
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: CompareConfig = planned_config(command, sweep)
-    panels = group(whole_runs(sweep, command.selection), config.figures)
+    selected = whole_runs if config.against == PUBLISHED else _selected
+    panels = group(selected(sweep, command.selection), config.figures)
     theirs = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
@@ -72,7 +74,23 @@ def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
     if config.against == PUBLISHED:
         return []
     other = sweep_directory(config.outputs, config.against)
-    return group(whole_runs(other, command.selection), config.figures)
+    return group(_selected(other, command.selection), config.figures)
+
+
+def _selected(sweep: SweepDirectory, selection: Selection) -> list[Run]:
+    """The selected runs of one of the two sweeps.
+
+    Raises:
+        UsageError: see `whole_runs`; if nothing is selected, naming the sweep.
+    """
+    runs = whole_runs(sweep, {})
+    try:
+        return select(runs, selection)
+    except UsageError as error:
+        raise UsageError(
+            f"{sweep.path}: {error}. A selection holds for both sweeps: list the values of both, as in "
+            "figure=senet18_lr0.001,standard/senet18_lr0.001"
+        ) from error
 
 
 def _compared(
@@ -89,10 +107,9 @@ def _compared(
 def _requirement(against: str) -> str:
     """The requirement of a comparison, for the message that nothing can be compared."""
     if against == PUBLISHED:
-        known = ", ".join(name for name in options("published") if name != "none")
         return (
-            f"published= names published results, one of {known}, which apply only to their own data set and "
-            "networks (dataset=arrays needs dataset.label=CIFAR-10)"
+            f"published results apply only to their own data set and networks (dataset=arrays needs "
+            f"dataset.label=CIFAR-10); published= names them: {', '.join(names())}"
         )
     return f"{against} needs figures and lines with the same names"
 

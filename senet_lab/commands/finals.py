@@ -18,6 +18,7 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.axes import axes_of
 from senet_lab.records.figures import planned_config
 from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import MISSING, plain
 
 
@@ -43,19 +44,17 @@ def tell_results(survey: Survey, command: Command) -> None:
     for result in recorded:
         print_finals(result)
     for verb, purpose in (("plot", "figures"), ("report", "one page with all results")) if recorded else ():
-        print(f"{purpose}: {shlex.join(['senet-lab', verb, *_sweep_words(command)])}")
+        print(f"{purpose}: {' '.join(['senet-lab', verb, *_sweep_words(command, sweep)])}")
 
 
-def _sweep_words(command: Command) -> Iterator[str]:
+def _sweep_words(command: Command, sweep: SweepDirectory) -> Iterator[str]:
     """The words with which another verb finds the command's sweep."""
     experiment = command.choices.get("experiment")
     if experiment:
-        yield f"experiment={experiment}"
-    yield f"name={command.config.name}"
-    if command.config.outputs != "outputs":
-        yield f"outputs={command.config.outputs}"
+        yield shlex.quote(f"experiment={experiment}")
+    yield sweep.words
     if command.folders[1:]:
-        yield from ("--config-dir", str(command.folders[1]))
+        yield shlex.join(["--config-dir", str(command.folders[1])])
 
 
 def print_finals(result: Results) -> None:

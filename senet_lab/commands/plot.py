@@ -67,6 +67,8 @@ def plot(command: Command) -> int:
     for panel in panels:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
+    if config.reference and all(result.others.empty for result in found.values()):
+        print("reference=true: no published values of the data set and networks of these runs")
     if not command.selection:
         _print_stale(folder, panels)
     for result in found.values():

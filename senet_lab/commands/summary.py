@@ -103,7 +103,10 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
     if result["scaling_cost"]:
         print(f"  compound scaling      α·β²·γ² = {result['scaling_cost']:.2f}; the paper keeps it near 2")
     if result["reference"]:
-        facts = ", ".join(f"{key} {value}" for key, value in result["reference"].items())
+        known = [(key, value) for key, value in result["reference"].items() if value is not None]
+        facts = ", ".join(
+            f"{key} {f'{value:,}' if isinstance(value, int) else value}" for key, value in known
+        )
         print(plain(f"  published             {facts}"))
 
 

@@ -63,14 +63,13 @@ def _print_outcome(session: Session, words: Sequence[str]) -> None:
     print_table(("run", "state", "error", "traceback"), rows)
     held = survey.with_state(State.RUNNING)
     if held:
-        watch = [f"name={sweep.name}", f"outputs={sweep.path.parent}", "watch=true"]
-        print(f"held runs continue in their process; watch them with: {_command_line(['status', *watch])}")
+        watch = f"senet-lab status {sweep.words} watch=true"
+        print(f"held runs continue in their process; watch them with: {watch}")
     damaged = survey.with_state(State.DAMAGED)
     if len(held) + len(survey.with_state(State.DIVERGED)) + len(damaged) < len(unfinished):
         print(f"resume unfinished runs with: {_command_line(words)}")
     if damaged:
-        again = [f"name={sweep.name}", f"outputs={sweep.path.parent}"]
-        print(f"train damaged and diverged runs from the start with: {_command_line(['retry', *again])}")
+        print(f"train damaged and diverged runs from the start with: senet-lab retry {sweep.words}")
 
 
 def _command_line(words: Sequence[str]) -> str:

@@ -63,7 +63,7 @@ def conclude(sweep: SweepDirectory) -> None:
     answer = judge(found.finals, found.rules)
     write_verdict(sweep, found, answer)
     print("\n".join(answer.lead()))
-    print(f"all tables: senet-lab verdict, or {sweep.verdict_json}")
+    print(f"all tables: senet-lab verdict {sweep.words}, or {sweep.verdict_json}")
 
 
 def show(found: Comparison, answer: Verdict) -> None:

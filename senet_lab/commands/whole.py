@@ -24,7 +24,8 @@ def whole_runs(sweep: SweepDirectory, selection: Selection) -> list[Run]:
     for directory, status in list(left_out.items())[:MOST_NAMED]:
         print(plain(f"left out, {status.state}: {directory}: {status.error}"), file=sys.stderr)
     if len(left_out) > MOST_NAMED:
-        print(f"left out: {len(left_out) - MOST_NAMED} more; senet-lab verify names all", file=sys.stderr)
+        more = len(left_out) - MOST_NAMED
+        print(f"left out: {more} more; senet-lab verify {sweep.words} names all", file=sys.stderr)
     if not runs:
         raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
     return select(runs, selection)

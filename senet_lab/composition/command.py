@@ -12,6 +12,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
@@ -32,7 +33,7 @@ from senet_lab.composition.explain import (
 from senet_lab.composition.groups import config_folder, option_file
 from senet_lab.composition.groups import options as options
 from senet_lab.composition.overrides import MOST, Axis, axes_of, parse
-from senet_lab.composition.sources import load, search_path
+from senet_lab.composition.sources import load, search_path, syntax_problem
 from senet_lab.composition.variants import Axes, Variants
 from senet_lab.config import (
     PLANNING_VERBS,
@@ -467,6 +468,8 @@ def _compose(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> Di
         if key:
             raise UnknownKeyError(key, place_of(error, key, folders)) from error
         raise UsageError(explain(error, folders)) from error
+    except yaml.MarkedYAMLError as error:  # in conf/, which is read without `CheckedFiles`
+        raise UsageError(syntax_problem(error)) from error
     except (ValueError, AttributeError) as error:  # Hydra's, for input that it does not check
         raise UsageError(one_line(error)) from error
     if OmegaConf.is_missing(node.hydra, "launcher") or not isinstance(node.hydra.launcher, DictConfig):

@@ -44,10 +44,15 @@ def load(file: Path) -> DictConfig:
     try:
         return cast(DictConfig, OmegaConf.load(file))
     except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{file}{line}: {error.problem}") from error
+        raise UsageError(syntax_problem(error)) from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{file}: {' '.join(str(error).split())}") from error
+
+
+def syntax_problem(error: yaml.MarkedYAMLError) -> str:
+    """File, line and problem of a syntax error in YAML."""
+    mark = error.problem_mark
+    return f"{mark.name}:{mark.line + 1}: {error.problem}" if mark else str(error.problem)
 
 
 def search_path(folders: Sequence[Path]) -> list[str]:

@@ -1,7 +1,6 @@
 """The figures of `senet-lab inspect`."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -11,7 +10,7 @@ import pandas as pd
 from bokeh.embed import json_item
 from bokeh.layouts import gridplot
 
-from senet_lab.figures.charts import Words, chartify, count_along_x, finish, make_interactive, start
+from senet_lab.figures.charts import Words, chartify, count_along_x, finish, make_interactive, start, wrapped
 from senet_lab.figures.export import Drawing, compile_chart
 from senet_lab.figures.kinds import draw_heatmap, draw_lines, draw_pictures
 from senet_lab.figures.marks import add_band, add_line
@@ -233,9 +232,9 @@ def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
 
 
 def _portrait(portrait: Portrait) -> chartify.Chart:
-    formula = "\n".join(textwrap.wrap(portrait.formula, FORMULA_WIDTH))
-    words = Words(portrait.label, formula, "", "")
+    words = Words(portrait.label, portrait.formula, "", "")
     chart = start(words, {"f": PALETTE[4], "f′": PALETTE[5]})
+    chart.set_subtitle(wrapped(portrait.formula, FORMULA_WIDTH))
     add_line(chart, portrait.table, "x", "slope", "f′", dash="dashed")
     add_line(chart, portrait.table, "x", "y", "f")
     finish(chart, words, [("x", "@x{0.00}"), ("f", "@y{0.000}"), ("f′", "@slope{0.000}")], decimals=False)

@@ -239,7 +239,8 @@ class LiveSweep:
         runs = sorted(self.survey.runs, key=lambda run: self.survey.state(run) in FINAL)
         frame = pd.DataFrame([self._row(run) for run in runs[:MOST_ROWS]], columns=list(RUN_HEADINGS))
         more = len(runs) - MOST_ROWS
-        notes = [f"{more} more runs are not shown: senet-lab status lists all."] if more > 0 else []
+        all_runs = f"senet-lab status {self.sweep.words} lists all."
+        notes = [f"{more} more runs are not shown: {all_runs}"] if more > 0 else []
         headings = RUN_HEADINGS | {"last": f"last {self.metric.noun}"}
         return Section("Runs", notes, tables=[table("Runs", frame, headings)])
 

@@ -304,7 +304,7 @@ def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[st
     """The plan, its commands, and the command of this page."""
     if plan is None:
         return Section("Plan", ["These runs have no plan."], listings=_commands(commands))
-    trained = [f"senet-lab train {run.command} name={sweep.name}" for run in plan.runs]
+    trained = [f"senet-lab train {run.command} {sweep.words}" for run in plan.runs]
     models = sorted({run.config.model["name"] for run in plan.runs})
     sentences = [
         f"{len(plan.runs)} runs of {', '.join(models)}, planned by code with the hash {plan.source[:12]}."

@@ -178,7 +178,7 @@ async def serve(live: LiveSweep, listening: socket.socket, door: Door) -> None:
     nonce = secrets.token_urlsafe(16)
     lead = (
         "Live view of a sweep, updated while it runs. As text in a terminal: "
-        f"senet-lab status name={live.sweep.name} watch=true"
+        f"senet-lab status {live.sweep.words} watch=true"
     )
     with Reader(live) as reader:
         content = {

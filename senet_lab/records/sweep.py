@@ -1,10 +1,11 @@
 """The folder of a sweep; no other module knows its file names."""
 
+import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from senet_lab.config import is_folder_name
+from senet_lab.config import TrainConfig, is_folder_name
 from senet_lab.errors import UsageError
 from senet_lab.records.locks import wait_for
 from senet_lab.records.run import RunDirectory, run_directories
@@ -21,6 +22,13 @@ class SweepDirectory:
     def name(self) -> str:
         """The sweep's name."""
         return self.path.name
+
+    @property
+    def words(self) -> str:
+        """The words of a command that choose this sweep: `name=`, and `outputs=` if it is not the default."""
+        outputs = str(self.path.parent)
+        place = [] if outputs == TrainConfig.outputs else [f"outputs={outputs}"]
+        return shlex.join([f"name={self.name}", *place])
 
     @property
     def plan_file(self) -> Path:

@@ -76,7 +76,8 @@ def outcomes(plan: Plan, protocol: Protocol) -> dict[str, Outcome]:
         directory = plan.sweep.run(run.directory)
         status = checked_status(directory, run)
         if status.state is State.DAMAGED:
-            raise UsageError(f"{run.directory} is damaged: {status.error}; senet-lab retry trains it again")
+            repair = f"senet-lab retry {plan.sweep.words} trains it again"
+            raise UsageError(f"{run.directory} is damaged: {status.error}; {repair}")
         if status.state in FINAL:
             role = role_of(run)
             diverged = status.state is State.DIVERGED

@@ -73,8 +73,8 @@ def request_runs(command: Command) -> Request:
             plan = None
         if plan is not None and plan.protocol is not None:
             raise UsageError(
-                f"{sweep.plan_file} is of the comparison senet-lab train {plan.protocol.command}: another "
-                "name= keeps these runs apart"
+                f"{sweep.plan_file} is of the comparison senet-lab train {plan.protocol.command} "
+                f"{sweep.words}: another name= keeps these runs apart"
             )
         if plan is not None:
             return _join(plan, command, line)

@@ -124,8 +124,8 @@ def _known(
     seeds = declared.confirmation_seeds
     if mode is not PlanMode.extend or declared != replace(protocol.declared, confirmation_seeds=seeds):
         raise UsageError(
-            f"{plan.sweep.plan_file} belongs to the command senet-lab train {protocol.command}: that one "
-            "goes on with it; give a new comparison another name="
+            f"{plan.sweep.plan_file} belongs to the command senet-lab train {protocol.command} "
+            f"{plan.sweep.words}: that one goes on with it; give a new comparison another name="
         )
     if not plan.is_open:
         raise UsageError(

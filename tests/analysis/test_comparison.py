@@ -202,6 +202,17 @@ def test_the_published_network_against_the_standard_one(tmp_path):
     assert "Nothing to compare with: senet18_lr0.001." in page
 
 
+def test_a_selection_needs_the_values_of_both_sweeps(tmp_path):
+    write_run(tmp_path / "sweep", run_config("published/senet18", dataset="cifar10"), [0.5])
+    write_run(tmp_path / "other", run_config("senet18", dataset="cifar10"), [0.25])
+    for chosen, without in (("senet18_lr0.001", "other"), ("standard/senet18_lr0.001", "sweep")):
+        with pytest.raises(
+            UsageError, match=f"{tmp_path / without}: figure={chosen}: no such run here.*both"
+        ):
+            run_compare(tmp_path, "against=other", f"figure={chosen}")
+    assert run_compare(tmp_path, "against=other", "figure=senet18_lr0.001,standard/senet18_lr0.001") == 0
+
+
 def test_two_sweeps_stand_side_by_side(tmp_path):
     for name, shift in (("sweep", 0.0), ("other", 0.125)):
         for seed in range(2):
@@ -217,7 +228,7 @@ def test_two_sweeps_stand_side_by_side(tmp_path):
 
 def test_nothing_to_compare(tmp_path):
     write_run(tmp_path / "sweep", run_config(), [0.5])
-    with pytest.raises(UsageError, match=r"dataset\.label=CIFAR-10"):
+    with pytest.raises(UsageError, match=r"dataset\.label=CIFAR-10.*efficientnets, .*, six_plots"):
         run_compare(tmp_path)
     with pytest.raises(UsageError, match="holds no runs"):
         run_compare(tmp_path, "against=other")

@@ -9,6 +9,7 @@ from support import tiny
 
 from senet_lab.cli import main
 from senet_lab.composition.command import options
+from senet_lab.figures.inspections import FORMULA_WIDTH, Portrait, draw_gallery
 from senet_lab.records.run import RunDirectory
 
 TRAIN = ["train", "epochs=1", "checkpoint.keep=true", "hydra/launcher=serial", "trainer.device=cpu"]
@@ -92,6 +93,15 @@ def test_the_gallery_shows_every_activation_with_its_formula(tmp_path: Path) -> 
     page = (tmp_path / "activations.html").read_text("utf-8")
     assert "Mish(x) = x·tanh(softplus(x))." in page
     assert page.count("<figure") == len(options("activation"))
+
+
+def test_a_long_formula_stands_on_several_lines_in_print() -> None:
+    table = pd.DataFrame({"x": [0.0, 1.0], "y": [0.0, 1.0], "slope": [1.0, 1.0]})
+    sheet = draw_gallery([Portrait("long", "Long", "term + " * 30, "source", (), table)]).item
+    (formula,) = (text for text in re.findall(r'"text": "([^"]*)"', sheet) if "term" in text)
+    lines = formula.split("\\n")
+    assert len(lines) > 3
+    assert max(map(len, lines)) <= FORMULA_WIDTH
 
 
 def test_pre_activations_at_the_start_and_trained(cnn: Path) -> None:

@@ -1,6 +1,7 @@
 """Composing a sweep at once gives what Hydra composes point by point."""
 
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,11 @@ def test_a_mistake_in_an_experiment_is_told_with_its_file_and_line(
     with pytest.raises(UsageError) as error:
         compose_command("train", ["experiment=mine"], config_dir=tmp_path).points  # noqa: B018
     assert str(error.value).startswith(f"{file}:{line}: {message}")
+
+
+def test_a_syntax_error_in_conf_names_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = shutil.copytree(config_folder(), tmp_path / "conf")
+    (conf / "experiment" / "mine.yaml").write_text("# @package _global_\nname: x\n  lr: 1\n")
+    monkeypatch.setattr("senet_lab.composition.command.config_folder", lambda: conf)
+    with pytest.raises(UsageError, match=r"experiment/mine\.yaml:3: mapping values are not allowed here"):
+        compose_command("train", ["experiment=mine"])

@@ -55,8 +55,9 @@ def test_curves_and_finals_are_written_as_csv(sweep, tmp_path, capsys):
     assert re.search(r"mobilenetv2_lr0\.001  +ReLU +0\.3375 ± 0\.0884  2  1\n", output)
 
 
-def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
+def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path, capsys):
     assert run_plot(tmp_path, "formats=[html]", "reference=true", "published=six_plots") == 0
+    assert "no published values" not in capsys.readouterr().out
     final = pd.read_csv(sweep / "figures" / "final.csv").set_index(["figure", "line"])
     assert final.loc[("mobilenetv2_lr0.001", "ReLU"), "published"] == pytest.approx(1 - 0.859935)
     assert pd.isna(final.loc[("senet18_lr0.001", "ReLU"), "published"])
@@ -65,6 +66,11 @@ def test_reference_adds_the_published_value_and_the_difference(sweep, tmp_path):
         "Dotted: published mean and band of 3 runs."
         in (sweep / "figures" / "mobilenetv2_lr0.001.html").read_text()
     )
+
+
+def test_a_reference_without_any_value_is_told(sweep, tmp_path, capsys):
+    assert run_plot(tmp_path, "formats=[html]", "reference=true", "published=efficientnets") == 0
+    assert "no published values of the data set and networks of these runs" in capsys.readouterr().out
 
 
 def test_a_figure_on_the_command_line_is_the_only_one_drawn(sweep, tmp_path):

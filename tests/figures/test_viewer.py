@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from html import unescape
 
 import pytest
 from records_on_disk import TEMPLATES, run_config, write_plan, write_run
@@ -80,6 +81,8 @@ def test_the_page_and_its_parts(live):
         status, page = ask(door, "/")
         assert status == 200
         assert f'src="{LIBRARY}"' in page
+        folder = live.sweep.path
+        assert f"senet-lab status name={folder.name} outputs={folder.parent} watch=true" in unescape(page)
         assert ask(door, f"/{LIBRARY}")[0] == 200
         changes = json.loads(ask(door, "/changes?since=-1")[1])
         assert [part["key"] for part in changes["parts"]] == changes["keys"]
