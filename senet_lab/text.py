@@ -7,6 +7,7 @@ spreadsheets, the templates' escaping for browsers, `commands.terminal` for rich
 
 import math
 import re
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,16 @@ def clock(seconds: float) -> str:
 def byte_size(count: int) -> str:
     """A number of bytes in GB, or in MB below one; powers of ten."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 run`, `2 runs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def separator(items: Iterable[str]) -> str:
+    """The separator for a list of labels: a semicolon if any of them has a comma of its own."""
+    return "; " if any("," in item for item in items) else ", "
 
 
 def plain(text: str, *, keep_lines: bool = False) -> str:

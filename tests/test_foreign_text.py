@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from protocols import arguments_of, requests
 from records_on_disk import TEMPLATES, run_config, write_plan, write_run
 
 from senet_lab.api import open_sweep
@@ -101,6 +102,24 @@ def test_compare_and_its_files(outputs: Path, capfd: pytest.CaptureFixture[str])
 def test_report(outputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run(capfd, "report", "name=mine", f"outputs={outputs}")
     check_page((outputs / "mine" / "report.html").read_text("utf-8"))
+
+
+def test_verdict_and_its_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    requests(arguments_of(tmp_path, "protocol.widen=false"), lambda _: 0.2)
+    sweep = SweepDirectory(tmp_path / "outputs" / "verdict")
+    plan, label = json.loads(sweep.plan_file.read_text()), EVIL.replace(ESCAPE, "")
+    for part in (*(run["role"] for run in plan["runs"]), *plan["protocol"]["cells"]):
+        part["arm"] = label if part["arm"] == "Mish" else part["arm"]
+    sweep.plan_file.write_text(json.dumps(plan))
+    asked = ["experiment=verdict", f"outputs={tmp_path / 'outputs'}"]
+    assert MARKUP in run(capfd, "verdict", *asked, "formats=[html]")
+    run(capfd, "verdict", *asked, "formats=[html]", "format=json")
+    check_files(sweep.verdict)
+    for file in (*sweep.verdict.iterdir(), sweep.verdict_file, sweep.verdict_json):
+        check_harmless(file.read_text("utf-8"))
+    check_page((sweep.figures / "verdict_finals.html").read_text("utf-8"))
+    run(capfd, "report", *asked)
+    check_page(sweep.report_file.read_text("utf-8"))
 
 
 def test_watch(outputs: Path) -> None:

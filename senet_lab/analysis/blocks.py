@@ -14,6 +14,7 @@ from scipy import stats
 
 from senet_lab.analysis.effects import ALPHA, DECIMALS, Claim
 from senet_lab.analysis.statistics import holm
+from senet_lab.text import counted
 
 RANKS_COLUMNS = ("arm", "mean_rank", "error", "best_in", "blocks")
 ACROSS_COLUMNS = ("arm", "baseline", "blocks", "difference", "p", "p_holm", "claim")
@@ -50,7 +51,8 @@ def across_blocks(finals: pd.DataFrame) -> Across:
     if len(means) < needed:
         refusal = (
             f"{len(means)} of at least {needed} blocks: with {len(ranks)} arms the smallest p that "
-            f"Wilcoxon's test can give over {len(means)} blocks is above 5 % after Holm's correction"
+            f"Wilcoxon's test can give over {counted(len(means), 'block')} is above 5 % after Holm's "
+            "correction"
         )
         return Across(ranks, pd.DataFrame(columns=ACROSS_COLUMNS), [], refusal)
     pairs = _pairs(means[list(ranks["arm"])])

@@ -216,7 +216,7 @@ def arms(finals: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> pd.DataFram
     """
     parts = []
     for block, runs in finals.groupby("block", sort=False):
-        rows = [{"block": block, "arm": arm, **_arm(own)} for arm, own in runs.groupby("arm", sort=False)]
+        rows = [{"block": block, "arm": arm, **mean_of(own)} for arm, own in runs.groupby("arm", sort=False)]
         table = pd.DataFrame(rows, columns=ARMS_COLUMNS).sort_values("error", kind="stable")
         best = table["arm"].iloc[0]
         mine = pairs[pairs["block"] == block]
@@ -233,7 +233,16 @@ def arms(finals: pd.DataFrame, pairs: pd.DataFrame, rules: Rules) -> pd.DataFram
     return pd.concat(parts, ignore_index=True)
 
 
-def _arm(runs: pd.DataFrame) -> dict[str, Any]:
+def mean_of(runs: pd.DataFrame) -> dict[str, Any]:
+    """Statistics of runs that differ in the seed only.
+
+    Args:
+        runs: columns `error` and `diverged`.
+
+    Returns:
+        `n`, the mean `error`, its interval from `low` to `high`, the sample standard deviation `std` (NaN for
+        a single run), and the number of `diverged` runs.
+    """
     errors = runs["error"].to_numpy(float)
     low, high, _ = interval(errors)
     return {

@@ -10,6 +10,7 @@ from senet_lab.analysis.trials import Comparison
 from senet_lab.config import Family, Sampling, Tuning
 from senet_lab.records.protocol import Cell
 from senet_lab.records.run import Environment
+from senet_lab.text import counted, separator
 
 METRICS = {"top1": "top-1 error", "top5": "top-5 error"}
 FIXED = ("activation", "se", "optimizer", "schedule", "augment", "init")
@@ -33,10 +34,11 @@ def methods(found: Comparison) -> list[str]:
 def _question(found: Comparison) -> str:
     declared = found.protocol.declared
     return (
-        f"We compared {_listed(found.protocol.arms)} on {_listed(found.protocol.blocks)}; the baseline was "
-        f"{found.protocol.baseline}. The metric was the {METRICS[declared.metric]} on the test images after "
-        f"the last epoch; differences below {declared.smallest_difference:g} percentage points were declared "
-        "to be of no interest. All of this and the rules below were fixed before the first run."
+        f"We compared {_listed(found.protocol.arms)}; the baseline was {found.protocol.baseline}. Network "
+        f"and data set: {'; '.join(found.protocol.blocks)}. The metric was the {METRICS[declared.metric]} on "
+        f"the test images after the last epoch; differences below {declared.smallest_difference:g} "
+        "percentage points were declared to be of no interest. All of this and the rules below were fixed "
+        "before the first run."
     )
 
 
@@ -62,11 +64,11 @@ def _data(found: Comparison) -> str:
 def _training(found: Comparison) -> str:
     sentences = []
     for cell in _one_for_each(found.protocol.cells, lambda cell: cell.block):
-        fixed = [f"{key} {_node(cell.plain[key])}" for key in FIXED if key != found.protocol.declared.arms]
-        epochs = "1 epoch" if cell.plain["epochs"] == 1 else f"{cell.plain['epochs']} epochs"
+        fixed = [f"{key}: {_node(cell.plain[key])}" for key in FIXED if key != found.protocol.declared.arms]
         sentences.append(
-            f"{cell.block}: {cell.parameters:,} parameters with {cell.arm}, {epochs}, "
-            f"batches of {cell.plain['batch_size']}, {', '.join(fixed)}."
+            f"{cell.block}: {cell.parameters:,} parameters with {cell.arm}, "
+            f"{counted(cell.plain['epochs'], 'epoch')}, "
+            f"batches of {cell.plain['batch_size']}; {'; '.join(fixed)}."
         )
     return f"Fixed for all arms, so that the findings hold for these choices: {' '.join(sentences)}"
 
@@ -89,20 +91,20 @@ def _tuning(found: Comparison) -> str:
     wide = list(tuning.loc[tuning["widened"], "block"].unique())
     more = ""
     if wide:
-        more = f" A best trial lay at the border on {_listed(wide)}; there all arms tried more beyond it."
+        more = f" A best trial lay at the border ({'; '.join(wide)}); there all arms tried more beyond it."
     return (
         f"Every arm had the same space, {space}, on a logarithmic scale, and the same {trials.max()} trials "
-        f"from {kind}, each with the seeds {_numbers(declared.tuning_seeds)}, {how}: {len(tuning)} "
-        f"runs. Chosen was {found.protocol.choice}.{more} For divergence, {found.protocol.diverged}; "
-        f"{int(tuning['diverged'].sum())} of the tuning runs did."
+        f"from {kind}, each with {_seeds(declared.tuning_seeds)}, {how}: {counted(len(tuning), 'run')}. "
+        f"Chosen was {found.protocol.choice}.{more} Divergence: {found.protocol.diverged}; "
+        f"{int(tuning['diverged'].sum())} of the tuning runs diverged."
     )
 
 
 def _confirmation(found: Comparison) -> str:
     finals = found.finals
     return (
-        "Each arm was then trained with its chosen values and the seeds "
-        f"{_numbers(found.protocol.declared.confirmation_seeds)}, shared by all arms and no tuning run: "
+        "Each arm was then trained with its chosen values and "
+        f"{_seeds(found.protocol.declared.confirmation_seeds)}, shared by all arms and no tuning run: "
         f"{len(finals)} runs, of which {int(finals['diverged'].sum())} diverged. A seed determines initial "
         "weights, order and augmentation."
     )
@@ -126,7 +128,9 @@ def _machine(found: Comparison) -> str:
     attempts = environments(found)
     seconds = found.tuning["seconds"].sum() + found.finals["seconds"].sum()
     versions = {f"senet-lab {one.senet_lab}, PyTorch {one.torch}, Python {one.python}" for one in attempts}
-    devices = {f"{one.device} ({one.precision}, {one.threads} CPU threads a run)" for one in attempts}
+    devices = {
+        f"{one.device} ({one.precision}, {counted(one.threads, 'CPU thread')} a run)" for one in attempts
+    }
     commits = {one.git.commit[:12] + (" (edited)" if one.git.dirty else "") for one in attempts if one.git}
     commit = f", commit {_listed(sorted(commits))}" if commits else ""
     return (
@@ -199,26 +203,29 @@ def _one_for_each(cells: Iterable[Cell], key: Callable[[Cell], Any]) -> Iterable
 
 
 def _node(node: Any) -> str:
-    """A short name of a config node: its label, or its class with the arguments."""
+    """A short name of a config node: its label, or its class with the arguments that are given."""
     if not isinstance(node, dict):
         return str(node)
     if "label" in node:
         return str(node["label"])
-    arguments = ", ".join(f"{key}={value}" for key, value in node.items() if key not in NOT_ARGUMENTS)
+    given = {key: value for key, value in node.items() if value not in (None, [], {})}
+    arguments = ", ".join(f"{key}={value}" for key, value in given.items() if key not in NOT_ARGUMENTS)
     name = node.get("name") or str(node.get("_target_")).rpartition(".")[2]
     return f"{name} ({arguments})" if arguments else str(name)
 
 
 def _listed(items: Iterable[str]) -> str:
-    *most, last = list(items) or ["not recorded"]
-    return f"{', '.join(most)} and {last}" if most else last
+    *most, last = found = list(items) or ["not recorded"]
+    between = separator(found)
+    joint = " and " if between == ", " else "; and "
+    return f"{between.join(most)}{joint}{last}" if most else last
 
 
-def _numbers(seeds: list[int]) -> str:
-    """Abbreviate seeds: 10–19 for ten consecutive ones."""
+def _seeds(seeds: list[int]) -> str:
+    """Seeds in words, consecutive ones abbreviated: `the seeds 10–19`."""
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-        return f"{seeds[0]}–{seeds[-1]}"
-    return _listed(map(str, seeds))
+        return f"the seeds {seeds[0]}–{seeds[-1]}"
+    return f"the seed{'s' if len(seeds) > 1 else ''} {_listed(map(str, seeds))}"
 
 
 def _duration(seconds: float) -> str:

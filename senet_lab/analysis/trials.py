@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from senet_lab.analysis.effects import FINALS_COLUMNS, Rules, interval, power
+from senet_lab.analysis.effects import FINALS_COLUMNS, Rules, mean_of, power
 from senet_lab.analysis.verdict import points
 from senet_lab.config import ProtocolConfig
 from senet_lab.errors import UsageError
@@ -13,22 +13,13 @@ from senet_lab.records.plan import Plan, PlannedRun, read_plan
 from senet_lab.records.protocol import Protocol, Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.trials import Outcome, Trial, chosen, outcomes, role_of, trial_of
+from senet_lab.text import counted
 
 RUN_COLUMNS = (*FINALS_COLUMNS, "epochs", "seconds", "images", "directory")
 TUNING_COLUMNS = (*RUN_COLUMNS, "rung", "widened", "chosen")
 RATES_COLUMNS = (
-    "block",
-    "arm",
-    "epochs",
-    "n",
-    "error",
-    "std",
-    "low",
-    "high",
-    "diverged",
-    "chosen",
-    "at_border",
-)
+    "block", "arm", "epochs", "n", "error", "std", "low", "high", "diverged", "chosen", "at_border",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,7 +131,6 @@ def rates(found: Comparison) -> pd.DataFrame:
         tried = found.tuning.loc[found.tuning["block"] == block, axes]
         for values, own in runs.groupby(axes, sort=True):
             last = own[own["rung"] == own["rung"].max()]
-            low, high, _ = interval(last["error"].to_numpy(float))
             is_chosen = bool(last["chosen"].all())
             edges = [
                 value in (tried[axis].min(), tried[axis].max())
@@ -151,12 +141,7 @@ def rates(found: Comparison) -> pd.DataFrame:
                     "block": block,
                     "arm": arm,
                     "epochs": last["epochs"].max(),
-                    "n": len(last),
-                    "error": last["error"].mean(),
-                    "std": last["error"].std(),
-                    "low": low,
-                    "high": high,
-                    "diverged": int(last["diverged"].sum()),
+                    **mean_of(last),
                     "chosen": is_chosen,
                     "at_border": is_chosen and any(edges),
                     **dict(zip(axes, values, strict=True)),
@@ -199,7 +184,7 @@ def power_sentences(plan: Plan, protocol: Protocol) -> list[str]:
 
 def _power(row: Any, declared: ProtocolConfig) -> str:
     if not row.std > 0:
-        return f"{row.block}: {row.seeds} tuning seeds show no spread, so the power is not known"
+        return f"{row.block}: no spread over {counted(row.seeds, 'tuning seed')}, so the power is not known"
     found, needed = f"{points(row.detectable, 2)} points", f"{row.needed:.0f}"
     if row.comparisons > 1:
         found += (

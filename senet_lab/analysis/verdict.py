@@ -11,6 +11,7 @@ import pandas as pd
 
 from senet_lab.analysis.blocks import Across, across_blocks
 from senet_lab.analysis.effects import Claim, Rules, arms, effects
+from senet_lab.text import counted, separator
 
 MOST_DECIMALS = 4
 READING = (
@@ -38,6 +39,12 @@ class Verdict:
         """The blocks, in the order of the records."""
         return list(self.arms["block"].unique())
 
+    @property
+    def order(self) -> list[str]:
+        """The arms by their mean rank over the blocks, the best first."""
+        ranks = self.arms.groupby("arm", sort=False)["rank"].mean()
+        return list(ranks.sort_values(kind="stable").index)
+
     def lead(self) -> list[str]:
         """The verdict in words: for each block the best arm and the claims, then the arms over all blocks."""
         several = len(self.blocks) > 1
@@ -58,7 +65,7 @@ class Verdict:
         silent = pairs["claim"].isin([Claim.none, Claim.untested])
         sentences += list(pairs.loc[~against & ~silent, "sentence"])
         if (~against & silent).any():
-            rest = _counted((~against & silent).sum(), "other pair")
+            rest = counted((~against & silent).sum(), "other pair")
             sentences.append(f"Nothing can be said about {rest} of arms.")
         return sentences
 
@@ -85,13 +92,11 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
         rules: the declarations.
         comparisons: the size of the family.
     """
-    runs = _counted(pair.n, "pair")
+    runs = counted(pair.n, "pair")
     if pair.interval == "none":
-        same = (
-            f"every difference is {points(pair.difference, 2)} points, and without a spread there is no test"
-        )
-        reason = "a test takes two pairs or more" if pair.n < 2 else same
-        return f"Nothing can be said about {pair.arm} and {pair.baseline}: {reason}, {runs}."
+        same = f"in {runs} the difference is always {points(pair.difference, 2)} points, and without a spread"
+        reason = f"a test takes 2 pairs or more, not {pair.n}" if pair.n < 2 else f"{same} there is no test"
+        return f"Nothing can be said about {pair.arm} and {pair.baseline}: {reason}."
     span = (pair.low, pair.difference, pair.high)
     digits = decimals(pair.low, pair.high)
     found = f"95 % interval {points(pair.low, digits)} to {points(pair.high, digits)}"
@@ -133,17 +138,17 @@ def _best(table: pd.DataFrame) -> str:
     span = f", 95 % interval {points(best['low'], digits)} to {points(best['high'], digits)}"
     found = (
         f"{best['arm']} has the lowest mean error, {points(best['error'], digits)} %"
-        f" ({_counted(best['n'], 'run')}{'' if math.isnan(best['low']) else span})"
+        f" ({counted(best['n'], 'run')}{'' if math.isnan(best['low']) else span})"
     )
     if not tied:
         return f"{found}, and every other arm is worse."
-    return f"{found}; not told apart from it: {', '.join(tied)}."
+    return f"{found}; not told apart from it: {separator(tied).join(tied)}."
 
 
 def _diverged(table: pd.DataFrame) -> list[str]:
     """Sentences on diverged runs, which count with the error of the declared rule."""
     return [
-        f"{row.diverged} of {_counted(row.n, 'run')} with {row.arm} diverged: counted as errors of chance."
+        f"{row.diverged} of {counted(row.n, 'run')} with {row.arm} diverged: counted as errors of chance."
         for row in table.itertuples()
         if row.diverged
     ]
@@ -177,7 +182,3 @@ def points(fraction: float, digits: int) -> str:
     """A fraction of error in points, with a true minus sign; no negative zero."""
     text = f"{100 * fraction:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.removeprefix("-")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,6 +14,12 @@ TIED = "†"
 """Mark of arms that no claim distinguishes from the best."""
 SUMMARY = "Mean test error in % and its 95 % interval; bold: the lowest, †: not told apart from it"
 """Caption of `summary` where the best cells are emphasised."""
+PAIRS = "differences in points of error; negative ones speak for the arm"
+"""Caption of `pair_table`, after the block."""
+CHOICES = (
+    "Chosen by the tuning; validation error and rank of each arm at its own values and at the baseline's"
+)
+"""Caption of `choice_table`."""
 
 
 def summary(verdict: Verdict) -> pd.DataFrame:
@@ -24,9 +30,8 @@ def summary(verdict: Verdict) -> pd.DataFrame:
         tells the arm apart from the best.
     """
     cells = verdict.arms.assign(text=[_cell(row) for row in verdict.arms.itertuples()])
-    order = verdict.arms.groupby("arm", sort=False)["rank"].mean().sort_values(kind="stable").index
     table = cells.pivot_table(index="arm", columns="block", values="text", aggfunc="first", sort=False)
-    return table.loc[order, verdict.blocks].rename_axis(columns=None).reset_index()
+    return table.loc[verdict.order, verdict.blocks].rename_axis(columns=None).reset_index()
 
 
 def _cell(row: Any) -> str:
@@ -49,6 +54,27 @@ def summary_latex(verdict: Verdict) -> str:
     for block, arm in best_cells(verdict):
         table.loc[arm, block] = rf"\textbf{{{table.loc[arm, block]}}}"
     return _latex(table.replace(TIED, r"\\textsuperscript{\\dag}", regex=True))
+
+
+def choice_table(found: Comparison) -> pd.DataFrame:
+    """Tuned values of each arm as text, with its rank at them and at a common rate.
+
+    Returns:
+        A row a block and arm: `block`, `arm`, the tuned values, mean validation error in percent and rank at
+        them and at the baseline's chosen values, and whether they lie `at the border`. `MISSING` where not
+        all arms of a block have trained the baseline's values to the last epoch.
+    """
+    tried = rates(found)
+    own = tried[tried["chosen"]].set_index(["block", "arm"])
+    _, runs = at_common_rate(found)
+    common = runs.groupby(["block", "arm"])["error"].mean().reindex(own.index)
+    columns = {axis: [f"{value:g}" for value in own[axis]] for axis in found.axes}
+    for where, errors in (("", own["error"]), (f" at {found.protocol.baseline}'s", common)):
+        ranks = errors.groupby("block").rank()
+        columns[f"error{where}, %"] = [MISSING if pd.isna(error) else points(error, 2) for error in errors]
+        columns[f"rank{where}"] = [MISSING if pd.isna(rank) else f"{rank:g}" for rank in ranks]
+    columns["at the border"] = ["yes" if is_there else "no" for is_there in own["at_border"]]
+    return pd.DataFrame(columns, own.index).reset_index()
 
 
 def pair_table(verdict: Verdict, block: str) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def print_table(
         title=cell(title) if title else None, title_justify="left", box=HEAVY_HEAD if has_lines else None
     )
     for heading in headings:
-        table.add_column(cell(heading))
+        table.add_column(cell(heading), overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*map(cell, row))
     console = Console()

@@ -8,9 +8,12 @@ from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
 from senet_lab.analysis.verdict import READING, Verdict, judge
 from senet_lab.analysis.verdict_tables import (
+    CHOICES,
+    PAIRS,
     SUMMARY,
     as_json,
     best_cells,
+    choice_table,
     pair_table,
     pairs_latex,
     summary,
@@ -22,6 +25,7 @@ from senet_lab.config import Format
 from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
+from senet_lab.text import csv_table
 
 
 def verdict(command: Command) -> int:
@@ -76,17 +80,11 @@ def show(found: Comparison, answer: Verdict) -> None:
             for arm, text in zip(overview["arm"], overview[block], strict=True)
         ]
     print_table(list(overview), overview.itertuples(index=False), SUMMARY)
-    tried = rates(found)
-    headings = ["block", "arm", *found.axes, "validation error", "at the border"]
-    rows = [
-        (*row[:-1], "yes" if row[-1] else "no")
-        for row in tried.loc[tried["chosen"], ["block", "arm", *found.axes, "error", "at_border"]].to_numpy()
-    ]
-    print_table(headings, rows, "chosen by the tuning")
+    choices = choice_table(found)
+    print_table(list(choices), choices.itertuples(index=False), CHOICES)
     for block in answer.blocks:
         pairs = pair_table(answer, block)
-        title = f"{block}: differences in points of error; negative ones speak for the arm"
-        print_table(list(pairs), pairs.itertuples(index=False), title)
+        print_table(list(pairs), pairs.itertuples(index=False), f"{block}: {PAIRS}")
 
 
 def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:
@@ -106,7 +104,7 @@ def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> 
     }
     texts = {
         sweep.verdict_json: json.dumps(as_json(found, answer), indent=1, ensure_ascii=False) + "\n",
-        **{path: table.to_csv(index=False, lineterminator="\n") for path, table in tables.items()},
+        **{path: csv_table(table) for path, table in tables.items()},
         sweep.verdict / "summary.tex": summary_latex(answer),
         sweep.verdict / "pairs.tex": pairs_latex(answer),
         sweep.verdict / "methods.txt": "\n\n".join(methods(found)) + "\n",

@@ -138,8 +138,10 @@ def draw_heatmap(
     chart.plot.heatmap(table, x, y, number, color_palette="Blues")
     cells = chart.figure.renderers[-1]
     cells.name = VALUES
-    scale = ColorBar(color_mapper=cells.glyph.fill_color.transform, major_label_text_font_size="11pt")
-    chart.figure.add_layout(scale, "right")
+    mapper = cells.glyph.fill_color.transform
+    if mapper.low == mapper.high:
+        mapper.high += 1  # equal values are light, as their text is dark
+    chart.figure.add_layout(ColorBar(color_mapper=mapper, major_label_text_font_size="11pt"), "right")
     if text is not None:
         dark = table[number] > (table[number].min() + table[number].max()) / 2
         inked = table.assign(ink=np.where(dark, LIGHT_INK, INK))

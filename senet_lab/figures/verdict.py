@@ -1,16 +1,24 @@
 """Report sections of a comparison: the verdict, its figures and tables, the methods."""
 
 from senet_lab.analysis.methods import checklists, methods
-from senet_lab.analysis.trials import comparison
+from senet_lab.analysis.trials import Comparison, comparison
 from senet_lab.analysis.verdict import READING, Verdict, judge
-from senet_lab.analysis.verdict_tables import SUMMARY, best_cells, pair_table, summary
+from senet_lab.analysis.verdict_tables import (
+    CHOICES,
+    PAIRS,
+    SUMMARY,
+    best_cells,
+    choice_table,
+    pair_table,
+    summary,
+)
 from senet_lab.errors import UsageError
 from senet_lab.figures.page import LAST, Cell, Section, Table, table
 from senet_lab.figures.verdict_charts import pictures
 from senet_lab.records.plan import read_plan
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import MISSING
 
-PAIRS = "differences in points of error; negative ones speak for the arm"
 NUMBERS = {
     "pairs": "n",
     "difference": "difference",
@@ -39,6 +47,7 @@ def verdict_sections(sweep: SweepDirectory) -> list[Section]:
     return [
         Section("Verdict", [*answer.lead(), READING], tables=[short]),
         *(picture.section() for picture in pictures(found, answer)),
+        Section("Tuning", tables=[_choices(found)]),
         Section("Every two arms", tables=tables),
         Section("Methods", notes=methods(found), tables=[folded]),
     ]
@@ -54,6 +63,14 @@ def _summary(answer: Verdict) -> Table:
             for arm, text in zip(overview["arm"], overview[block], strict=True)
         ]
     return table(SUMMARY, overview, {name: name for name in overview})
+
+
+def _choices(found: Comparison) -> Table:
+    """`choice_table` for a page, sorted by numbers."""
+    choices = choice_table(found)
+    for name in choices.columns.difference(["block", "arm", "at the border"]):
+        choices[name] = [Cell(text, LAST if text == MISSING else float(text)) for text in choices[name]]
+    return table(CHOICES, choices, {name: name for name in choices})
 
 
 def _pairs(answer: Verdict, block: str) -> Table:

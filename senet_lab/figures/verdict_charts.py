@@ -18,7 +18,7 @@ from senet_lab.figures.kinds import Curve, draw_heatmap, start_curves
 from senet_lab.figures.labels import fit_rows, label_rows
 from senet_lab.figures.marks import add_points
 from senet_lab.figures.panels import BANDS
-from senet_lab.figures.style import DASHES, FADED, PALETTE, SMALL_INK, Look, looks
+from senet_lab.figures.style import DASHES, FADED, MOST_COLORED, PALETTE, SMALL_INK, Look, looks
 from senet_lab.figures.verdict_rows import draw_differences, draw_finals
 from senet_lab.figures.write import VERDICT
 from senet_lab.records.protocol import Protocol
@@ -29,6 +29,8 @@ FEW_COLUMNS, COLUMN_WIDTH = 5, 16
 """Maximal number of blocks whose labels fit side by side, and characters per line of these labels."""
 CHARACTER = 7
 """Pixels of a character of a label."""
+TICKS = 10
+"""Number of ticks, about, of a logarithmic axis of errors; bokeh's own leaves the low part without any."""
 BAR = 14
 """Pixels from one bar of the mean ranks to the next."""
 LONGEST = 60
@@ -94,8 +96,10 @@ def draw_tuning(name: str, tried: pd.DataFrame, axis: str, protocol: Protocol) -
     colors = arm_colors(protocol)
     looked = looks(colors)
     parts = {arm: drawn[drawn["arm"] == arm] for arm in looked}
+    # Of many arms the baseline alone has a band: more would bury the lines.
+    banded = [protocol.baseline] if len(parts) > MOST_COLORED else list(parts)
     curves = {
-        arm: Curve([part], [part[part["n"] > 1]] if (part["n"] > 1).any() else [], part["error"].min())
+        arm: Curve([part], _bands(part) if arm in banded else [], part["error"].min())
         for arm, part in parts.items()
     }
     fixed = [arm for arm in colors if colors[arm] in PALETTE and looked[arm].dash == DASHES[0]]
@@ -110,14 +114,21 @@ def draw_tuning(name: str, tried: pd.DataFrame, axis: str, protocol: Protocol) -
     finish(chart, words, [("arm", "@arm"), *numbers, *counts], order)
     chart.figure.xaxis.formatter = CustomJSTickFormatter(code=PLAIN)
     if is_log:
-        chart.figure.yaxis.ticker = LogTicker(mantissas=[1, 2, 5])
+        chart.figure.yaxis.ticker = LogTicker(mantissas=[1, 2, 5], desired_num_ticks=TICKS)
         chart.figure.yaxis.formatter = CustomJSTickFormatter(code=PLAIN)
     return Picture(name, chart, values, words.notes)
 
 
+def _bands(part: pd.DataFrame) -> list[pd.DataFrame]:
+    spread = part[part["n"] > 1]
+    return [spread] if len(spread) else []
+
+
 def _tuning_words(what: str, values: pd.DataFrame, axis: str, protocol: Protocol) -> Words:
     seeds = len(protocol.declared.tuning_seeds)
-    mean = f"mean of {seeds} tuning seeds, band: {BANDS[Band.std]}" if seeds > 1 else "a single tuning seed"
+    of = f" of {protocol.baseline}" if values["arm"].nunique() > MOST_COLORED else ""
+    band = f"mean of {seeds} tuning seeds, band: {BANDS[Band.std]}{of}"
+    mean = band if seeds > 1 else "a single tuning seed"
     notes = []
     if others := [other for other in protocol.declared.space if other != axis]:
         notes.append(f"Each value of {axis} stands with the best of its trials of {' and '.join(others)}.")
@@ -130,11 +141,10 @@ def _tuning_words(what: str, values: pd.DataFrame, axis: str, protocol: Protocol
 
 def draw_blocks(name: str, verdict: Verdict) -> Picture:
     """Heat map of arms × blocks: rank as colour, mean error as text, the best mean rank on top."""
-    order = list(verdict.arms.groupby("arm", sort=False)["rank"].mean().sort_values(kind="stable").index)
     values = verdict.arms[["arm", "block", "rank", "error"]].assign(error=100 * verdict.arms["error"])
     few = len(verdict.blocks) <= FEW_COLUMNS
     columns = {block: wrapped(block, COLUMN_WIDTH if few else LABEL_WIDTH) for block in verdict.blocks}
-    from_below = values.sort_values("arm", key=lambda arms: -arms.map(order.index), kind="stable")
+    from_below = values.sort_values("arm", key=lambda arms: -arms.map(verdict.order.index), kind="stable")
     drawn = from_below.assign(
         row=from_below["arm"].map(wrapped),
         column=from_below["block"].map(columns),
@@ -154,7 +164,7 @@ def draw_blocks(name: str, verdict: Verdict) -> Picture:
     else:
         chart.figure.xaxis.major_label_orientation = "vertical"
         room = CHARACTER * max(len(line) + 2 for label in columns.values() for line in label.split("\n"))
-    height = fit_rows(chart, order, room)
+    height = fit_rows(chart, verdict.order, room)
     return Picture(name, chart, values, (), height)
 
 

@@ -13,6 +13,7 @@ from senet_lab.figures.export import Picture
 from senet_lab.figures.labels import fit_rows, label_rows
 from senet_lab.figures.marks import add_intervals, add_points, add_text, mark, shade
 from senet_lab.figures.style import FADED, Look
+from senet_lab.text import counted, separator
 
 CLAIMS = {
     Claim.better: ("better", Look("#0072B2")),
@@ -114,8 +115,11 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     tooltips = [("arm", "@arm"), ("error", "@error{0.00} %"), ("", "@of")]
     height = _finish(chart, words, tooltips, values["arm"], list(FINALS))
     beyond = seeds[(seeds["kind"] == DIVERGED) & (seeds["error"] > chart.figure.x_range.end)]
-    lost = [f"Beyond the right edge, too: {', '.join(beyond['arm'] + ' ' + beyond['of'])}, which diverged."]
-    return Picture(name, chart, values, [*_notes(values["arm"][far]), *lost[: len(beyond)]], height)
+    lost = [f"{counted(len(own), 'diverged run')} of {arm}" for arm, own in beyond.groupby("arm", sort=False)]
+    notes = _notes(values["arm"][far])
+    if lost:
+        notes.append(f"Beyond the right edge, too: {separator(lost).join(lost)}.")
+    return Picture(name, chart, values, notes, height)
 
 
 def _seeds(runs: pd.DataFrame, rows: Mapping[str, float]) -> pd.DataFrame:
@@ -175,7 +179,7 @@ def _set_range(
 
 
 def _notes(far: "pd.Series[str]") -> list[str]:
-    return [f"Far beyond the right edge, so told as numbers: {', '.join(far)}."] if len(far) else []
+    return [f"Far beyond the right edge, so told as numbers: {separator(far).join(far)}."] if len(far) else []
 
 
 def _add_means(chart: chartify.Chart, table: pd.DataFrame, x: str, label: str, look: Look) -> None:

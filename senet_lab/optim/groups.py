@@ -5,15 +5,13 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from senet_lab.errors import UsageError
+from senet_lab.norms import NORMS
 
 KINDS = ("weights", "norms", "biases", "coefficients")
 """Kinds of parameters: `coefficients` of the activation under test; `norms` and all other vectors; `biases`
 of other layers; and `weights`."""
-
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def parameter_groups(

@@ -26,7 +26,7 @@ def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
     Raises:
         UsageError: fewer than two arms; a baseline that is no arm; an axis that the protocol itself varies;
             no validation images; a space over a value that is no number; a value computed from the seed or a
-            tuned value; unsound halving.
+            tuned value; unsound halving; a label that cannot be printed.
     """
     points = command.points
     options = [_option(point, declared.arms) for point in points]
@@ -43,6 +43,9 @@ def declare(declared: ProtocolConfig, command: Command, line: str) -> Protocol:
             _check_halving(declared, point.config)
     follows = _follows(declared, command)
     arms, blocks = _arm_labels(declared, points, options), _block_labels(declared, points)
+    for label in (*arms.values(), *blocks):
+        if not label.isprintable():
+            raise UsageError(f"the label {label!r} has characters that cannot be printed: leave them out")
     cells = [
         _cell(declared, point, option, arms[option], block, keys)
         for point, option, block, keys in zip(points, options, blocks, follows, strict=True)

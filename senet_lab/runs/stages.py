@@ -40,6 +40,7 @@ from senet_lab.runs.planning import (
     without_execution_keys,
 )
 from senet_lab.runs.space import Rung, epochs_of, rungs, trials, widened
+from senet_lab.text import counted
 
 TESTS = {Stage.tune: WhenTested.never, Stage.confirm: WhenTested.end}
 """The value of `test` for the runs of each stage."""
@@ -279,16 +280,15 @@ def costs(protocol: Protocol) -> str:
         full += passes * count * epochs
         confirmation += cell.images * epochs * len(declared.confirmation_seeds)
     share = "" if tuning == full else f" ({tuning / full:.2f} of the {full:,} of full tuning)"
-    blocks = f"{len(protocol.blocks)} block{'s' if len(protocol.blocks) > 1 else ''}"
     return (
-        f"{len(protocol.arms)} arms in {blocks}: {tuning:,} image passes to tune{share}, "
-        f"{confirmation:,} to confirm"
+        f"{len(protocol.arms)} arms in {counted(len(protocol.blocks), 'block')}: {tuning:,} image passes to "
+        f"tune{share}, {confirmation:,} to confirm"
     )
 
 
 def _widening(block: str, sides: Sequence[Side], points: Sequence[Trial]) -> str:
     places = " and ".join(f"the {end} border of {key}" for key, end in sides)
-    more = "1 more trial" if len(points) == 1 else f"{len(points)} more trials"
+    more = counted(len(points), "more trial")
     return f"{block}: a best trial lies at {places}: {more} beyond it, for every arm"
 
 

@@ -67,11 +67,11 @@ def test_without_evidence_nothing_is_said() -> None:
 
 def test_without_two_pairs_or_a_spread_the_reason_is_named() -> None:
     one = sentence_of(judge(runs(seeds=1, Mish=(-0.1, 0.0)), RULES), "Mish")
-    assert one == "Nothing can be said about Mish and ReLU: a test takes two pairs or more, 1 pair."
+    assert one == "Nothing can be said about Mish and ReLU: a test takes 2 pairs or more, not 1."
     same = sentence_of(judge(runs(Mish=(-0.1, 0.0)), RULES), "Mish")
     assert same == (
-        "Nothing can be said about Mish and ReLU: every difference is −10.00 points, and without a spread "
-        "there is no test, 12 pairs."
+        "Nothing can be said about Mish and ReLU: in 12 pairs the difference is always −10.00 points, and "
+        "without a spread there is no test."
     )
 
 
@@ -97,6 +97,11 @@ def test_the_lead_names_the_best_the_ties_and_the_claims() -> None:
         "Swish is better than ReLU",
     ]
     assert lead[3] == "Nothing can be said about 1 other pair of arms."
+
+
+def test_labels_with_commas_are_told_apart_in_a_list() -> None:
+    table = runs(**{"TAct, α = 1": (-0.02, 0.005), "Swish": (-0.0195, 0.012), "A, b": (-0.0196, 0.012)})
+    assert judge(table, RULES).lead()[0].endswith("not told apart from it: A, b; Swish.")
 
 
 def test_an_undisputed_winner_is_called_so() -> None:

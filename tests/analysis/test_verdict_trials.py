@@ -12,7 +12,7 @@ from protocols import arguments_of, requests
 from senet_lab.analysis.methods import checklists, methods
 from senet_lab.analysis.trials import Comparison, at_common_rate, power_sentences, rates, read_comparison
 from senet_lab.analysis.verdict import READING, judge
-from senet_lab.analysis.verdict_tables import pairs_latex, summary, summary_latex
+from senet_lab.analysis.verdict_tables import choice_table, pairs_latex, summary, summary_latex
 from senet_lab.cli import main
 from senet_lab.commands.verdict import show
 from senet_lab.errors import UsageError
@@ -91,15 +91,15 @@ def test_power_is_told_from_the_tuning_runs(found: Comparison) -> None:
 def test_methods_and_checklists_are_filled_in_from_the_records(found: Comparison) -> None:
     text = "\n".join(methods(found))
     for fact in (
-        "We compared ReLU and Mish on Three-layer CNN on digits; the baseline was ReLU.",
+        "We compared ReLU and Mish; the baseline was ReLU. Network and data set: Three-layer CNN on digits.",
         "1,150 training and 287 validation images of 10 classes",
         "lr from 0.01 to 1, on a logarithmic scale, and the same 3 trials from a grid",
         "with the seeds 0 and 1, all to the last epoch: 12 runs",
         "the seeds 10–12, shared by all arms and no tuning run: 6 runs, of which 0 diverged",
         "95 % Student's t intervals",
-        "Adam (",
+        "; optimizer: Adam (betas=[0.9, 0.999], eps=1e-08, weight_decay=0.0); ",
         "senet-lab 0.2, PyTorch 2.15, Python 3.12",
-        "a processor (bfloat16, 1 CPU threads a run)",
+        "a processor (bfloat16, 1 CPU thread a run)",
     ):
         assert fact in text
     table = checklists(found)
@@ -120,6 +120,19 @@ def test_tables_for_people_and_for_latex(found: Comparison) -> None:
     assert "\\textbf{" in latex.split("Mish")[1].split("\\\\")[0]
     assert "\\bottomrule" in pairs_latex(answer)
     assert "−" not in pairs_latex(answer)
+
+
+def test_ranks_at_the_own_rates_and_at_a_common_one_stand_side_by_side(found: Comparison) -> None:
+    table = choice_table(found).set_index("arm")
+    assert table["lr"].to_dict() == {"ReLU": "0.1", "Mish": "1"}
+    assert table["rank"].to_dict() == {"ReLU": "2", "Mish": "1"}
+    assert table["rank at ReLU's"].to_dict() == {"ReLU": "1", "Mish": "2"}
+    assert table["at the border"].to_dict() == {"ReLU": "no", "Mish": "yes"}
+    tried = rates(found).set_index(["arm", "lr"])["error"]
+    assert float(table.loc["Mish", "error, %"]) == pytest.approx(100 * tried["Mish", 1.0], abs=0.005)
+    assert float(table.loc["Mish", "error at ReLU's, %"]) == pytest.approx(
+        100 * tried["Mish", 0.1], abs=0.005
+    )
 
 
 def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from senet_lab.config import Band
 from senet_lab.figures.export import Picture
 from senet_lab.figures.live import LiveSweep
 from senet_lab.figures.page import render_section
-from senet_lab.figures.style import FADED
+from senet_lab.figures.style import FADED, INK
 from senet_lab.figures.verdict import verdict_sections
 from senet_lab.figures.verdict_charts import draw_blocks, draw_ranks, draw_tuning, pictures
 from senet_lab.figures.verdict_rows import CLAIMS, DIVERGED, SEED, draw_differences, draw_finals
@@ -154,7 +154,7 @@ def test_a_diverged_run_is_marked_and_leaves_the_range_to_the_others() -> None:
     points = drawn(picture, "mean")
     assert list(points.loc[points["entry"] == DIVERGED, "error"]) == [90]
     assert picture.chart.figure.x_range.end < 40
-    assert picture.notes == ["Beyond the right edge, too: Mish seed 3, which diverged."]
+    assert picture.notes == ["Beyond the right edge, too: 1 diverged run of Mish."]
 
 
 @pytest.mark.parametrize("diverged", [False, True])
@@ -228,6 +228,9 @@ def test_of_sixteen_arms_seven_have_a_look_of_their_own_and_the_rest_is_grey() -
     assert len({color for color in colors if color != FADED}) == 7
     (hover,) = [tool for tool in picture.chart.figure.tools if type(tool).__name__ == "HoverTool"]
     assert set(lines) <= set(hover.renderers)
+    bands = [entry(picture, one) for one in picture.chart.figure.renderers if one.name == "band"]
+    assert bands == ["arm 9"], "more would bury the lines"
+    assert "sample standard deviation of arm 9;" in picture.chart.subtitle
 
 
 def across(blocks: int) -> Verdict:
@@ -246,6 +249,15 @@ def test_the_heat_map_has_a_cell_for_each_arm_and_block_with_rank_and_error() ->
     (text,) = [one.data_source.data for one in picture.chart.figure.renderers if one.name == "text"]
     mean = 100 * verdict.arms["error"]
     assert sorted(map(float, text["text"])) == pytest.approx(sorted(mean), abs=0.005)
+
+
+def test_equal_arms_have_legible_cells() -> None:
+    figure = draw_blocks("x", judge(runs(blocks=2).assign(error=0.2), RULES)).chart.figure
+    (cells,) = [one for one in figure.renderers if one.name == "mean"]
+    (text,) = [one for one in figure.renderers if one.name == "text"]
+    mapper = cells.glyph.fill_color.transform
+    assert mapper.low == min(cells.data_source.data["rank"]) < mapper.high
+    assert set(text.data_source.data["ink"]) == {INK}
 
 
 def test_the_diagram_of_ranks_joins_what_is_not_told_apart() -> None:

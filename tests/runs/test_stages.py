@@ -250,6 +250,7 @@ BAD = [
     ),
     (["protocol.smallest_difference=0"], "protocol.smallest_difference must be points"),
     (["protocol.trials=1"], "protocol.trials must be an integer of 2 or more"),
+    (["model.label='a\tb'"], r"the label 'a\tb on digits' has characters that cannot be printed"),
 ]
 
 
