@@ -43,13 +43,17 @@ def compare(command: Command) -> int:
 
     Writes tables and a page to its folder `compare/<against>`.
 
+    Returns:
+        The exit code: 0, or 1 if a run was left out.
+
     Raises:
         UsageError: no runs, no selected run, no counterpart for any of them, an unknown metric.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: CompareConfig = planned_config(command, sweep)
-    panels = group(whole_runs(sweep, command.selection), config.figures)
-    theirs = _their_panels(config, command)
+    runs, is_complete = whole_runs(sweep, command.selection)
+    panels = group(runs, config.figures)
+    theirs, theirs_complete = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(f"{sweep.path}: no run has an epoch to compare with; {_requirement(config.against)}")
@@ -64,15 +68,18 @@ def compare(command: Command) -> int:
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
         _print_epochs(tables["epochs"], list_distant=not theirs)
-    return 0
+    return 0 if is_complete and theirs_complete else 1
 
 
-def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
-    """The panels of the other sweep, with the same selection and figures; none for `published`."""
+def _their_panels(config: CompareConfig, command: Command) -> tuple[list[Panel], bool]:
+    """The panels of the other sweep, with the same selection and figures, and whether no run was left out.
+
+    There are none for `published`.
+    """
     if config.against == PUBLISHED:
-        return []
-    other = sweep_directory(config.outputs, config.against)
-    return group(whole_runs(other, command.selection), config.figures)
+        return [], True
+    runs, is_complete = whole_runs(sweep_directory(config.outputs, config.against), command.selection)
+    return group(runs, config.figures), is_complete
 
 
 def _compared(
