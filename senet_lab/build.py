@@ -167,12 +167,21 @@ def check_run(config: RunConfig) -> tuple[nn.Module, torch.optim.Optimizer]:
     dataset.check()
     check_batch_size(dataset.train_images, config.batch_size // config.accumulate)
     build_augment(config.augment).take_statistics(dataset)
+    network, optimizer, _ = build_on_meta(config)
+    return network, optimizer
+
+
+def build_on_meta(
+    config: RunConfig,
+) -> tuple[nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Network, optimizer and schedule of a run on the meta device: shapes without values."""
+    dataset = build_dataset(config.dataset)
     with torch.device("meta"):
         network = build_network(config, dataset.num_classes)
         optimizer = build_optimizer(config.optimizer, network, config.lr)
         steps = math.ceil(dataset.train_images / config.batch_size)
-        build_schedule(config.schedule, optimizer, config.epochs * steps)
-    return network, optimizer
+        schedule = build_schedule(config.schedule, optimizer, config.epochs * steps)
+    return network, optimizer, schedule
 
 
 def pixels_at_once(config: RunConfig) -> int:

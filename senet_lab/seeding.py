@@ -66,6 +66,27 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+def check_global_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Restore a state in spare generators, to see whether it is a `global_state`.
+
+    Args:
+        state: of unknown origin.
+        own: a `global_state` of the run's device.
+
+    Raises:
+        Exception: of any kind, by the generator that does not take its part.
+    """
+    random.Random().setstate(state["python"])
+    spare = np.random.RandomState()
+    spare.set_state(state["numpy"])
+    numpy = spare.get_state(legacy=False)["state"]
+    if not 0 <= numpy["pos"] <= len(numpy["key"]):  # NumPy would read beyond its words
+        raise ValueError(f"NumPy's generator has {len(numpy['key'])} words, none at {numpy['pos']}")
+    torch.Generator().set_state(state["torch"])
+    if None not in (state["cuda"], own["cuda"]) and state["cuda"].shape != own["cuda"].shape:
+        raise ValueError(f"the state of a CUDA generator has {own['cuda'].numel()} bytes")
+
+
 class OwnGenerators:
     """A run's own global generators, independent of other runs in the process.
 

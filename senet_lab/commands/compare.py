@@ -21,7 +21,7 @@ from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
-from senet_lab.records.selection import Selection, select
+from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 
 PUBLISHED = "published"
@@ -44,14 +44,18 @@ def compare(command: Command) -> int:
 
     Writes tables and a page to its folder `compare/<against>`.
 
+    Returns:
+        The exit code: 0, or 1 if a run was left out.
+
     Raises:
         UsageError: no runs, no selected run, no counterpart for any of them, an unknown metric.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: CompareConfig = planned_config(command, sweep)
     selected = whole_runs if config.against == PUBLISHED else _selected
-    panels = group(selected(sweep, command.selection), config.figures)
-    theirs = _their_panels(config, command)
+    runs, is_complete = selected(sweep, command.selection)
+    panels = group(runs, config.figures)
+    theirs, theirs_complete = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(f"{sweep.path}: no run has an epoch to compare with; {_requirement(config.against)}")
@@ -66,26 +70,28 @@ def compare(command: Command) -> int:
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
         _print_epochs(tables["epochs"], list_distant=not theirs)
-    return 0
+    return 0 if is_complete and theirs_complete else 1
 
 
-def _their_panels(config: CompareConfig, command: Command) -> list[Panel]:
-    """The panels of the other sweep, with the same selection and figures; none for `published`."""
+def _their_panels(config: CompareConfig, command: Command) -> tuple[list[Panel], bool]:
+    """The panels of the other sweep, with the same selection and figures, and whether no run was left out.
+
+    There are none for `published`.
+    """
     if config.against == PUBLISHED:
-        return []
-    other = sweep_directory(config.outputs, config.against)
-    return group(_selected(other, command.selection), config.figures)
+        return [], True
+    runs, is_complete = _selected(sweep_directory(config.outputs, config.against), command.selection)
+    return group(runs, config.figures), is_complete
 
 
-def _selected(sweep: SweepDirectory, selection: Selection) -> list[Run]:
-    """The selected runs of one of the two sweeps.
+def _selected(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], bool]:
+    """The selected runs of one of the two sweeps, and whether none was left out.
 
     Raises:
         UsageError: see `whole_runs`; if nothing is selected, naming the sweep.
     """
-    runs = whole_runs(sweep, {})
     try:
-        return select(runs, selection)
+        return whole_runs(sweep, selection)
     except UsageError as error:
         raise UsageError(
             f"{sweep.path}: {error}. A selection holds for both sweeps: list the values of both, as in "

@@ -32,7 +32,7 @@ def plot(command: Command) -> int:
     """Draw the figures of a sweep, or of its selected runs, into its folder `figures`, or into `folder`.
 
     Returns:
-        The exit code: 0, or 1 if the browser failed to render a figure.
+        The exit code: 0, or 1 if a run was left out or the browser failed to render a figure.
 
     Raises:
         UsageError: nothing to plot, no selected run, runs that cannot be grouped, an unknown metric or
@@ -41,7 +41,8 @@ def plot(command: Command) -> int:
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: PlotConfig = planned_config(command, sweep)
     check_formats(config.formats)
-    panels = group(whole_runs(sweep, command.selection), config.figures)
+    runs, is_complete = whole_runs(sweep, command.selection)
+    panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)
     require_curves(charts, panels)
@@ -63,7 +64,7 @@ def plot(command: Command) -> int:
             values, charts_of_macs = _draw_macs(panels, looks, axes, result, config.reference)
             write_csv(folder / f"{axes.table('macs')}.csv", values, root)
             drawings |= charts_of_macs
-    complete = write_drawings(drawings, folder, config.formats, root)
+    drawn = write_drawings(drawings, folder, config.formats, root)
     for panel in panels:
         if not panel.has_epochs:
             print(f"{panel.name}: no epoch yet, so no figure")
@@ -73,7 +74,7 @@ def plot(command: Command) -> int:
         _print_stale(folder, panels)
     for result in found.values():
         print_finals(result)
-    return 0 if complete else 1
+    return 0 if drawn and is_complete else 1
 
 
 def _check(sweep: SweepDirectory, panels: Sequence[Panel], found: Mapping[Axes, Results]) -> None:

@@ -22,9 +22,13 @@ from senet_lab.analysis.verdict_tables import (
 from senet_lab.commands.terminal import print_table, strong
 from senet_lab.composition.command import Command
 from senet_lab.config import Format
+from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import make_writable, write_atomic
+from senet_lab.records.protocol import Stage
+from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
+from senet_lab.records.trials import role_of
 from senet_lab.text import csv_table
 
 
@@ -35,12 +39,14 @@ def verdict(command: Command) -> int:
         The exit code: 0, or 1 if the browser failed to render a figure.
 
     Raises:
-        UsageError: no comparison, or one with unfinished runs; an unknown format.
+        UsageError: no comparison, or one with unfinished runs; a selection of some of its runs; an unknown
+            format.
     """
     check_formats(command.config.formats)
     sweep = sweep_directory(command.config.outputs, command.config.name)
     found = read_comparison(sweep)
     found.require_complete()
+    _require_all(found, command.selection)
     answer = judge(found.finals, found.rules)
     files = write_verdict(sweep, found, answer)
     is_json = command.config.format is Format.json
@@ -56,6 +62,18 @@ def verdict(command: Command) -> int:
     drawings = {picture.name: picture.drawing() for picture in pictures(found, answer)}
     told = sys.stderr if is_json else sys.stdout
     return 0 if write_drawings(drawings, sweep.figures, command.config.formats, sweep.path, told) else 1
+
+
+def _require_all(found: Comparison, selection: Selection) -> None:
+    """Refuse a selection that leaves out confirmation runs: claims are corrected for all pairs of arms."""
+    runs = [run for run in found.plan.runs if role_of(run).stage is Stage.confirm]
+    missing = len(runs) - len(select(runs, selection))
+    if missing:
+        words = " ".join(f"{key}={','.join(values)}" for key, values in selection.items())
+        raise UsageError(
+            f"{words} leaves out {missing} of {len(runs)} confirmation runs: a verdict is on all of them; "
+            "senet-lab plot draws a selection"
+        )
 
 
 def conclude(sweep: SweepDirectory) -> None:

@@ -6,6 +6,7 @@ from senet_lab.composition.command import Command
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
 from senet_lab.records.plan import require_plan
+from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.progress import transient_progress
@@ -14,13 +15,13 @@ from senet_lab.text import plain
 
 
 def verify(command: Command) -> int:
-    """Print one line per fault and note; change no file.
+    """Print one line per fault and note on a sweep, or on its selected runs; change no file.
 
     Returns:
         0 without faults, 1 otherwise.
 
     Raises:
-        UsageError: no plan.
+        UsageError: no plan, or no selected run.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     try:
@@ -30,16 +31,15 @@ def verify(command: Command) -> int:
             raise
         print(plain(f"fault: {error}"))
         return 1
+    runs = select(plan.runs, command.selection)
     found = 0
     with transient_progress() as progress:
-        for run in progress.track(plan.runs, description=f"verifying {sweep.name}"):
+        for run in progress.track(runs, description=f"verifying {sweep.name}"):
             for fault in faults(plan, run):
                 found += 1
                 progress.console.print(Text(plain(f"fault: {fault}")), soft_wrap=True)
-    for note in notes(plan):
+    for note in notes(plan, runs):
         print(plain(f"note: {note}"))
-    counts = ", ".join(
-        f"{count} {state}" for state, count in Survey(sweep, plan.runs).refresh().counts().items()
-    )
-    print(f"{len(plan.runs)} runs: {counts}; {found or 'no'} faults")
+    counts = ", ".join(f"{count} {state}" for state, count in Survey(sweep, runs).refresh().counts().items())
+    print(f"{len(runs)} runs: {counts}; {found or 'no'} faults")
     return 1 if found else 0

@@ -282,17 +282,23 @@ class RunDirectory:
         return found.st_dev, found.st_ino
 
     def is_held(self) -> bool:
-        """Whether a live process executes the run."""
+        """Whether a live process executes the run; readers of the record do not take each other for one."""
         file = self.path / ".lock"
-        if not file.exists():
-            return False  # asking must not create the lock file
         try:
-            with FileLock(file, timeout=0):
-                return False
-        except Timeout:
+            handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:  # the system does not tell
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
             return True
         except OSError:
-            return _is_locked(file)  # another user's, or on a read-only disk
+            return _is_marked(file)
+        finally:
+            os.close(handle)
 
     def metrics(self) -> "pd.DataFrame":
         """`metrics.csv` as a frame, one row per epoch; empty before the first.
@@ -406,24 +412,37 @@ class RunDirectory:
 def run_directories(folder: Path, sweep: Path | None = None) -> list[RunDirectory]:
     """The run directories at or below a folder, in path order: those with a config.
 
+    Folders that may not be read are left out, and links are not followed.
+
     Args:
         folder: a run's directory, or one above several.
         sweep: see `RunDirectory`.
+
+    Raises:
+        UsageError: the system refuses to list a folder.
     """
-    files = sorted(folder.rglob(RunDirectory(folder).config_file.name))
-    return [RunDirectory(file.parent, sweep) for file in files]
+    config = RunDirectory(folder).config_file.name
+    files, ahead = [], [folder]
+    while ahead:  # `rglob` ends in a RecursionError where folders are nested a thousand deep
+        here = ahead.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name == config:
+                        files.append(here / config)
+                    if entry.is_dir(follow_symlinks=False):
+                        ahead.append(here / entry.name)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except OSError as error:
+            raise UsageError(f"{here} cannot be read: {error.strerror}") from error
+    return [RunDirectory(file.parent, sweep) for file in sorted(files)]
 
 
-def _is_locked(file: Path) -> bool:
-    """Whether a process holds a lock file that can only be read; True if the system does not tell."""
+def _is_marked(file: Path) -> bool:
+    """Whether filelock's marker file of a live process is there: on a file system without `flock`."""
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+        with FileLock(file, timeout=0):
+            return False
+    except (Timeout, OSError):
         return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False

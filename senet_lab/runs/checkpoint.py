@@ -1,18 +1,26 @@
 """Checkpoints at epoch boundaries, written atomically and loaded without running code from them."""
 
+import copy
 import errno
 import io
+import math
+import operator
 import os
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from senet_lab.build import build_on_meta
+from senet_lab.config import RunConfig
 from senet_lab.files import read_bytes, write_atomic
 from senet_lab.records.run import RunDirectory
+from senet_lab.seeding import check_global_state
+from senet_lab.training.loop import load_optimizer
 
 FORMAT = 1
 
@@ -73,9 +81,12 @@ def load_checkpoint(
     # Read into memory first: later errors are then due to the content, not to the disk.
     content = _load(file, io.BytesIO(read_bytes(file, directory.root, limit)))
     found = content.get("format") if isinstance(content, dict) else None
-    if not isinstance(found, int) or found != FORMAT:
+    if not isinstance(found, int):
+        raise CheckpointError(f"{file} has no checkpoint format")
+    if found != FORMAT:
         raise CheckpointError(f"{file} has checkpoint format {found}; this version reads {FORMAT}")
-    if str(content.get("config_hash")) not in config_hashes:
+    config_hash = content.get("config_hash")
+    if not isinstance(config_hash, str) or config_hash not in config_hashes:
         raise CheckpointError(f"{file} belongs to another config")
     return content
 
@@ -98,10 +109,68 @@ def require_fit(
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise CheckpointError(f"{file} lacks {', '.join(missing)}")
-    if not isinstance(found["epochs_done"], int) or not 0 <= found["epochs_done"] <= epochs:
-        raise CheckpointError(f"{file} is of epoch {found['epochs_done']} of {epochs}")
+    done = found["epochs_done"]
+    if not isinstance(done, int):
+        raise CheckpointError(f"{file} has no number of epochs")
+    if not 0 <= done <= epochs:
+        raise CheckpointError(f"{file} is of epoch {done} of {epochs}")
     require_weights(directory, found, expected["network"])
+    if "average" in expected:
+        with _tried(file, "average"):
+            was, now = found["average"], expected["average"]
+            _require_same(file, "average", _shapes(was["network"]), _shapes(now["network"]))
+            operator.index(was["steps"])
     _require_same(file, "optimizer", _group_sizes(found["optimizer"]), _group_sizes(expected["optimizer"]))
+
+
+def require_loadable(
+    directory: RunDirectory, found: Mapping[str, Any], expected: Mapping[str, Any], config: RunConfig
+) -> None:
+    """Check that a run can take a step with a checkpoint's state, by taking one without values.
+
+    Optimizer and schedule are tried on the meta device, generators in spare ones.
+
+    Args:
+        directory: the run's directory, for the message.
+        found: the checkpoint's state, which `require_fit` has accepted.
+        expected: the state of the freshly built run.
+        config: the run's config.
+
+    Raises:
+        CheckpointError: names the part and its error.
+    """
+    file = directory.checkpoint_file
+    network, optimizer, schedule = build_on_meta(config)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with _tried(file, "optimizer"):
+        load_optimizer(optimizer, copy.deepcopy(found["optimizer"]))  # a step changes its own count in place
+        optimizer.step()
+    with _tried(file, "schedule"):
+        lasting = {key for key in expected["schedule"] if not key.startswith("_")}  # the others are torch's
+        missing = sorted(lasting - found["schedule"].keys())
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        schedule.load_state_dict(copy.deepcopy(found["schedule"]))
+        if found["epochs_done"] < config.epochs:
+            schedule.step()
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        if not all(map(math.isfinite, rates)):
+            raise ValueError(f"the next learning rates are {rates}")
+    with _tried(file, "random generators"):
+        check_global_state(found["rng"], expected["rng"])
+
+
+@contextmanager
+def _tried(file: Path, part: str) -> Iterator[None]:
+    """Within, an error is due to the checkpoint's content, which may be anything, and so may the error."""
+    try:
+        yield
+    except (MemoryError, CheckpointError):
+        raise
+    except Exception as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{file} does not fit the {part} that the code builds now: {reason}") from error
 
 
 def require_weights(directory: RunDirectory, found: Mapping[str, Any], network: Mapping[str, Any]) -> None:
@@ -123,8 +192,13 @@ def _require_same(file: Path, part: str, was: Mapping[str, str], now: Mapping[st
 def _shapes(network: object) -> dict[str, str]:
     """Shape and number format of each tensor; none for what is no network."""
     values = network.items() if isinstance(network, Mapping) else ()
-    tensors = {str(name): value for name, value in values if isinstance(value, torch.Tensor)}
-    return {name: f"{tuple(value.shape)} {value.dtype}" for name, value in tensors.items()}
+    tensors = {str(name): value for name, value in values if isinstance(value, Tensor)}
+    return {name: f"{tuple(value.shape)} {value.dtype}{_odd_kind(value)}" for name, value in tensors.items()}
+
+
+def _odd_kind(tensor: Tensor) -> str:
+    """What a checkpoint's tensor is if it is not a plain one with values."""
+    return " without values" if tensor.is_meta else "" if tensor.layout is torch.strided else " and sparse"
 
 
 def _group_sizes(optimizer: object) -> dict[str, str]:

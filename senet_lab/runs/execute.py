@@ -24,7 +24,13 @@ from senet_lab.records.surroundings import changes
 from senet_lab.records.survey import as_planned
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.tables import MissingRowsError
-from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, save_checkpoint
+from senet_lab.runs.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    require_fit,
+    require_loadable,
+    save_checkpoint,
+)
 from senet_lab.runs.environment import environment
 from senet_lab.seeding import OwnGenerators, seed_global
 from senet_lab.text import plain
@@ -171,7 +177,9 @@ class _Attempt:
         if is_there(self.directory.checkpoint_file):
             try:
                 state = load_checkpoint(self.directory, {self.run.hash, *self.run.continues})
-                require_fit(self.directory, state, training.state_dict(), self.epochs)
+                fresh = training.state_dict()
+                require_fit(self.directory, state, fresh, self.epochs)
+                require_loadable(self.directory, state, fresh, self.run.config)
                 self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
             except (CheckpointError, MissingRowsError) as error:
                 mark = self.directory.set_aside()
@@ -192,7 +200,7 @@ class _Attempt:
             seconds=sum(self.directory.metric("seconds")),
             test_top1=_number(self.directory.metric("test_top1")[-1]),
         )
-        if state["source"] != source_hash():
+        if state.get("source") != source_hash():
             self._note(f"{self.directory.path} resumes with other code than it began with")
         attempts = self.directory.environments()
         change = changes(*attempts[-2:]) if len(attempts) > 1 else ""

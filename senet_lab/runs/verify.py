@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from senet_lab.dotted import get_value
 from senet_lab.errors import UsageError
@@ -38,11 +38,11 @@ def faults(plan: Plan, run: PlannedRun) -> Iterator[str]:
             yield str(error)
 
 
-def notes(plan: Plan) -> Iterator[str]:
-    """Remarks on a sweep that are no faults: mixed environments, missing digests, runs in no plan."""
+def notes(plan: Plan, runs: Sequence[PlannedRun]) -> Iterator[str]:
+    """Remarks that are no faults: mixed environments, missing digests; for a whole sweep, runs in no plan."""
     attempts: list[Environment] = []
     without_digest = 0
-    for run in plan.runs:
+    for run in runs:
         record = plan.sweep.run(run.directory)
         try:
             attempts += record.environments()
@@ -56,7 +56,7 @@ def notes(plan: Plan) -> Iterator[str]:
     if without_digest:
         yield f"{without_digest} runs of an earlier version have no digest: only their rows were checked"
     known = {run.directory for run in plan.runs}
-    for directory in plan.sweep.find_runs():
+    for directory in plan.sweep.find_runs() if len(runs) == len(plan.runs) else ():
         if directory not in known:
             yield f"{directory} is in no plan and was not checked"
 
@@ -135,8 +135,11 @@ def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: S
     except MemoryError:
         yield f"{file} does not fit in memory"
         return
-    if status.state is State.FINISHED and content.get("epochs_done") != status.epochs_done:
-        yield f"{file} is of epoch {content.get('epochs_done')}, the run's last one is {status.epochs_done}"
+    done = content.get("epochs_done")
+    if not isinstance(done, int):
+        yield f"{file} has no number of epochs"
+    elif status.state is State.FINISHED and done != status.epochs_done:
+        yield f"{file} is of epoch {done}, the run's last one is {status.epochs_done}"
 
 
 CHECKS: tuple[Check, ...] = (

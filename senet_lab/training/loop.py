@@ -14,7 +14,6 @@ from torch import Tensor
 from senet_lab.build import build_augment, build_dataset, build_network, build_schedule, spans_training
 from senet_lab.config import RunConfig, WhenTested
 from senet_lab.data.batches import Part
-from senet_lab.errors import UsageError
 from senet_lab.networks.activations import coefficient_rows
 from senet_lab.records.rows import Coefficient, Metrics
 from senet_lab.records.run import State
@@ -239,7 +238,7 @@ class Training:
         """Restore a `state_dict`, from any device."""
         with self.on_stream():
             self.network.load_state_dict(state["network"])
-            self._load_optimizer(state["optimizer"])
+            load_optimizer(self.optimizer, state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
@@ -247,19 +246,6 @@ class Training:
         set_global_state(state["rng"], self.engine.device)
         self.epochs_done = state["epochs_done"]
         self.images_done = self.epochs_done * self.images_per_epoch
-
-    def _load_optimizer(self, state: Mapping[str, Any]) -> None:
-        """Restore the optimizer's state; keep this device's flags."""
-        if len(state["param_groups"]) != len(self.optimizer.param_groups):
-            raise UsageError(
-                "the checkpoint is of a version in which activation coefficients decayed: delete it, "
-                "and the run starts again"
-            )
-        groups = [
-            {**saved, **{key: own[key] for key in ("fused", "foreach", "capturable") if key in own}}
-            for saved, own in zip(state["param_groups"], self.optimizer.param_groups, strict=True)
-        ]
-        self.optimizer.load_state_dict({**state, "param_groups": groups})
 
     def train(self, should_stop: Stop) -> Turns[Tensor | None]:
         """One pass over the training images: sums of loss, top-1 and top-5 hits, on the device."""
@@ -306,6 +292,20 @@ class Training:
             self.images_done += len(labels) * self.group.size
             yield
         return self.group.add(part.step.sums.clone())
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Restore an optimizer's state; keep this device's flags.
+
+    Args:
+        optimizer: freshly built, with as many groups of parameters.
+        state: a `state_dict`, from any device.
+    """
+    groups = [
+        {**saved, **{key: own[key] for key in ("fused", "foreach", "capturable") if key in own}}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def is_finite(metrics: Metrics) -> bool:

@@ -142,7 +142,7 @@ def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.Ca
     assert "Mish is better than ReLU by 5." in out
     sweep = folder / "outputs" / "verdict"
     assert pd.read_csv(sweep / "verdict.csv")["claim"].tolist() == ["better"]
-    assert main([*command, "format=json"]) == 0
+    assert main([*command, "format=json", "activation=mish,relu"]) == 0
     printed = capfd.readouterr().out
     content = json.loads(printed)
     assert printed == (sweep / "verdict.json").read_text()
@@ -159,6 +159,13 @@ def test_the_command_writes_words_tables_and_json(folder: Path, capfd: pytest.Ca
     assert content["common_rate"]["trials"] == {"Three-layer CNN on digits": {"lr": 0.1}}
     files = {file.name for file in (sweep / "verdict").iterdir()}
     assert {"finals.csv", "tuning.csv", "rates.csv", "summary.tex", "methods.txt", "checklists.csv"} <= files
+
+
+def test_a_selection_of_arms_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["verdict", "experiment=verdict", f"outputs={folder / 'outputs'}"]
+    assert main([*command, "activation=relu"]) == 2
+    told = "senet-lab: activation=relu leaves out 3 of 6 confirmation runs: a verdict is on all of them"
+    assert capfd.readouterr().err.startswith(told)
 
 
 def test_a_terminal_shows_the_best_of_each_block_in_bold(

@@ -166,7 +166,7 @@ def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change_a_digit(sweep / RUN)
-    assert give("plot", sweep, "formats=[html]") == 0
+    assert give("plot", sweep, "formats=[html]") == 1
     told = capsys.readouterr()
     assert f"left out, damaged: {RUN}: " in told.err
     assert "TAct,0,1," in (sweep / "figures/curves.csv").read_text(), "of the interrupted run alone"
@@ -174,6 +174,27 @@ def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
     page = (sweep / "report.html").read_text()
     assert "1 damaged" in page
     assert "its SHA-256 differs" in page
+
+
+def test_a_run_that_is_left_out_is_told_by_the_exit_code_if_it_was_selected(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_a_digit(sweep / RUN)
+    assert give("compare", sweep, f"against={sweep.name}") == 1
+    assert f"left out, damaged: {RUN}: " in capsys.readouterr().err
+    assert give("plot", sweep, "formats=[html]", "activation=relu") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_selection_alone_is_verified(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change_a_digit(sweep / RUN)
+    shutil.copytree(sweep / RUN, sweep / "runs/stray")
+    assert give("verify", sweep, "activation=relu") == 0
+    assert capsys.readouterr().out == "3 runs: 2 finished, 1 diverged; no faults\n"
+    assert give("verify", sweep, "activation=tact") == 1
+    assert capsys.readouterr().out.endswith("2 runs: 1 damaged, 1 interrupted; 1 faults\n")
+    assert give("verify", sweep, "activation=mish") == 2
+    assert "activation=mish: no such run here; there is relu, tact" in capsys.readouterr().err
 
 
 def test_coefficients_that_were_changed_are_named_by_epoch_and_line(

@@ -8,6 +8,7 @@ takes them all; `--seed` draws others, so that a long run can be given in parts.
 import argparse
 import io
 import os
+import random
 import resource
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -33,7 +35,9 @@ from senet_lab.composition import command
 from senet_lab.data.arrays import Arrays
 from senet_lab.errors import UsageError
 from senet_lab.records.run import RunDirectory
-from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit
+from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_fit, require_loadable
+from senet_lab.training.engine import choose_engine
+from senet_lab.training.loop import Training
 
 SECONDS = 120
 """Limit of one case, against hanging."""
@@ -111,15 +115,37 @@ def bounded() -> Iterator[None]:
 
 
 def check_checkpoint(folder: Path, content: Any) -> None:
-    """Have a checkpoint of this content read in `folder`/d55bf84, and verified; it may be refused."""
+    """Have a checkpoint of this content read in `folder`/d55bf84, and verified.
+
+    It may be refused; a run must be able to take a step with one that is not.
+    """
     file = folder / "d55bf84" / CHECKPOINT
     torch.save(content, file)
-    hashes = {str(state_dict()["config_hash"])}
     record = RunDirectory(file.parent)
+    config = record.config()
+    training = Training(config, choose_engine(config.trainer))
+    fresh = training.state_dict()
     with bounded(), suppress(CheckpointError, UsageError):
-        require_fit(record, load_checkpoint(record, hashes), state_dict(), epochs=3)
+        found = load_checkpoint(record, {str(state_dict()["config_hash"])})
+        require_fit(record, found, fresh, config.epochs)
+        require_loadable(record, found, fresh, config)
+        take_a_step(training, found)
     with bounded():
         _bears(["verify"], folder)
+
+
+def take_a_step(training: Training, state: dict[str, Any]) -> None:
+    """Restore a state, and do what changes with the first step; an error is raised as another kind."""
+    try:
+        training.load_state_dict(state)
+        for parameter in training.network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        training.optimizer.step()
+        if training.epochs_done < training.config.epochs:
+            training.schedule.step()
+        torch.rand(1), random.random(), np.random.random()
+    except Exception as error:
+        raise AssertionError("the checkpoint was accepted") from error
 
 
 def check_wrong(folder: Path, word: str) -> None:

@@ -1,7 +1,10 @@
 import math
+import os
 import random
 import struct
+import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from senet_lab.errors import UsageError
 from senet_lab.records.rows import Coefficient, Metrics
-from senet_lab.records.run import Environment, Git, RunDirectory, State, Status
+from senet_lab.records.run import Environment, Git, RunDirectory, State, Status, run_directories
 from senet_lab.records.survey import living_status
 from senet_lab.records.tables import MissingRowsError
 
@@ -243,3 +246,24 @@ def test_an_environment_of_an_earlier_version_is_the_first_attempt(tmp_path: Pat
         '"device_type": "cpu", "precision": "float32", "threads": 1, "host": "here", "platform": "Linux"}'
     )
     assert [attempt.torch for attempt in directory.environments()] == ["2.15.0"]
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Iterator[Path]:
+    """A folder that holds 1,500 folders, each in the one before."""
+    handle = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=handle)
+        below = os.open("a", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+    yield tmp_path
+    subprocess.run(["rm", "-r", tmp_path / "a"], check=True)  # as Python's own ways may not get through
+
+
+def test_runs_are_found_beside_folders_that_are_nested_a_thousand_deep(nested: Path) -> None:
+    for name in ("b/c", "b"):
+        RunDirectory(nested / name).write_config({})
+    (nested / "link").symlink_to(nested / "b")
+    assert [run.path for run in run_directories(nested)] == [nested / "b/c", nested / "b"]

@@ -1,3 +1,4 @@
+import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,14 @@ def test_a_dead_run_that_can_only_be_read_does_not_show_as_running(
         assert living_status(run).state is State.RUNNING
     monkeypatch.setattr("filelock.FileLock.acquire", cannot_write)
     assert living_status(run).state is State.INTERRUPTED
+
+
+def test_readers_do_not_take_each_other_for_an_owner(run: RunDirectory) -> None:
+    with run.lock():
+        pass
+    with (run.path / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # as another reader does for a moment
+        assert living_status(run).state is State.INTERRUPTED
 
 
 def test_a_lock_that_cannot_be_asked_leaves_the_word_of_the_record(

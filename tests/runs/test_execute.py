@@ -93,7 +93,9 @@ def died_in_its_third_epoch(outputs: Path, monkeypatch: pytest.MonkeyPatch, fold
     return next(outputs.rglob("checkpoint.pt")).parent
 
 
-@pytest.mark.parametrize("how", ["truncated", "zeroed", "of another config", "newer", "rows missing"])
+@pytest.mark.parametrize(
+    "how", ["truncated", "zeroed", "of another config", "newer", "rows missing", "odd schedule"]
+)
 def test_a_useless_checkpoint_is_told_and_the_run_starts_again(
     tmp_path: Path,
     outputs: Path,
@@ -112,6 +114,8 @@ def test_a_useless_checkpoint_is_told_and_the_run_starts_again(
         file.write_bytes(bytes(len(whole)))
     elif how == "rows missing":
         (directory / "metrics.csv").unlink()
+    elif how == "odd schedule":
+        torch.save(content | {"schedule": content["schedule"] | {"last_epoch": None}}, file)
     else:
         torch.save(content | ({"format": 2} if how == "newer" else {"config_hash": "0"}), file)
     assert main(run(tmp_path)) == 0
