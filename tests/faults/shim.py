@@ -30,7 +30,6 @@ IMPORTS = (
     "senet_lab.figures.export",
     "senet_lab.figures.sections",
     "senet_lab.figures.page",
-    "sklearn.datasets",
 )
 TRACEBACK = 70
 """The exit code of a command that ended in an exception."""
