@@ -45,7 +45,7 @@ def theirs(space: type, kind: Kind, level: int, sign: int, image: Tensor) -> Ten
     value = 0.0 if values is None else float(values[level]) * (sign if signed else 1)
     of = Image.fromarray(image.numpy()) if kind in MOVES else image.permute(2, 0, 1)
     done = space()._apply_image_or_video_transform(
-        of, NAMES[kind], value, "nearest", {Image.Image: 0, Tensor: 0}
+        of, NAMES[kind], value, v2.InterpolationMode.NEAREST, {Image.Image: 0, Tensor: 0}
     )
     return torch.from_numpy(np.array(done)) if kind in MOVES else done.permute(1, 2, 0)
 

@@ -114,7 +114,7 @@ def test_going_on_from_a_state_equals_never_having_stopped(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not cuda.triton_works(), reason="torch.compile needs Triton")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # Inductor's own
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Inductor's own
 @pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("cuda_graph", [False, True])
 def test_compiled_steps_are_near_plain_ones(tmp_path: Path, cuda_graph: bool) -> None:
