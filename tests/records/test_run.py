@@ -180,6 +180,29 @@ def test_a_config_that_is_more_than_plain_values_is_refused(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("text", ["- " * 500_000, "? " * 500_000, "{a: " * 250_000, "[" * 1_000_000])
+def test_yaml_that_is_nested_without_end_is_refused(tmp_path: Path, text: str) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.config_file.write_text(text)
+    with pytest.raises(
+        UsageError, match=r"config.yaml(: YAML nested more than|(:[0-9]+)? is not plain YAML)"
+    ):
+        directory.plain_config()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"), [(r"\ud83d\ude00", True), (r"\ud83d", False), (r"\uDE00", False)]
+)
+def test_half_of_a_character_is_refused(tmp_path: Path, text: str, is_whole: bool) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.status_file.write_text(f'{{"state": "failed", "epochs_done": 0, "error": "{text}"}}')
+    if is_whole:
+        assert directory.status().error == "😀"
+    else:
+        with pytest.raises(UsageError, match=r"status.json is not JSON: .*surrogates not allowed"):
+            directory.status()
+
+
 def test_equal_values_are_written_out_each_time(tmp_path: Path) -> None:
     shared = [1, 2]
     RunDirectory(tmp_path).write_config({"a": shared, "b": shared})
