@@ -27,6 +27,12 @@ TEXT_LIMIT = 1 << 30
 YAML_LIMIT = 1 << 20
 """Maximal size, bytes, of a YAML file; the largest of `conf/` has five thousand."""
 
+YAML_DEPTH = 100
+"""Maximal depth of the nodes of a YAML file; the deepest of `conf/` has less than ten."""
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Start of an escaped half of a UTF-16 pair in JSON."""
+
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A recorded number of something."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
@@ -357,7 +363,10 @@ def parse_json(text: str, path: Path) -> Any:
         UsageError: no JSON; names the file.
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if SURROGATE.search(text):  # half of a pair is no character: nothing could write it on
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
 
@@ -384,13 +393,20 @@ def read_yaml(path: Path, root: Path | None = None) -> Any:
     """The plain values in the YAML file at `path`.
 
     Raises:
-        UsageError: no YAML, more than `YAML_LIMIT`, tags that would build objects, or aliases, which can
-            expand a few lines beyond memory.
+        UsageError: no YAML, more than `YAML_LIMIT`, tags that would build objects, aliases, which can expand
+            a few lines beyond memory, or nodes nested deeper than `YAML_DEPTH`, which crash PyYAML.
     """
     text = read_text(path, root, YAML_LIMIT)
+    depth = 0
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader)):
-            raise UsageError(f"{path}: YAML aliases are not allowed; write the value out, or ${{key}} for it")
+        for event in yaml.parse(text, Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > YAML_DEPTH:
+                raise UsageError(f"{path}: YAML nested more than {YAML_DEPTH} deep is not read")
+            if isinstance(event, yaml.AliasEvent):
+                raise UsageError(
+                    f"{path}: YAML aliases are not allowed; write the value out, or ${{key}} for it"
+                )
         return yaml.load(text, Loader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

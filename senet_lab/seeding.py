@@ -62,7 +62,7 @@ def set_global_state(state: Mapping[str, Any], device: torch.device) -> None:
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None:
+    if state["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
@@ -83,8 +83,9 @@ def check_global_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None
     if not 0 <= numpy["pos"] <= len(numpy["key"]):  # NumPy would read beyond its words
         raise ValueError(f"NumPy's generator has {len(numpy['key'])} words, none at {numpy['pos']}")
     torch.Generator().set_state(state["torch"])
-    if None not in (state["cuda"], own["cuda"]) and state["cuda"].shape != own["cuda"].shape:
-        raise ValueError(f"the state of a CUDA generator has {own['cuda'].numel()} bytes")
+    cuda, own_cuda = state["cuda"], own["cuda"]
+    if None not in (cuda, own_cuda) and (cuda.shape, cuda.dtype) != (own_cuda.shape, own_cuda.dtype):
+        raise ValueError(f"the state of a CUDA generator has {own_cuda.numel()} bytes")
 
 
 class OwnGenerators:

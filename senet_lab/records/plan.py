@@ -16,7 +16,7 @@ import msgspec
 
 from senet_lab.config import NODES, RunConfig, comparable
 from senet_lab.errors import UsageError
-from senet_lab.files import Count, is_there, parse_json, read_text, typed, write_atomic
+from senet_lab.files import SURROGATE, Count, is_there, parse_json, read_text, typed, write_atomic
 from senet_lab.records.migrations import PLAN_FORMAT, current_plan, recorded_config
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
 from senet_lab.records.sweep import SweepDirectory, is_run
@@ -201,8 +201,11 @@ def _converted(text: str, file: Path) -> _Content:
 def _sharing(text: str) -> _Content | None:
     """`_converted` in a fifth of the time and memory, as runs share their configs' equal values.
 
-    None for what `_converted` is to judge: another format, numbers that JSON lacks, a plan that was changed.
+    None for what `_converted` is to judge: another format, numbers and characters that JSON lacks, a plan that
+    was changed.
     """
+    if SURROGATE.search(text):
+        return None
     try:
         plan = msgspec.json.decode(text, type=_TextContent)
         runs = _shared(plan.runs)

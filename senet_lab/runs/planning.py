@@ -9,11 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from filelock import Timeout
+
 from senet_lab.composition.command import Command, Point
 from senet_lab.config import PlanMode, TrainConfig, as_plain, comparable
 from senet_lab.dotted import difference
 from senet_lab.errors import UsageError
-from senet_lab.files import YAML_LIMIT, make_writable, read_bytes
+from senet_lab.files import YAML_LIMIT, is_there, make_writable, read_bytes
 from senet_lab.records.figures import chosen_figures
 from senet_lab.records.plan import (
     NOT_RESULTS,
@@ -64,7 +66,7 @@ def request_runs(command: Command) -> Request:
     sweep = sweep_directory(config.outputs, config.name)
     line = shlex.join(without_execution_keys(command.words))
     # Before the folder is created, so that a refused command leaves nothing behind.
-    first = None if sweep.plan_file.exists() else _first(sweep, command, line)
+    first = None if is_there(sweep.plan_file) else _first(sweep, command, line)
     make_writable(sweep.path)
     with sweep.plan_lock():
         plan = read_plan(sweep)
@@ -87,7 +89,7 @@ def request_retry(command: Command) -> Request:
     """The failed, diverged and damaged runs that the command selects; all but failed ones start over.
 
     Raises:
-        UsageError: no plan, or no such run.
+        UsageError: no plan, no such run, or one that another process holds or that cannot be locked.
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     plan = require_plan(sweep)
@@ -97,9 +99,14 @@ def request_retry(command: Command) -> Request:
         raise UsageError(f"{sweep.path}: no run has failed or diverged, so there is nothing to retry")
     for run in survey.with_state(State.DIVERGED, State.DAMAGED):
         record = sweep.run(run.directory)
-        with record.lock():
-            record.set_aside()  # first: a run that ended and has no rows is damaged, and can be retried
-            record.write_status(Status(State.INTERRUPTED, epochs=run.config.epochs))
+        try:
+            with record.lock():
+                record.set_aside()  # first: a run that ended and has no rows is damaged, and can be retried
+                record.write_status(Status(State.INTERRUPTED, epochs=run.config.epochs))
+        except Timeout as error:
+            raise UsageError(f"{record.path} is held by another process: repeat the command later") from error
+        except OSError as error:
+            raise UsageError(f"{record.path} cannot be locked: {error.strerror}") from error
     return Request(plan, runs, [])
 
 

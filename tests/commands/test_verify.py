@@ -186,6 +186,24 @@ def test_a_run_that_is_left_out_is_told_by_the_exit_code_if_it_was_selected(
     assert capsys.readouterr().err == ""
 
 
+def cannot_open(*_: Any, **__: Any) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_retry_leaves_a_run_that_it_cannot_lock(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_a_digit(sweep / RUN)
+    changed = (sweep / RUN / "metrics.csv").read_text()
+    with RunDirectory(sweep / RUN).lock():
+        assert give("retry", sweep, "activation=tact") == 2
+    assert f"{RUN} is held by another process: repeat" in capsys.readouterr().err
+    monkeypatch.setattr("filelock.FileLock.acquire", cannot_open)
+    assert give("retry", sweep, "activation=tact") == 2
+    assert f"{RUN} cannot be locked: Permission denied" in capsys.readouterr().err
+    assert (sweep / RUN / "metrics.csv").read_text() == changed
+
+
 def test_a_selection_alone_is_verified(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     change_a_digit(sweep / RUN)
     shutil.copytree(sweep / RUN, sweep / "runs/stray")

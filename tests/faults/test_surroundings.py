@@ -29,12 +29,17 @@ def obey_permissions() -> None:
     assert libc.capset(header, sets) == 0
 
 
-@pytest.mark.parametrize(("locked", "code"), [("", 2), ("default", 2), ("default/runs", 1)])
-def test_a_read_only_output_folder_is_told(tmp_path: Path, locked: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("locked", "mode", "code"),
+    [("", 0o555, 2), ("default", 0o555, 2), ("default/runs", 0o555, 1), ("default", 0, 2)],
+)
+def test_an_output_folder_without_permission_is_told(
+    tmp_path: Path, locked: str, mode: int, code: int
+) -> None:
     arguments = sweep(tmp_path)
     folder = tmp_path / "outputs" / locked
     folder.mkdir(parents=True)
-    folder.chmod(0o555)
+    folder.chmod(mode)
     process = start(arguments, tmp_path / "log.txt", obey_permissions)
     process.join()
     told = (tmp_path / "log.txt").read_text()

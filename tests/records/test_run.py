@@ -208,6 +208,29 @@ def test_a_config_that_is_more_than_plain_values_is_refused(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("text", ["- " * 500_000, "? " * 500_000, "{a: " * 250_000, "[" * 1_000_000])
+def test_yaml_that_is_nested_without_end_is_refused(tmp_path: Path, text: str) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.config_file.write_text(text)
+    with pytest.raises(
+        UsageError, match=r"config.yaml(: YAML nested more than|(:[0-9]+)? is not plain YAML)"
+    ):
+        directory.plain_config()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_whole"), [(r"\ud83d\ude00", True), (r"\ud83d", False), (r"\uDE00", False)]
+)
+def test_half_of_a_character_is_refused(tmp_path: Path, text: str, is_whole: bool) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.status_file.write_text(f'{{"state": "failed", "epochs_done": 0, "error": "{text}"}}')
+    if is_whole:
+        assert directory.status().error == "😀"
+    else:
+        with pytest.raises(UsageError, match=r"status.json is not JSON: .*surrogates not allowed"):
+            directory.status()
+
+
 def test_equal_values_are_written_out_each_time(tmp_path: Path) -> None:
     shared = [1, 2]
     RunDirectory(tmp_path).write_config({"a": shared, "b": shared})
@@ -250,9 +273,9 @@ def test_an_environment_of_an_earlier_version_is_the_first_attempt(tmp_path: Pat
 
 @pytest.fixture
 def nested(tmp_path: Path) -> Iterator[Path]:
-    """A folder that holds 1,500 folders, each in the one before."""
+    """A folder that holds 1,100 folders, each in the one before."""
     handle = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1500):
+    for _ in range(1100):
         os.mkdir("a", dir_fd=handle)
         below = os.open("a", os.O_RDONLY, dir_fd=handle)
         os.close(handle)
@@ -263,6 +286,7 @@ def nested(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_runs_are_found_beside_folders_that_are_nested_a_thousand_deep(nested: Path) -> None:
+    (nested / "b/c").mkdir(parents=True)
     for name in ("b/c", "b"):
         RunDirectory(nested / name).write_config({})
     (nested / "link").symlink_to(nested / "b")

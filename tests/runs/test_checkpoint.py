@@ -296,6 +296,7 @@ def test_a_state_with_which_no_step_can_be_taken_is_told(
         check(file, changed(trained, path, odd), fresh, config)
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 @pytest.mark.parametrize(
     "odd", [lambda weight: weight.to("meta"), lambda weight: weight.to_sparse()], ids=["meta", "sparse"]
 )
