@@ -201,8 +201,8 @@ def _converted(text: str, file: Path) -> _Content:
 def _sharing(text: str) -> _Content | None:
     """`_converted` in a fifth of the time and memory, as runs share their configs' equal values.
 
-    None for what `_converted` is to judge: another format, numbers and characters that JSON lacks, a plan that
-    was changed.
+    None for what `_converted` is to judge: another format, numbers or characters that JSON lacks, a
+    changed plan.
     """
     if SURROGATE.search(text):
         return None
