@@ -11,7 +11,7 @@ from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
 from senet_lab.runs.progress import transient_progress
 from senet_lab.runs.verify import faults, notes
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 
 def verify(command: Command) -> int:
@@ -41,5 +41,5 @@ def verify(command: Command) -> int:
     for note in notes(plan, runs):
         print(plain(f"note: {note}"))
     counts = ", ".join(f"{count} {state}" for state, count in Survey(sweep, runs).refresh().counts().items())
-    print(f"{len(runs)} runs: {counts}; {found or 'no'} faults")
+    print(f"{counted(len(runs), 'run')}: {counts}; {counted(found, 'fault') if found else 'no faults'}")
     return 1 if found else 0

@@ -210,7 +210,7 @@ def test_a_selection_alone_is_verified(sweep: Path, capsys: pytest.CaptureFixtur
     assert give("verify", sweep, "activation=relu") == 0
     assert capsys.readouterr().out == "3 runs: 2 finished, 1 diverged; no faults\n"
     assert give("verify", sweep, "activation=tact") == 1
-    assert capsys.readouterr().out.endswith("2 runs: 1 damaged, 1 interrupted; 1 faults\n")
+    assert capsys.readouterr().out.endswith("2 runs: 1 damaged, 1 interrupted; 1 fault\n")
     assert give("verify", sweep, "activation=mish") == 2
     assert "activation=mish: no such run here; there is relu, tact" in capsys.readouterr().err
 
