@@ -10,9 +10,9 @@ from senet_lab.analysis.curves import values
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, names, published
-from senet_lab.analysis.runs import Run
+from senet_lab.analysis.runs import Run, read_records, selected
 from senet_lab.commands.terminal import print_table
-from senet_lab.commands.whole import whole_runs
+from senet_lab.commands.whole import tell_left_out, whole_runs
 from senet_lab.composition.command import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
@@ -52,8 +52,8 @@ def compare(command: Command) -> int:
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: CompareConfig = planned_config(command, sweep)
-    selected = whole_runs if config.against == PUBLISHED else _selected
-    runs, is_complete = selected(sweep, command.selection)
+    find_runs = whole_runs if config.against == PUBLISHED else _selected
+    runs, is_complete = find_runs(sweep, command.selection)
     panels = group(runs, config.figures)
     theirs, theirs_complete = _their_panels(config, command)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
@@ -90,13 +90,15 @@ def _selected(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], b
     Raises:
         UsageError: see `whole_runs`; if nothing is selected, naming the sweep.
     """
+    records = read_records(sweep)
     try:
-        return whole_runs(sweep, selection)
+        records = selected(records, selection)
     except UsageError as error:
         raise UsageError(
             f"{sweep.path}: {error}. A selection holds for both sweeps: list the values of both, as in "
             "figure=senet18_lr0.001,standard/senet18_lr0.001"
         ) from error
+    return tell_left_out(sweep, records)
 
 
 def _compared(

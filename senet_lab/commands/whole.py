@@ -1,8 +1,9 @@
 """Runs with a complete record, the only ones that figures show."""
 
 import sys
+from collections.abc import Sequence
 
-from senet_lab.analysis.runs import Run, read_records, selected, usable_runs
+from senet_lab.analysis.runs import Recorded, Run, read_records, selected, usable_runs
 from senet_lab.errors import UsageError
 from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory
@@ -21,7 +22,15 @@ def whole_runs(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], 
     Raises:
         UsageError: no run, no selected run, or none with a whole record.
     """
-    records = selected(read_records(sweep), selection)
+    return tell_left_out(sweep, selected(read_records(sweep), selection))
+
+
+def tell_left_out(sweep: SweepDirectory, records: Sequence[Recorded]) -> tuple[list[Run], bool]:
+    """`whole_runs` of these records of a sweep.
+
+    Raises:
+        UsageError: none is whole.
+    """
     runs = usable_runs(records)
     left_out = [one for one in records if not one.is_whole]
     for one in left_out[:MOST_NAMED]:
