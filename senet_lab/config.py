@@ -133,7 +133,8 @@ class TrainerConfig:
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. CPU runs always are."""
     compile: bool = False
-    """Forward pass and loss through `torch.compile`: slower on a CPU; not measured on a GPU yet."""
+    """Forward pass and loss through `torch.compile`: slower on a CPU; on a GPU it takes a minute or two at
+    first and gains up to a third of a step (docs/results/gpu_h200.md)."""
     cuda_graph: bool = True
     """On CUDA: replay each training step as one graph. `false` for a network of one's own whose forward pass
     reads values back from the device, which no graph can capture, and to measure what the graph gains."""
@@ -666,5 +667,5 @@ SCHEMAS: dict[str, type] = {
 PLANNING_VERBS = ("train", "summary")
 """Verbs that compose runs; the others read a sweep's records."""
 
-SELECTING_VERBS = ("retry", "remove", "plot", "compare", "report", "watch", "status")
+SELECTING_VERBS = ("retry", "remove", "plot", "compare", "report", "watch", "status", "verify")
 """Verbs that take the values of runs to select among a sweep's."""

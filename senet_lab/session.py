@@ -113,12 +113,13 @@ def _execute(
     if not pending:
         return 0
     with stop.at_once():
-        packs = in_packs(pending, config.pack or 1)
         if launcher.is_here:
             from senet_lab.runs.machine import choose_packs, describe_execution  # imports torch
 
             packs = choose_packs(launcher, pending, config.pack)
             print("\n".join(describe_execution(pending)))
+        else:
+            packs = in_packs(pending, config.pack or 1)
         workers = launcher.workers(packs)  # may import torch
     at_a_time = workers * len(packs[0])
     print(_space(request, pending, at_a_time), flush=True)

@@ -8,7 +8,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.runs.environment import device_name
 from senet_lab.runs.launchers import Launcher, Pack, gpus_for, in_packs
-from senet_lab.text import byte_size
+from senet_lab.text import byte_size, counted
 from senet_lab.training.engine import choose_engine
 from senet_lab.training.memory import PROCESS_BYTES, free_bytes, run_bytes
 
@@ -26,17 +26,13 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
     lines = []
     for run in runs:
         engine = choose_engine(run.config.trainer)
-        each = _count(run.threads, "thread", "threads")
+        each = counted(run.threads, "thread")
         if "workers" in run.config.dataset:  # decoding processes; null is as many as threads
             workers = run.config.dataset["workers"]
             processes = run.threads if workers is None else workers
-            each += f" and {_count(processes, 'decoding process', 'decoding processes')}"
+            each += f" and {counted(processes, 'decoding process', 'decoding processes')}"
         lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {each} per run")
     return list(dict.fromkeys(lines))
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
 
 
 def choose_packs(launcher: Launcher, runs: Sequence[PlannedRun], pack: int | None) -> list[Pack]:
