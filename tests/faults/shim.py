@@ -2,7 +2,7 @@
 
     python tests/faults/shim.py
 
-is the server that a `Server` starts: it has imported torch, and forks for each command.
+is the server that a `Server` starts: it has imported torch and its compiler, and forks for each command.
 """
 
 import ctypes
@@ -30,6 +30,7 @@ IMPORTS = (
     "senet_lab.figures.export",
     "senet_lab.figures.sections",
     "senet_lab.figures.page",
+    "torch._dynamo",  # which the first optimizer of a process imports, for two seconds
 )
 TRACEBACK = 70
 """The exit code of a command that ended in an exception."""
