@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from senet_lab.analysis.runs import Recorded
 from senet_lab.config import RunConfig, comparable
 from senet_lab.records.rows import Metrics, columns
+from senet_lab.records.tables import Column, as_array
 
 GROUPS = ("model", "activation", "se", "dataset", "augment")
 """Config groups whose options have a name."""
@@ -71,17 +73,20 @@ def _comparable(config: RunConfig) -> dict[str, Any]:
     return plain(comparable(config))
 
 
-def _metrics(tables: Mapping[str, Mapping[str, Sequence[Any]]], axes: pd.DataFrame) -> pd.DataFrame:
+def _metrics(tables: Mapping[str, Mapping[str, Column]], axes: pd.DataFrame) -> pd.DataFrame:
     names = dict.fromkeys([*columns(Metrics), *(name for table in tables.values() for name in table)])
-    counts = {directory: len(table["epoch"]) for directory, table in tables.items() if table["epoch"]}
-    values: dict[str, list[Any]] = {name: [] for name in names}
-    for directory, count in counts.items():
-        for name in names:
-            values[name] += tables[directory].get(name) or [float("nan")] * count
-    run = pd.Index(list(counts)).repeat(list(counts.values()))
+    counts = [len(table["epoch"]) for table in tables.values()]
+    values = {name: np.concatenate([_column(table, name) for table in tables.values()]) for name in names}
+    run = pd.Index(list(tables)).repeat(counts)
     clash = [name for name in axes if name in names]  # the epoch's own learning rate stays
     own = axes.drop(columns=clash).loc[run].reset_index(drop=True)
     return pd.concat([pd.DataFrame({"run": run, **values}), own], axis="columns")
+
+
+def _column(table: Mapping[str, Column], name: str) -> np.ndarray:
+    """A column of one run's table, NaN where the table lacks it."""
+    column = table.get(name)
+    return np.full(len(table["epoch"]), np.nan) if column is None else as_array(column)
 
 
 def _runs(records: Sequence[Recorded], axes: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:

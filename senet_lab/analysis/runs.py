@@ -10,12 +10,12 @@ import pandas as pd
 from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun, read_plan
-from senet_lab.records.rows import Metrics, columns
+from senet_lab.records.rows import Metrics
 from senet_lab.records.run import Environment, RunDirectory, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.records.tables import frame, read_columns
+from senet_lab.records.tables import Column, frame, no_rows, read_columns
 
 MISSING = "missing"
 """The state of a planned or expected run that has not begun."""
@@ -48,7 +48,7 @@ class Recorded:
     """None if its record is unreadable and it is in no plan."""
     status: Status
     """With the state `unreadable` or `damaged`, and the reason, if its record cannot be used."""
-    table: Mapping[str, Sequence[Any]]
+    table: Mapping[str, Column]
     """The columns of `Metrics`; empty if the record cannot be used."""
     record: RunDirectory
 
@@ -89,9 +89,7 @@ def read_records(sweep: SweepDirectory, progress: Progress = _silent) -> list[Re
 
 def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recorded:
     config = run.config if run else None
-    found = Recorded(
-        directory, config, readable_status(record, run), dict.fromkeys(columns(Metrics), ()), record
-    )
+    found = Recorded(directory, config, readable_status(record, run), no_rows(Metrics), record)
     try:
         found = replace(found, config=config or record.config())
         return replace(found, table=_table(record)) if found.is_whole else found
@@ -99,9 +97,9 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
         return replace(found, status=Status(State.UNREADABLE, error=str(error)))
 
 
-def _table(record: RunDirectory) -> dict[str, list[Any]]:
+def _table(record: RunDirectory) -> dict[str, Column]:
     """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
-    table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
+    table = read_columns(record.metrics_file, record.root, Metrics)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
         raise UsageError(f"{record.metrics_file} has epoch {twice} twice, where each belongs once")
@@ -157,7 +155,7 @@ def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str
 
 def run_without_epochs(directory: str, config: RunConfig, state: str) -> Run:
     """A run whose record cannot be used."""
-    return Run(directory, config, state, frame(Metrics, dict.fromkeys(columns(Metrics), ())))
+    return Run(directory, config, state, frame(no_rows(Metrics)))
 
 
 def _run(
@@ -165,11 +163,11 @@ def _run(
     record: RunDirectory,
     config: RunConfig,
     state: str,
-    table: Mapping[str, Sequence[Any]],
+    table: Mapping[str, Column],
     message: str = "",
 ) -> Run:
     state = MISSING if state == State.PLANNED else state
-    return Run(directory, config, state, frame(Metrics, table), _attempts(record), message)
+    return Run(directory, config, state, frame(table), _attempts(record), message)
 
 
 def _attempts(record: RunDirectory) -> tuple[Environment, ...]:

@@ -46,7 +46,7 @@ def rows_fault(record: RunDirectory, status: Status) -> str | None:
         table = read_columns(file, record.root, Metrics)
     except UsageError as error:
         return str(error)
-    epochs, done = table["epoch"], status.epochs_done
+    epochs, done = list(table["epoch"]), status.epochs_done
     if len(epochs) != done:
         return f"{file} has {len(epochs)} rows, where {done} epochs are done"
     if epochs != list(range(done)):

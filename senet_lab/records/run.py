@@ -309,7 +309,7 @@ class RunDirectory:
         Raises:
             UsageError: a value that is no number.
         """
-        return frame(Metrics, read_columns(self.metrics_file, self.root, Metrics))
+        return frame(read_columns(self.metrics_file, self.root, Metrics))
 
     def digests(self) -> dict[str, Digest]:
         """Digests of the tables that there are, by file name."""
@@ -330,7 +330,7 @@ class RunDirectory:
 
     def activations(self) -> "pd.DataFrame":
         """`activations.csv` as a frame with the columns of `Coefficient`; empty without coefficients."""
-        return frame(Coefficient, read_columns(self.activations_file, self.root, Coefficient))
+        return frame(read_columns(self.activations_file, self.root, Coefficient))
 
     def write_config(self, plain: dict[str, Any]) -> None:
         """Write the resolved config."""
