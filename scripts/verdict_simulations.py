@@ -7,7 +7,6 @@ The last recorded outcome stands in docs/statistics.md.
 """
 
 import argparse
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -167,7 +166,6 @@ def main() -> None:
     )
     parser.add_argument("--comparisons", type=int, default=2000, help="simulated comparisons of each case")
     count = parser.parse_args().comparisons
-    gc.freeze()  # statsmodels collects garbage in each correction, over all that the imports have made
     print("| measure | case | seeds | expected | measured |\n|---|---|---|---|---|")
     for seeds in (3, 5, 10, 20):
         for draw in DRAWS.values():

@@ -1,5 +1,6 @@
 """Helpers for tests of sweeps: fast starts of `senet-lab`, and comparison of records."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -31,7 +32,10 @@ SERVER.set_forkserver_preload(
         "senet_lab.commands.train",
         "senet_lab.data.augment",
         "senet_lab.networks.resnet",
+        "senet_lab.cli",
         "torch._dynamo",  # which torch imports for the first optimizer
+        "torchvision.transforms",  # for scripts/benchmark.py
+        "pytest",
     ]
 )
 
@@ -59,6 +63,7 @@ def _main(arguments: list[str], log: Path, before: Callable[[], object] | None) 
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    gc.freeze()  # a collection would go over all that the server has imported, for half a second
     os.environ["LOKY_MAX_CPU_COUNT"] = "1"
     # A shell makes background processes ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from support import tiny_arrays
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 
@@ -17,9 +18,14 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     short = ["--models", "cnn3", "--activations", "tact", "--steps", "2", "--rounds", "1"]
-    short += ["--lone", "cnn3:8", "--test-images", "64", "--threads", "1"]
-    command = [sys.executable, str(SCRIPT), "--device", "cpu", *short]
-    subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
+    short += ["--lone", "cnn3:8", "--test-images", "64", "--threads", str(torch.get_num_threads())]
+    short += ["--data", str(tiny_arrays(folder, 256, 64))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        patch.setattr(sys, "argv", [str(SCRIPT), "--device", "cpu", *short, "--out", str(folder)])
+        import benchmark
+
+        benchmark.main()
     return folder
 
 
@@ -48,8 +54,6 @@ def test_a_run_alone_is_measured_quiet_and_beside_a_busy_process(results: Path) 
 def test_a_gpu_is_measured_unless_the_cpu_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_gpu: bool, words: list[str], device: str
 ) -> None:
-    import torch
-
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import benchmark
 
@@ -81,8 +85,6 @@ def test_a_neighbour_is_niced_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("activation", ["mish", "tact"])
 def test_the_rival_is_the_same_network(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     from senet_lab.build import build_network
     from senet_lab.composition.command import compose_command
 

@@ -210,17 +210,6 @@ def test_same_seed_same_rows_other_seed_other_rows(tmp_path: Path) -> None:
     assert one != three
 
 
-def test_a_sweep_across_processes_equals_one_in_process(tmp_path: Path) -> None:
-    sweep = ["train", "-m", *tiny(tmp_path), "activation=relu,mtact", "seed=0,1"]
-    assert main([*sweep, "name=serial", "hydra/launcher=serial"]) == 0
-    assert main([*sweep, "name=joblib", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]) == 0
-    serial = sorted((tmp_path / "outputs/serial/runs").rglob("metrics.csv"))
-    joblib = sorted((tmp_path / "outputs/joblib/runs").rglob("metrics.csv"))
-    assert len(serial) == len(joblib) == 4
-    for one, other in zip(serial, joblib, strict=True):
-        assert rows_without_seconds(one) == rows_without_seconds(other)
-
-
 def test_the_axes_of_a_sweep_name_its_directories() -> None:
     def directories(*overrides: str) -> list[str]:
         return [point.directory for point in compose_command("train", overrides, multirun=True).points]

@@ -1,12 +1,13 @@
 """First light without a GPU: its rehearsal from measuring to the report, and the rules for defaults."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from support import tiny_arrays
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "first_light.py"
 
@@ -22,12 +23,13 @@ def first_light(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_rehearsal_on_a_cpu_goes_from_measuring_to_the_report(
     first_light: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "first_light.json"
+    out, threads = tmp_path / "first_light.json", str(torch.get_num_threads())
     tiny = ["--device", "cpu", "--models", "cnn3", "--steps", "2", "--test-images", "64", "--rounds", "1"]
+    tiny += ["--data", str(tiny_arrays(tmp_path, 256, 64)), "--threads", threads]
     options = [*tiny, "--pack", "2", "--epochs", "2", "--out", str(out), "--minutes", "10"]
-    measure = [sys.executable, str(SCRIPT), "measure", *options]
-    done = subprocess.run(measure, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(first_light, "copy_bandwidth", lambda _: 10e9)  # tests/test_benchmark.py measures it
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "measure", *options])
+    first_light.main()
     rows = json.loads(out.read_text())["rows"]
     assert [row for row in rows if "error" in row or row.get("exit")] == []
     assert {row["stage"] for row in rows} == {"smoke", "speed", "levers", "pack", "real"}
@@ -35,6 +37,7 @@ def test_the_rehearsal_on_a_cpu_goes_from_measuring_to_the_report(
     assert real["epochs"] == 2 * 2
     assert len(real["top1"]) == 2
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "report", *options])
+    capsys.readouterr()
     first_light.main()
     assert capsys.readouterr().out.splitlines()[0] == "trainer.compile=false"
     report = (tmp_path / "benchmark_gpu.md").read_text()

@@ -3,6 +3,7 @@
 Tests come from scipy, Holm's correction and power from statsmodels.
 """
 
+import gc
 import warnings
 from collections.abc import Sequence
 from itertools import combinations
@@ -154,7 +155,11 @@ def holm(p: Sequence[float] | pd.Series) -> np.ndarray:
     values = np.asarray(p, dtype=float)
     corrected, known = values.copy(), np.isfinite(values)
     if known.any():
-        corrected[known] = multipletests(values[known], method="holm")[1]
+        gc.freeze()  # statsmodels collects garbage, over all that is imported: with torch, for 0.3 s
+        try:
+            corrected[known] = multipletests(values[known], method="holm")[1]
+        finally:
+            gc.unfreeze()
     return corrected
 
 

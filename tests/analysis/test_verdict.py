@@ -8,8 +8,6 @@ from senet_lab.analysis.effects import Rules
 from senet_lab.analysis.verdict import Verdict, decimals, judge, points
 from senet_lab.config import Family
 
-pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
-
 RULES = Rules("ReLU", 0.005)
 NOISE = stats.norm.ppf([(place + 0.5) / 12 for place in range(12)])
 

@@ -9,8 +9,6 @@ from statsmodels.stats.multitest import multipletests
 from senet_lab.analysis.blocks import across_blocks, blocks_needed
 from senet_lab.analysis.effects import Claim
 
-pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
-
 
 def frame(means: dict[str, list[float]]) -> pd.DataFrame:
     """Two runs for each arm and block, around the arm's mean in that block."""

@@ -15,8 +15,6 @@ from senet_lab.analysis.effects import DECIMALS, Claim, Rules, arms, effects, pa
 from senet_lab.analysis.statistics import detectable
 from senet_lab.config import Family
 
-pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
-
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 RULES = Rules("ReLU", 0.005)
 

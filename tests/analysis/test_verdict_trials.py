@@ -21,8 +21,6 @@ from senet_lab.records.protocol import Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.trials import role_of
 
-pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
-
 NOISE = {0: 0.0, 1: 0.004, 10: 0.001, 11: -0.001, 12: 0.0}
 
 

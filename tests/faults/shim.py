@@ -6,6 +6,7 @@ is the server that a `Server` starts: it has imported torch and its compiler, an
 """
 
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -135,6 +136,7 @@ class Server:
 def _serve() -> None:
     for module in IMPORTS:
         import_module(module)
+    gc.freeze()  # a child's collection would go over all of them, for half a second
     for line in sys.stdin:
         print(json.dumps(_in_child(*json.loads(line))), flush=True)
 

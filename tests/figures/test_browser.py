@@ -170,11 +170,11 @@ def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, short
     limited = browser_module._limited
     with headless_chromium(*chromium) as render:
         # Starting may take its time on a busy machine.
-        monkeypatch.setattr(browser_module, "_limited", lambda service, _: limited(service, 2))
+        monkeypatch.setattr(browser_module, "_limited", lambda service, _: limited(service, 0.5))
         for process in running(short_folder):
             if "crashpad" not in Path(f"/proc/{process}/cmdline").read_text():
                 os.kill(process, signal.SIGSTOP)
-        with pytest.raises(BrowserError, match="no answer in 2 s"):
+        with pytest.raises(BrowserError, match=r"no answer in 0\.5 s"):
             render(drawing, ["svg"])
     assert gone(short_folder)
 
@@ -182,7 +182,7 @@ def test_a_browser_that_stops_in_the_middle_is_given_up(chromium, drawing, short
 @pytest.mark.parametrize("script", ["exit 1", "sleep 1000; exit"])
 def test_a_driver_that_is_none(tmp_path, script):
     driver = executable(tmp_path / "chromedriver", script)
-    with pytest.raises(BrowserError), headless_chromium("/bin/true", driver, limit=2):
+    with pytest.raises(BrowserError), headless_chromium("/bin/true", driver, limit=0.5):
         pass
     assert gone(driver)
 

@@ -29,8 +29,6 @@ from senet_lab.records.protocol import Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.trials import role_of
 
-pytestmark = pytest.mark.usefixtures("imports_are_no_garbage")
-
 RULES = Rules("ReLU", 0.005)
 EFFECTS = {"ReLU": 0.0, "Mish": -0.02, "Swish": 0.0004, "Tanh": 0.02, "GELU": -0.001, "ELU": 0.012}
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 from torch import nn
 
 from senet_lab.build import build_network
@@ -38,3 +40,16 @@ def build(config: Callable[..., dict[str, Any]]) -> Callable[..., nn.Module]:
         return build_network(config(*overrides, seed=seed), num_classes)
 
     return built
+
+
+@pytest.fixture(scope="session")
+def efficientnet(build: Callable[..., nn.Module]) -> Callable[[int], tuple[nn.Module, nn.Module]]:
+    """``efficientnet(3)``: our B3 and torchvision's, on the meta device, for tests that change neither."""
+
+    @functools.cache
+    def pair(number: int) -> tuple[nn.Module, nn.Module]:
+        with torch.device("meta"):
+            theirs = getattr(torchvision.models, f"efficientnet_b{number}")().eval()
+            return build(f"model=efficientnet_b{number}", num_classes=1000), theirs
+
+    return pair

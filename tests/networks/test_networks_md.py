@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from senet_lab.composition.command import options
+from senet_lab.composition.command import compose_command, options
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,3 +23,12 @@ def test_every_published_count_of_se_in_resnet_comes_out_as_the_paper_counts() -
     assert len(rows) == 9
     for label, counted, published in rows:
         assert f"{int(counted.replace(',', '')) / 1e6:.1f}" == published, label
+
+
+def test_a_single_dimension_scaled_costs_as_published() -> None:
+    """Tan and Le, arXiv 1905.11946v5, table 7, whose counts for one dimension are above four times B0's."""
+    written = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    rows = re.findall(r"^\| depth .+? \| [\d,]+ \| ([\d,]+) \| ([\d.]+) G \|$", written, re.MULTILINE)
+    assert len(rows) == len(compose_command("train", ["experiment=scaling_dimensions"]).points)
+    for counted, published in rows:
+        assert int(counted.replace(",", "")) == pytest.approx(float(published) * 1e9, rel=0.2)

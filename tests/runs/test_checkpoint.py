@@ -2,16 +2,17 @@ import copy
 import os
 import pickle
 import random
-import subprocess
+import resource
 import sys
 import zipfile
+from errno import ENOMEM
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support import tiny
-from sweeps import records
+from sweeps import SERVER, records
 
 from senet_lab.build import build_network, build_optimizer, check_run
 from senet_lab.composition.command import compose_command
@@ -109,25 +110,21 @@ def test_what_cannot_be_read_is_not_taken_for_damaged(file: Path) -> None:
 def test_want_of_memory_is_not_taken_for_damage(file: Path, free: int) -> None:
     save_checkpoint(RunDirectory(file.parent), {"weight": torch.zeros(25 * 2**20)}, "hash")
     # In a process of its own: this one may have kept memory that others have freed.
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_LITTLE_MEMORY, file, str(free)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.splitlines()[-1].startswith("MemoryError")
+    process = SERVER.Process(target=load_with_little_memory, args=(file, free))
+    process.start()
+    process.join()
+    assert process.exitcode == ENOMEM
 
 
-WITH_LITTLE_MEMORY = """
-import resource, sys
-from pathlib import Path
-from senet_lab.records.run import RunDirectory
-from senet_lab.runs.checkpoint import load_checkpoint
-pages = int(Path("/proc/self/statm").read_text().split()[0])
-limit = pages * resource.getpagesize() + int(sys.argv[2]) * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-load_checkpoint(RunDirectory(Path(sys.argv[1]).parent), {"hash"})
-"""
+def load_with_little_memory(file: Path, free: int) -> None:
+    """Load a checkpoint where this process may take `free` MiB more than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + free * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    try:
+        load_checkpoint(file, "hash")
+    except MemoryError:
+        sys.exit(ENOMEM)
 
 
 def test_a_file_that_would_swell_is_refused(file: Path) -> None:

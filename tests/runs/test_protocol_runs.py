@@ -121,15 +121,13 @@ def ended(folder: Path, stage: str) -> int:
     return sum(RunDirectory(file.parent).status().state in FINAL for file in files)
 
 
-@pytest.mark.parametrize(("stage", "least"), [("tune", 3), ("confirm", 1)])
-def test_a_killed_comparison_goes_on_to_the_same_end(
-    folder: Path, tmp_path: Path, stage: str, least: int
-) -> None:
+def test_a_comparison_killed_in_each_stage_goes_on_to_the_same_end(folder: Path, tmp_path: Path) -> None:
     arguments = training(tmp_path)
-    process = start(arguments, tmp_path / "log")
-    wait_until(lambda: ended(tmp_path, stage) >= least)
-    process.kill()
-    process.join()
+    for stage, least in (("tune", 3), ("confirm", 1)):
+        process = start(arguments, tmp_path / "log")
+        wait_until(lambda stage=stage, least=least: ended(tmp_path, stage) >= least)
+        process.kill()
+        process.join()
     assert main(arguments) == 0
     assert tables_of(tmp_path) == tables_of(folder)
     one, other = (

@@ -1,15 +1,16 @@
 """Several processes against one, with the same global batch."""
 
-import os
-import subprocess
-import sys
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from sweeps import SERVER
 from torch import nn
+from torch.distributed.launcher import LaunchConfig, elastic_launch
 
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
@@ -30,13 +31,27 @@ def metrics(outputs: Path) -> pd.DataFrame:
     return run.metrics().drop(columns="seconds")
 
 
+@pytest.fixture
+def signals_stay() -> Iterator[None]:
+    """Put back the handlers of signals that torchrun's agent replaces."""
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    yield
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_stay")
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    two = subprocess.run(
-        [*torchrun, "-m", "senet_lab", "train", *RUN, f"outputs={tmp_path}/two", "hydra/launcher=torchrun"],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-    assert two.returncode == 0, two.stderr
+    # torchrun's agent; its processes are forked from one that has imported torch.
+    agent = {
+        "rdzv_backend": "c10d",
+        "rdzv_endpoint": "localhost:0",
+        "start_method": SERVER.get_start_method(),
+    }
+    torchrun = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, **agent)
+    arguments = ["train", *RUN, f"outputs={tmp_path}/two", "hydra/launcher=torchrun"]
+    assert elastic_launch(torchrun, main)(arguments) == {0: 0, 1: 0}
     assert main(["train", *RUN, f"outputs={tmp_path}/one", "hydra/launcher=serial"]) == 0
     ours, theirs = metrics(tmp_path / "two"), metrics(tmp_path / "one")
     losses, accuracies = (
