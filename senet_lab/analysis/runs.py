@@ -11,7 +11,7 @@ from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
-from senet_lab.records.run import Environment, RunDirectory, State, Status
+from senet_lab.records.run import UNUSABLE, Environment, RunDirectory, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
@@ -55,7 +55,7 @@ class Recorded:
     @property
     def is_whole(self) -> bool:
         """Whether its record can be used."""
-        return self.status.state not in (State.DAMAGED, State.UNREADABLE)
+        return self.status.state not in UNUSABLE
 
 
 Progress = Callable[[int, int], object]
@@ -127,23 +127,9 @@ def usable_runs(records: Sequence[Recorded]) -> list[Run]:
     ]
 
 
-def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
-    """`usable_runs` of a sweep.
-
-    Args:
-        sweep: the sweep's folder.
-        left_out: receives the directories and states of the other runs.
-
-    Raises:
-        UsageError: no run; an unreadable or damaged record, unless `left_out` is given.
-    """
-    records = read_records(sweep)
-    for one in records:
-        if not one.is_whole and left_out is None:
-            raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
-        if not one.is_whole and left_out is not None:
-            left_out[one.directory] = one.status
-    return usable_runs(records)
+def left_out(records: Sequence[Recorded]) -> dict[str, Status]:
+    """The statuses of the other runs, by directory."""
+    return {one.directory: one.status for one in records if not one.is_whole}
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:

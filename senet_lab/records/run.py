@@ -73,6 +73,9 @@ class State(StrEnum):
 FINAL = (State.FINISHED, State.DIVERGED)
 """States that another attempt would not change."""
 
+UNUSABLE = (State.UNREADABLE, State.DAMAGED)
+"""States of a run that no figure, table or page counts: it is named and left out, with exit code 1."""
+
 
 @dataclass(frozen=True)
 class Status:

@@ -115,9 +115,10 @@ def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> St
     """
     status = living_status(directory)
     if status.state in FINAL:
-        table = directory.metrics_file
-        has_digest = table.name in status.digests
-        fault = digest_fault(directory, status, table) if has_digest else rows_fault(directory, status)
+        faults = [digest_fault(directory, status, table) for table in directory.tables]
+        if directory.metrics_file.name not in status.digests:
+            faults.append(rows_fault(directory, status))
+        fault = next(filter(None, faults), None)
         status = _damaged(status, fault) if fault else status
     return status if run is None else as_planned(run, status)
 
