@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
@@ -243,9 +243,12 @@ def _check(plan: _Content, file: Path) -> None:
     parts += plan.protocol.cells if plan.protocol is not None else []
     if not all(part.block.isprintable() and part.arm.isprintable() for part in parts):
         raise UsageError(f"{file} names an arm or a block with characters that cannot be printed")
-    twice = [name for name, count in Counter(run.directory for run in plan.runs).items() if count > 1]
-    if twice:
-        raise UsageError(f"{file} names {twice[0]} twice, where each run belongs once")
+    names = Counter(run.directory for run in plan.runs)
+    for name, count in names.items():
+        if count > 1:
+            raise UsageError(f"{file} names {name} twice, where each run belongs once")
+        if any(str(parent) in names for parent in PurePosixPath(name).parents):
+            raise UsageError(f"{file} names {name}, which lies within another run")
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:

@@ -344,6 +344,13 @@ def test_a_plan_that_was_edited_is_a_fault_and_none_is_bad_usage(
     assert "plan.json does not exist" in capsys.readouterr().err
 
 
+def test_a_run_in_no_plan_is_that_of_its_config(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "plan.json").unlink()
+    edit_text(sweep / RUN / "config.yaml", "seed: 0", "seed: 5")
+    assert give("plot", sweep, "formats=[html]") == 1
+    assert f"{RUN}/config.yaml is not the config that the run had" in capsys.readouterr().err
+
+
 def test_runs_in_no_plan_and_runs_without_a_digest_are_notes(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

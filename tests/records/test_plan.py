@@ -52,6 +52,7 @@ def test_a_plan_with_a_number_that_json_lacks_is_read(tmp_path: Path) -> None:
 NO_RUNS = (
     "", ".", "runs", "runs/", "runs/.", "./runs/a", "runs//a", "runs/../a", "/runs/a", "figures/a", "a\0b",
     "runs/a\0b", "runs/\x1b[31m", "runs/\ud800", "runs/.a", f"runs/{'x' * 300}",
+    f"runs{'/x' * 2000}",
 )  # fmt: skip
 
 
@@ -67,6 +68,15 @@ def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
     sweep, runs = planned(tmp_path, 2)
     replace(require_plan(sweep), runs=[*runs, runs[1]]).write()
     with pytest.raises(UsageError, match=f"names {runs[1].directory} twice"):
+        require_plan(sweep)
+
+
+def test_a_run_within_another_is_refused(tmp_path: Path) -> None:
+    """`remove` would delete it with the other."""
+    sweep, (outer, inner) = planned(tmp_path, 2)
+    within = replace(inner, directory=f"{outer.directory}/inner")
+    replace(require_plan(sweep), runs=[outer, within]).write()
+    with pytest.raises(UsageError, match=f"names {within.directory}, which lies within another run"):
         require_plan(sweep)
 
 
