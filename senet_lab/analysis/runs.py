@@ -9,6 +9,7 @@ import pandas as pd
 
 from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
+from senet_lab.records.check import fraction_fault
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics, columns
 from senet_lab.records.run import UNUSABLE, Environment, RunDirectory, State, Status
@@ -100,8 +101,11 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
 
 
 def _table(record: RunDirectory) -> dict[str, list[Any]]:
-    """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
+    """The columns of a run's `metrics.csv`; UsageError for an epoch that is there twice, or no accuracy."""
     table: dict[str, list[Any]] = read_columns(record.metrics_file, record.root, Metrics)
+    fault = fraction_fault(record.metrics_file, table)
+    if fault is not None:
+        raise UsageError(fault)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
         raise UsageError(f"{record.metrics_file} has epoch {twice} twice, where each belongs once")

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ class PlannedRun:
     command: str
     """The command line that planned it, without its execution keys."""
     overrides: list[str]
-    threads: Count
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     """CPU threads: part of the plan because sums depend on it in their last bits."""
     checkpoint_bytes: Count
     """Size of its checkpoint on disk."""
@@ -47,7 +47,7 @@ class PlannedRun:
     """Its earlier hashes, with fewer epochs; checkpoints with one of them are valid, too."""
     role: Role | None = None
     """Its role in a comparison."""
-    epoch_macs: int = 0
+    epoch_macs: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
     """Multiply-accumulates of the network over all training images, forward; 0: unknown."""
 
     @cached_property

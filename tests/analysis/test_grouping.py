@@ -215,3 +215,6 @@ def test_a_sweep_without_runs_and_a_torn_record_are_named(tmp_path):
     path = write_run(tmp_path, run_config(), [0.5, 0.6], "interrupted", epochs=[3, 3])
     (status,) = left_out(read_records(SweepDirectory(tmp_path))).values()
     assert status.error == f"{path}/metrics.csv has epoch 3 twice, where each belongs once"
+    path = write_run(tmp_path / "other", run_config(), [0.5, 7.5], "interrupted")
+    (status,) = left_out(read_records(SweepDirectory(tmp_path / "other"))).values()
+    assert status.error == f"{path}/metrics.csv, line 3: test_top1 of epoch 1 is 7.5, no fraction"

@@ -80,11 +80,18 @@ def test_a_run_within_another_is_refused(tmp_path: Path) -> None:
         require_plan(sweep)
 
 
-@pytest.mark.parametrize("number", [-1, 2**53, 10**400])
-def test_a_number_that_counts_nothing_is_refused(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        *[("checkpoint_bytes", number) for number in (-1, 2**53, 10**400)],
+        *[("threads", number) for number in (0, 10**9)],  # which would end the process
+        *[("epoch_macs", number) for number in (-5, 10**400)],
+    ],
+)
+def test_a_number_that_counts_nothing_is_refused(tmp_path: Path, key: str, number: int) -> None:
     sweep, (run,) = planned(tmp_path, 1)
-    replace(require_plan(sweep), runs=[replace(run, checkpoint_bytes=number)]).write()
-    with pytest.raises(UsageError, match=r"plan\.json: .*checkpoint_bytes"):
+    replace(require_plan(sweep), runs=[replace(run, **{key: number})]).write()
+    with pytest.raises(UsageError, match=rf"plan\.json: .*{key}"):
         require_plan(sweep)
 
 
