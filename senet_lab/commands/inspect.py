@@ -15,6 +15,7 @@ from senet_lab.composition.command import Command
 from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
+from senet_lab.files import is_there
 from senet_lab.records.plan import NOT_RESULTS, config_hash
 from senet_lab.records.run import UNUSABLE, RunDirectory, State, Status, run_directories
 from senet_lab.records.survey import readable_status
@@ -143,7 +144,7 @@ def _trained(run: RunDirectory) -> Trained:
     from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_weights
 
     config = run.config()
-    if not run.checkpoint_file.exists():
+    if not is_there(run.checkpoint_file):
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
     dataset = build_dataset(config.dataset)
     network = build_network(config, dataset.num_classes)
