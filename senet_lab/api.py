@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.progress import transient_progress
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from senet_lab.analysis.frames import Frames
     from senet_lab.analysis.grouping import Panel
     from senet_lab.analysis.results import Results
-    from senet_lab.analysis.runs import Recorded
+    from senet_lab.analysis.runs import Recorded, Run
     from senet_lab.figures.drawings import Figure
 
 E = TypeVar("E", bound=StrEnum)
@@ -108,7 +108,7 @@ class Sweep:
 
     def refresh(self) -> "Sweep":
         """Discard the records read so far; the next use reads the newest epochs."""
-        for name in ("_config", "_records", "_frames", "_panels"):
+        for name in ("_config", "_records", "_frames", "_usable_runs", "_panels"):
             self.__dict__.pop(name, None)
         return self
 
@@ -134,15 +134,22 @@ class Sweep:
         return frames(self._records)
 
     @cached_property
+    def _usable_runs(self) -> "list[Run]":
+        """The runs of figures and report; a warning names the first that they leave out."""
+        from senet_lab.analysis.runs import left_out, usable_runs
+
+        others = left_out(self._records)
+        if others:
+            directory, status = next(iter(others.items()))
+            first = plain(f"{directory} is {status.state}: {status.error}")
+            warnings.warn(f"{counted(len(others), 'run')} left out: {first}", stacklevel=3)
+        return usable_runs(self._records)
+
+    @cached_property
     def _panels(self) -> "list[Panel]":
         from senet_lab.analysis.grouping import group
-        from senet_lab.analysis.runs import usable_runs
 
-        others = [one for one in self._records if not one.is_whole]
-        if others:
-            first = plain(f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}")
-            warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
-        return group(usable_runs(self._records), self._config.figures)
+        return group(self._usable_runs, self._config.figures)
 
     def _results(self, metric: str) -> "Results":
         from senet_lab.analysis.metrics import find_metric
@@ -251,10 +258,12 @@ class Sweep:
 
     def report(self) -> Path:
         """Write `report.html`, one page with all results, into the sweep's folder; returns its path."""
+        from senet_lab.analysis.runs import left_out
         from senet_lab.figures.report import write_report
 
+        runs, others = self._usable_runs, left_out(self._records)
         made_by = "senet_lab.open_sweep(…).report()"
-        return write_report(self.directory, self._config, made_by, self._command.selection)
+        return write_report(self.directory, runs, others, self._config, made_by)
 
 
 def _option(kind: type[E], key: str, value: str) -> E:

@@ -1,7 +1,7 @@
 """The command line: `senet-lab <verb>`, followed by overrides in Hydra's syntax.
 
-Exit codes: 0 all well, 1 some runs failed or the output cannot be written, 2 bad usage, 130 or 143
-interrupted, 141 nobody reads the output.
+Exit codes: 0 all well, 1 some runs failed or were left out, a fault was found or the output cannot be
+written, 2 bad usage, 130 or 143 interrupted, 141 nobody reads the output.
 """
 
 import argparse

@@ -37,6 +37,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """A recorded number of something."""
 Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]
 """A recorded duration."""
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""A recorded share of something."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 """Flags to open a folder."""

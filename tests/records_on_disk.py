@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from senet_lab.analysis.grouping import Panel, group
-from senet_lab.analysis.runs import read_runs
+from senet_lab.analysis.runs import read_records, usable_runs
 from senet_lab.config import Band, FiguresConfig
 from senet_lab.records.plan import Plan, PlannedRun, config_hash
 from senet_lab.records.sweep import SweepDirectory
@@ -104,7 +104,7 @@ def write_plan(sweep: Path, configs: Sequence[dict[str, Any]]) -> None:
 
 def panels_of(sweep: Path, **templates: Any) -> list[Panel]:
     """The panels of the runs in `sweep`, by the default templates, except the given ones."""
-    return group(read_runs(SweepDirectory(sweep)), replace(TEMPLATES, **templates))
+    return group(usable_runs(read_records(SweepDirectory(sweep))), replace(TEMPLATES, **templates))
 
 
 def chart_of(

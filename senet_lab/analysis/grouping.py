@@ -64,7 +64,7 @@ def group(runs: Sequence[Run], templates: FiguresConfig) -> list[Panel]:
     """Group runs into panels and lines, in order of appearance; lines ordered by their styles.
 
     Args:
-        runs: see `read_runs`.
+        runs: see `usable_runs`.
         templates: see `templates.places`.
 
     Raises:

@@ -9,9 +9,10 @@ import pandas as pd
 
 from senet_lab.config import RunConfig
 from senet_lab.errors import UsageError
+from senet_lab.records.check import fraction_fault
 from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.rows import Metrics
-from senet_lab.records.run import Environment, RunDirectory, State, Status
+from senet_lab.records.run import UNUSABLE, Environment, RunDirectory, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import readable_status
 from senet_lab.records.sweep import SweepDirectory
@@ -55,7 +56,7 @@ class Recorded:
     @property
     def is_whole(self) -> bool:
         """Whether its record can be used."""
-        return self.status.state not in (State.DAMAGED, State.UNREADABLE)
+        return self.status.state not in UNUSABLE
 
 
 Progress = Callable[[int, int], object]
@@ -98,8 +99,11 @@ def _read(directory: str, record: RunDirectory, run: PlannedRun | None) -> Recor
 
 
 def _table(record: RunDirectory) -> dict[str, Column]:
-    """The columns of a run's `metrics.csv`; UsageError if an epoch is there twice."""
+    """The columns of a run's `metrics.csv`; UsageError for an epoch that is there twice, or no accuracy."""
     table = read_columns(record.metrics_file, record.root, Metrics)
+    fault = fraction_fault(record.metrics_file, table)
+    if fault is not None:
+        raise UsageError(fault)
     if len(set(table["epoch"])) < len(table["epoch"]):
         twice = next(epoch for epoch, times in Counter(table["epoch"]).items() if times > 1)
         raise UsageError(f"{record.metrics_file} has epoch {twice} twice, where each belongs once")
@@ -125,23 +129,9 @@ def usable_runs(records: Sequence[Recorded]) -> list[Run]:
     ]
 
 
-def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
-    """`usable_runs` of a sweep.
-
-    Args:
-        sweep: the sweep's folder.
-        left_out: receives the directories and states of the other runs.
-
-    Raises:
-        UsageError: no run; an unreadable or damaged record, unless `left_out` is given.
-    """
-    records = read_records(sweep)
-    for one in records:
-        if not one.is_whole and left_out is None:
-            raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
-        if not one.is_whole and left_out is not None:
-            left_out[one.directory] = one.status
-    return usable_runs(records)
+def left_out(records: Sequence[Recorded]) -> dict[str, Status]:
+    """The statuses of the other runs, by directory."""
+    return {one.directory: one.status for one in records if not one.is_whole}
 
 
 def read_run(directory: str, record: RunDirectory, config: RunConfig, state: str) -> Run:

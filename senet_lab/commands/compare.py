@@ -12,7 +12,7 @@ from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, names, published
 from senet_lab.analysis.runs import Run, read_records, selected
 from senet_lab.commands.terminal import print_table
-from senet_lab.commands.whole import tell_left_out, whole_runs
+from senet_lab.commands.whole import whole_of, whole_runs
 from senet_lab.composition.command import Command
 from senet_lab.config import CompareConfig
 from senet_lab.errors import UsageError
@@ -98,7 +98,7 @@ def _selected(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], b
             f"{sweep.path}: {error}. A selection holds for both sweeps: list the values of both, as in "
             "figure=senet18_lr0.001,standard/senet18_lr0.001"
         ) from error
-    return tell_left_out(sweep, records)
+    return whole_of(sweep, records)
 
 
 def _compared(

@@ -17,6 +17,7 @@ from senet_lab.composition.command import Command
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import axes_of
 from senet_lab.records.figures import planned_config
+from senet_lab.records.run import UNUSABLE
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import MISSING, plain
@@ -32,7 +33,7 @@ def tell_results(survey: Survey, command: Command) -> None:
     try:
         runs = [
             read_run(run.directory, sweep.run(run.directory), run.config, survey.state(run))
-            for run in survey.runs
+            for run in survey.without_state(*UNUSABLE)
         ]
         panels = group(runs, config.figures)
         charts = axes_of(config.figures, panels)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from senet_lab.commands.whole import tell_left_out
 from senet_lab.composition.command import Command
 from senet_lab.config import InspectConfig, Inspection, RunConfig
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
+from senet_lab.files import is_there
 from senet_lab.records.plan import NOT_RESULTS, config_hash
-from senet_lab.records.run import RunDirectory, State, run_directories
+from senet_lab.records.run import UNUSABLE, RunDirectory, State, Status, run_directories
+from senet_lab.records.survey import readable_status
 from senet_lab.text import label
 
 if TYPE_CHECKING:
@@ -69,10 +72,10 @@ def inspect(command: Command) -> int:
     """Run one inspection; writes to `figures` in the run's or runs' folder, or to `folder`.
 
     Returns:
-        The exit code: 0, or 1 if the browser failed to render a figure.
+        The exit code: 0, or 1 if a run was left out or the browser failed to render a figure.
 
     Raises:
-        UsageError: no such run; no weights in it; a network without the inspected part.
+        UsageError: no such run; a damaged one; no weights in it; a network without the inspected part.
     """
     config: InspectConfig = command.config
     check_formats(config.formats)
@@ -82,7 +85,9 @@ def inspect(command: Command) -> int:
     root = folder.parent if config.run and config.folder is None else None
     for name, table in found.tables.items():
         write_csv(folder / f"{name}.csv", table, root)
-    return 0 if write_drawings(found.drawings, folder, config.formats, root) else 1
+    drawn = write_drawings(found.drawings, folder, config.formats, root)
+    is_complete = config.run is None or tell_left_out(_left_out(config), "senet-lab verify name=…")
+    return 0 if drawn and is_complete else 1
 
 
 def _name(config: RunConfig) -> str:
@@ -91,16 +96,34 @@ def _name(config: RunConfig) -> str:
 
 
 def _run(config: InspectConfig) -> RunDirectory:
-    """The run that `run=` names."""
+    """The run that `run=` names, or the folder above several.
+
+    Raises:
+        UsageError: none is named, or its record cannot be used.
+    """
     if config.run is None:
         raise UsageError(f"kind={config.kind} needs run=<a run directory>, such as outputs/…/seed=0")
-    return RunDirectory(Path(config.run))
+    run = RunDirectory(Path(config.run))
+    status = readable_status(run)
+    if status.state in UNUSABLE:
+        raise UsageError(f"{run.path} is {status.state}: {status.error}")
+    return run
+
+
+def _left_out(config: InspectConfig) -> dict[str, Status]:
+    """Statuses of the runs below the folder `run=` whose record cannot be used, by path."""
+    statuses = {str(run.path): readable_status(run) for run in run_directories(_run(config).path)}
+    return {path: status for path, status in statuses.items() if status.state in UNUSABLE}
 
 
 def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str, list[RunDirectory]]:
-    """The runs in or below the folder `run=`, by line; runs of a line differ in the fields `apart` alone."""
-    folder = _run(config)
-    runs = run_directories(folder.path)
+    """The usable runs in or below the folder `run=`, by line; runs of a line differ in the fields `apart`."""
+    folder, others = _run(config), _left_out(config)
+    runs = [run for run in run_directories(folder.path) if str(run.path) not in others]
+    if not runs and others:
+        raise UsageError(
+            f"run={folder.path}: the records of all {len(others)} runs are unreadable or damaged"
+        )
     if not runs:
         raise UsageError(f"run={folder.path} is no run directory, and none is below it")
     groups: dict[str, list[RunDirectory]] = {}
@@ -121,7 +144,7 @@ def _trained(run: RunDirectory) -> Trained:
     from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_weights
 
     config = run.config()
-    if not run.checkpoint_file.exists():
+    if not is_there(run.checkpoint_file):
         raise UsageError(f"{run.path} has no weights: train with checkpoint.keep=true to keep them")
     dataset = build_dataset(config.dataset)
     network = build_network(config, dataset.num_classes)

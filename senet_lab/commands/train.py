@@ -1,5 +1,6 @@
 """`senet-lab train`: train a run or a sweep, or resume it."""
 
+import os
 import shlex
 from collections.abc import Sequence
 
@@ -58,7 +59,7 @@ def _print_outcome(session: Session, words: Sequence[str]) -> None:
         trace = sweep.run(run.directory).error_file
         holder = f"held by process {status.pid} on {status.host}"
         error = holder if status.state is State.RUNNING else status.error or ""
-        where = str(trace) if trace.exists() else ""
+        where = str(trace) if os.access(trace, os.R_OK) else ""  # not in another user's folder
         rows.append((run.directory, status.state, error, where))
     print_table(("run", "state", "error", "traceback"), rows)
     held = survey.with_state(State.RUNNING)

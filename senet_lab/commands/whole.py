@@ -1,10 +1,11 @@
-"""Runs with a complete record, the only ones that figures show."""
+"""Runs with a complete record, the only ones that figures, tables and pages show."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from senet_lab.analysis.runs import Recorded, Run, read_records, selected, usable_runs
+from senet_lab.analysis.runs import Recorded, Run, left_out, read_records, selected, usable_runs
 from senet_lab.errors import UsageError
+from senet_lab.records.run import Status
 from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import plain
@@ -22,22 +23,31 @@ def whole_runs(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], 
     Raises:
         UsageError: no run, no selected run, or none with a whole record.
     """
-    return tell_left_out(sweep, selected(read_records(sweep), selection))
+    return whole_of(sweep, selected(read_records(sweep), selection))
 
 
-def tell_left_out(sweep: SweepDirectory, records: Sequence[Recorded]) -> tuple[list[Run], bool]:
+def whole_of(sweep: SweepDirectory, records: Sequence[Recorded]) -> tuple[list[Run], bool]:
     """`whole_runs` of these records of a sweep.
 
     Raises:
         UsageError: none is whole.
     """
-    runs = usable_runs(records)
-    left_out = [one for one in records if not one.is_whole]
-    for one in left_out[:MOST_NAMED]:
-        print(plain(f"left out, {one.status.state}: {one.directory}: {one.status.error}"), file=sys.stderr)
-    if len(left_out) > MOST_NAMED:
-        more = len(left_out) - MOST_NAMED
-        print(f"left out: {more} more; senet-lab verify {sweep.words} names all", file=sys.stderr)
+    runs, others = usable_runs(records), left_out(records)
+    is_complete = tell_left_out(others, f"senet-lab verify {sweep.words}")
     if not runs:
-        raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
-    return runs, not left_out
+        raise UsageError(f"{sweep.path}: the records of all {len(others)} runs are unreadable or damaged")
+    return runs, is_complete
+
+
+def tell_left_out(others: Mapping[str, Status], verify: str) -> bool:
+    """Name the runs that a figure, table or page leaves out; True if there are none.
+
+    Args:
+        others: statuses of unreadable and damaged runs.
+        verify: the command that names all.
+    """
+    for directory, status in [*others.items()][:MOST_NAMED]:
+        print(plain(f"left out, {status.state}: {directory}: {status.error}"), file=sys.stderr)
+    if len(others) > MOST_NAMED:
+        print(f"left out: {len(others) - MOST_NAMED} more; {verify} names all", file=sys.stderr)
+    return not others

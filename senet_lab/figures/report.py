@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, rankings
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.results import Results, results
-from senet_lab.analysis.runs import read_runs
+from senet_lab.analysis.runs import Run
 from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.config import ReportConfig
 from senet_lab.figures import sections
@@ -19,31 +18,32 @@ from senet_lab.figures.verdict import verdict_sections
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.plan import read_plan
 from senet_lab.records.run import Status
-from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import __version__
 
 
 def write_report(
-    sweep: SweepDirectory, config: ReportConfig, made_by: str, selection: Selection = MappingProxyType({})
+    sweep: SweepDirectory,
+    runs: Sequence[Run],
+    left_out: Mapping[str, Status],
+    config: ReportConfig,
+    made_by: str,
 ) -> Path:
     """Write the report into the sweep's folder.
 
     Args:
         sweep: a sweep with at least one run.
+        runs: its runs that the page shows.
+        left_out: statuses of the unreadable and damaged ones, of which it gives the reason.
         config: defines the grouping into figures and lines, and the metrics.
         made_by: the command, quoted on the page.
-        selection: selection of runs; by default all.
 
     Returns:
         The page's path.
 
     Raises:
-        UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric, a
-            folder that cannot be written.
+        UsageError: runs that cannot be grouped, an unknown metric, a folder that cannot be written.
     """
-    left_out: dict[str, Status] = {}
-    runs = select(read_runs(sweep, left_out), selection)
     panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)

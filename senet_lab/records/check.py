@@ -1,9 +1,11 @@
 """Faults of a record: the rows of a run that ended against what its status says of them."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import isfinite, isnan
 from pathlib import Path
+from typing import Any
 
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there, read_bytes
@@ -33,6 +35,16 @@ def digest_fault(record: RunDirectory, status: Status, table: Path) -> str | Non
     return f"{table} is not the file that the run left: its SHA-256 differs{first_change(content, kept)}"
 
 
+def fraction_fault(file: Path, table: Mapping[str, Sequence[Any]]) -> str | None:
+    """The first accuracy in the rows of `metrics.csv` that is no fraction, as a sentence."""
+    for name in FRACTIONS:
+        for place, value in enumerate(table[name]):
+            if not isnan(value) and not 0 <= value <= 1:
+                epoch = table["epoch"][place]
+                return f"{file}, line {place + 2}: {name} of epoch {epoch} is {value:g}, no fraction"
+    return None
+
+
 def rows_fault(record: RunDirectory, status: Status) -> str | None:
     """What is wrong with the rows of a run that ended: their number, columns, ranges, the last accuracy.
 
@@ -54,13 +66,12 @@ def rows_fault(record: RunDirectory, status: Status) -> str | None:
         return f"{file}, line {wrong + 2}: epoch {epochs[wrong]}, where {wrong} belongs"
     if status.state is State.FINISHED and status.epochs not in (None, done):
         return f"{record.status_file}: finished after {done} of {status.epochs} epochs"
-    for epoch in range(done):
-        values = {name: float(table[name][epoch]) for name in (*MEASURED, *FRACTIONS)}
-        for name in FRACTIONS:
-            if not isnan(values[name]) and not 0 <= values[name] <= 1:
-                return f"{file}, line {epoch + 2}: {name} of epoch {epoch} is {values[name]:g}, no fraction"
+    fault = fraction_fault(file, table)
+    if fault is not None:
+        return fault
+    for epoch in range(done) if status.state is State.FINISHED else ():
         for name in MEASURED:
-            if status.state is State.FINISHED and not isfinite(values[name]):
+            if not isfinite(float(table[name][epoch])):
                 return f"{file}, line {epoch + 2}: {name} of epoch {epoch} is missing or not finite"
     last = float(table["test_top1"][-1]) if done else None
     if status.test_top1 not in (None, last):

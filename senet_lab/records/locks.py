@@ -15,6 +15,8 @@ from senet_lab.text import plain
 
 SILENT_SECONDS = 1.0
 PATIENT_SECONDS = 300.0
+LONGEST_SIGNATURE = 100
+"""Maximal size, bytes, of an owner's process id and host name."""
 
 
 @contextmanager
@@ -47,9 +49,12 @@ def wait_for(path: Path) -> Iterator[None]:
 
 
 def _sign(path: Path) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Write the owner into a held lock file; a larger file, hard-linked to this name, stays as it is."""
+    file = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.write(file, f"{os.getpid()}\n{socket.gethostname()}\n".encode())
+        if os.fstat(file).st_size <= LONGEST_SIGNATURE:
+            os.ftruncate(file, 0)
+            os.write(file, f"{os.getpid()}\n{socket.gethostname()}\n".encode())
     finally:
         os.close(file)
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,7 +37,7 @@ class PlannedRun:
     command: str
     """The command line that planned it, without its execution keys."""
     overrides: list[str]
-    threads: Count
+    threads: Annotated[int, msgspec.Meta(ge=1, le=4096)]
     """CPU threads: part of the plan because sums depend on it in their last bits."""
     checkpoint_bytes: Count
     """Size of its checkpoint on disk."""
@@ -47,7 +47,7 @@ class PlannedRun:
     """Its earlier hashes, with fewer epochs; checkpoints with one of them are valid, too."""
     role: Role | None = None
     """Its role in a comparison."""
-    epoch_macs: int = 0
+    epoch_macs: Annotated[int, msgspec.Meta(ge=0, lt=2**62)] = 0
     """Multiply-accumulates of the network over all training images, forward; 0: unknown."""
 
     @cached_property
@@ -243,9 +243,12 @@ def _check(plan: _Content, file: Path) -> None:
     parts += plan.protocol.cells if plan.protocol is not None else []
     if not all(part.block.isprintable() and part.arm.isprintable() for part in parts):
         raise UsageError(f"{file} names an arm or a block with characters that cannot be printed")
-    twice = [name for name, count in Counter(run.directory for run in plan.runs).items() if count > 1]
-    if twice:
-        raise UsageError(f"{file} names {twice[0]} twice, where each run belongs once")
+    names = Counter(run.directory for run in plan.runs)
+    for name, count in names.items():
+        if count > 1:
+            raise UsageError(f"{file} names {name} twice, where each run belongs once")
+        if any(str(parent) in names for parent in PurePosixPath(name).parents):
+            raise UsageError(f"{file} names {name}, which lies within another run")
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:

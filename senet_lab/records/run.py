@@ -5,9 +5,10 @@ process, or after a kill, sees only complete records.
 """
 
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import count
@@ -22,6 +23,7 @@ from senet_lab.errors import UsageError
 from senet_lab.files import (
     TEXT_LIMIT,
     Count,
+    Fraction,
     Seconds,
     find_bytes,
     find_json,
@@ -46,6 +48,7 @@ from senet_lab.records.tables import (
     append_rows,
     digest,
     frame,
+    has_rows,
     keep_epochs,
     read_columns,
     require_epochs,
@@ -73,6 +76,9 @@ class State(StrEnum):
 FINAL = (State.FINISHED, State.DIVERGED)
 """States that another attempt would not change."""
 
+UNUSABLE = (State.UNREADABLE, State.DAMAGED)
+"""States of a run that no figure, table or page counts: it is named and left out, with exit code 1."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -82,8 +88,8 @@ class Status:
     epochs_done: Count = 0
     epochs: Count | None = None
     """Requested epochs."""
-    test_top1: float | None = None
-    """Test accuracy after the last epoch, a fraction."""
+    test_top1: Fraction | None = None
+    """Test accuracy after the last epoch."""
     images_done: Count = 0
     """Images trained on and tested so far."""
     images_per_epoch: Count | None = None
@@ -251,7 +257,10 @@ class RunDirectory:
         content = find_json(file, self.root)
         if content is None:
             return Status()
-        return typed(Status, current_status(content), file, "delete it to go on")
+        status = typed(Status, current_status(content), file, "delete it to go on")
+        if status.state in UNUSABLE:
+            raise UsageError(f"{file}: no run writes the state {status.state}; delete it to go on")
+        return status
 
     def environments(self) -> tuple[Environment, ...]:
         """Software and hardware of each attempt, in order; empty before the first.
@@ -399,6 +408,26 @@ class RunDirectory:
         require_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
         keep_epochs(self.activations_file, self.root, Coefficient, epochs, coefficients)
         keep_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the tables that there are, by file name; a checkpoint vouches with them for its rows."""
+        contents = {file.name: self.content(file) for file in self.tables}
+        return {
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in contents.items()
+            if content is not None
+        }
+
+    def changed_table(self, epochs: int, hashes: Mapping[str, str]) -> Path | None:
+        """The first table whose first `epochs` epochs are not those that had these `hashes`; None if all are.
+
+        Raises:
+            UsageError: a table cannot be read.
+        """
+        for file, kind in zip(self.tables, (Metrics, Coefficient), strict=True):
+            if not has_rows(file, self.root, kind, epochs, hashes.get(file.name)):
+                return file
+        return None
 
     def append_metrics(self, row: Metrics) -> None:
         """Append one epoch's row."""

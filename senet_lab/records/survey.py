@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
 from senet_lab.records.check import digest_fault, rows_fault
-from senet_lab.records.plan import PlannedRun
+from senet_lab.records.plan import PlannedRun, config_hash
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
 
@@ -57,8 +57,11 @@ class Survey:
 
     def epochs(self) -> tuple[float, int]:
         """Completed epochs, with the finished parts of current ones, and requested epochs."""
-        done = sum((status.epochs_begun for status in self.statuses.values()), 0.0)
-        return done, sum(run.config.epochs for run in self.runs)
+        return sum(map(self._begun, self.runs), 0.0), sum(run.config.epochs for run in self.runs)
+
+    def _begun(self, run: PlannedRun) -> float:
+        """Completed epochs plus the finished part of the current one; of a wrong record, the planned ones."""
+        return min(self.statuses[run.directory].epochs_begun, float(run.config.epochs))
 
     def seconds_left(self, workers: int) -> float | None:
         """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
@@ -74,15 +77,15 @@ class Survey:
         for run in self.runs:
             model, status = run.config.model["name"], self.statuses[run.directory]
             seconds[model] += status.seconds + status.epoch_seconds
-            work[model] += costs[run.directory] * status.epochs_begun
+            work[model] += costs[run.directory] * self._begun(run)
         if not any(work.values()):
             return None
         mean = sum(seconds.values()) / sum(work.values())
         left = 0.0
         for run in self.without_state(*FINAL):
-            model, status = run.config.model["name"], self.statuses[run.directory]
+            model = run.config.model["name"]
             rate = seconds[model] / work[model] if work[model] else mean
-            left += rate * costs[run.directory] * (run.config.epochs - status.epochs_begun)
+            left += rate * costs[run.directory] * (run.config.epochs - self._begun(run))
         return left / workers
 
 
@@ -115,11 +118,16 @@ def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> St
     """
     status = living_status(directory)
     if status.state in FINAL:
-        table = directory.metrics_file
-        has_digest = table.name in status.digests
-        fault = digest_fault(directory, status, table) if has_digest else rows_fault(directory, status)
+        faults = [digest_fault(directory, status, table) for table in directory.tables]
+        if directory.metrics_file.name not in status.digests:
+            faults.append(rows_fault(directory, status))
+        fault = next(filter(None, faults), None)
         status = _damaged(status, fault) if fault else status
-    return status if run is None else as_planned(run, status)
+    if run is not None:
+        return as_planned(run, status)
+    if status.config_hash not in (None, config_hash(directory.plain_config())):
+        return _damaged(status, f"{directory.config_file} is not the config that the run had")
+    return status
 
 
 def readable_status(directory: RunDirectory, run: PlannedRun | None = None) -> Status:

@@ -1,5 +1,6 @@
 """The folder of a sweep; no other module knows its file names."""
 
+import os
 import shlex
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from senet_lab.config import TrainConfig, is_folder_name
 from senet_lab.errors import UsageError
 from senet_lab.records.locks import wait_for
 from senet_lab.records.run import RunDirectory, run_directories
+
+MOST_CHARACTERS = 3000
+"""Maximal length of a run's directory relative to the sweep; the system takes 4,095 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,14 @@ def sweep_directory(outputs: str, name: str) -> SweepDirectory:
 def is_run(directory: str) -> bool:
     """Whether a relative path is one that a run can have: below `runs`, and nowhere else."""
     first, *parts = directory.split("/")
-    return first == "runs" and bool(parts) and all(map(is_folder_name, parts))
+    is_short = len(directory) <= MOST_CHARACTERS
+    return is_short and first == "runs" and bool(parts) and all(map(is_folder_name, parts))
 
 
 def require_inside(folder: Path, name: str) -> None:
     """Raise UsageError if `folder`/`name` leads out of `folder` by a symbolic link."""
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{path} leads out of {folder}, to {path.resolve()}: nothing was written there")
+    # Not `Path.resolve`, which raises RuntimeError for links that lead to each other.
+    target, inside = (Path(os.path.realpath(one)) for one in (path, folder))
+    if not target.is_relative_to(inside):
+        raise UsageError(f"{path} leads out of {folder}, to {target}: nothing was written there")

@@ -134,6 +134,24 @@ def require_epochs(file: Path, root: Path, kind: type[Row], epochs: int, count: 
         raise MissingRowsError(f"{file} lacks rows of epochs before {epochs}")
 
 
+def has_rows(file: Path, root: Path, kind: type[Row], epochs: int, sha256: str | None) -> bool:
+    """Whether the first `epochs` epochs of a table were the whole file with this SHA-256.
+
+    A later version may since have added columns. Without a file, the hash is None.
+
+    Raises:
+        UsageError: a table that cannot be read.
+    """
+    if not is_there(file):
+        return sha256 is None
+    header, table = _read(file, root, kind, drop_torn=True)
+    lines = [header, *_latest(header, table, kind, epochs)]
+    return any(
+        hashlib.sha256("".join(_line(cells[:count]) for cells in lines).encode()).hexdigest() == sha256
+        for count in range(len(header), 0, -1)
+    )
+
+
 def no_rows(kind: type[Row]) -> dict[str, Column]:
     """The columns of a table without rows."""
     text = text_columns(kind)
@@ -227,6 +245,9 @@ def _read(
     text = read_text(file, root)
     first, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]  # ignore a torn last line
     names = first.split(",")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{file} has the column {twice} twice")
     rows = [line.split(",") for line in lines]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(names) and not drop_torn:
@@ -245,11 +266,8 @@ def _latest(
 ) -> list[list[str]]:
     """The rows of the first `epochs` epochs, by epoch; of rows with the same key, the last."""
     places, at = [header.index(key) for key in KEYS[kind]], header.index("epoch")
-    found = {
-        tuple(row[place] for place in places): row
-        for row in table
-        if row[at].isdecimal() and int(row[at]) < epochs
-    }
+    wanted = set(map(str, range(epochs)))  # `int` would take other digits, too
+    found = {tuple(row[place] for place in places): row for row in table if row[at] in wanted}
     return sorted(found.values(), key=lambda row: int(row[at]))
 
 

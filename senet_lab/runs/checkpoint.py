@@ -123,6 +123,22 @@ def require_fit(
     _require_same(file, "optimizer", _group_sizes(found["optimizer"]), _group_sizes(expected["optimizer"]))
 
 
+def require_rows(directory: RunDirectory, found: Mapping[str, Any]) -> None:
+    """Check that the rows before a checkpoint are those with which it was taken; older ones do not tell.
+
+    Raises:
+        CheckpointError: a table has other rows.
+        UsageError: a table that cannot be read.
+    """
+    if "rows" not in found:
+        return
+    hashes = found["rows"] if isinstance(found["rows"], Mapping) else {}
+    changed = directory.changed_table(found["epochs_done"], hashes)
+    if changed is not None:
+        file = directory.checkpoint_file.name
+        raise CheckpointError(f"{changed} has other rows than {file} was taken with")
+
+
 def require_loadable(
     directory: RunDirectory, found: Mapping[str, Any], expected: Mapping[str, Any], config: RunConfig
 ) -> None:

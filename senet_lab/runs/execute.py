@@ -29,6 +29,7 @@ from senet_lab.runs.checkpoint import (
     load_checkpoint,
     require_fit,
     require_loadable,
+    require_rows,
     save_checkpoint,
 )
 from senet_lab.runs.environment import environment
@@ -165,7 +166,8 @@ class _Attempt:
             return
         if self._checkpoint_is_due(training.epochs_done, time.monotonic() - self.saved):
             self._require_own_record()
-            content = {**training.state_dict(), "source": source_hash()}
+            rows = self.directory.hashes()
+            content = {**training.state_dict(), "source": source_hash(), "rows": rows}
             save_checkpoint(self.directory, content, self.run.hash)
             self.saved = time.monotonic()
         self._progress(training)
@@ -180,6 +182,7 @@ class _Attempt:
                 fresh = training.state_dict()
                 require_fit(self.directory, state, fresh, self.epochs)
                 require_loadable(self.directory, state, fresh, self.run.config)
+                require_rows(self.directory, state)
                 self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
             except (CheckpointError, MissingRowsError) as error:
                 mark = self.directory.set_aside()

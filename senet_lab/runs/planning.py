@@ -182,7 +182,7 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
         plain = {**run.plain, "epochs": point.config.epochs}
         longer = replace(run, plain=plain, hash=config_hash(plain), continues=[*run.continues, run.hash])
         runs.append(longer)
-        kept[plan.sweep.run(run.directory).checkpoint_file.exists()] += 1
+        kept[is_there(plan.sweep.run(run.directory).checkpoint_file)] += 1
     if not kept:
         return plan
     if kept[True]:

@@ -125,7 +125,7 @@ def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: S
         if run.config.checkpoint.keep and status.state is State.FINISHED:
             yield f"{file} is missing, although checkpoint.keep=true keeps it"
         return
-    from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint  # imports torch
+    from senet_lab.runs.checkpoint import CheckpointError, load_checkpoint, require_rows  # imports torch
 
     try:
         content = load_checkpoint(record, {run.hash, *run.continues}, 4 * run.checkpoint_bytes + SLACK)
@@ -140,6 +140,13 @@ def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: S
         yield f"{file} has no number of epochs"
     elif status.state is State.FINISHED and done != status.epochs_done:
         yield f"{file} is of epoch {done}, the run's last one is {status.epochs_done}"
+    elif not 0 <= done <= run.config.epochs:
+        yield f"{file} is of epoch {done} of {run.config.epochs}"
+    elif status.state not in FINAL:
+        try:
+            require_rows(record, content)
+        except CheckpointError as error:
+            yield str(error)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from records_on_disk import panels_of, run_config, write_plan, write_run
 
-from senet_lab.analysis.runs import read_runs
+from senet_lab.analysis.runs import left_out, read_records
 from senet_lab.composition.command import compose_command
 from senet_lab.config import as_plain
 from senet_lab.errors import UsageError
@@ -211,7 +211,10 @@ def test_a_panel_says_which_data_and_which_form_of_the_network(tmp_path, models,
 
 def test_a_sweep_without_runs_and_a_torn_record_are_named(tmp_path):
     with pytest.raises(UsageError, match="holds no runs"):
-        read_runs(SweepDirectory(tmp_path / "nothing"))
+        read_records(SweepDirectory(tmp_path / "nothing"))
     path = write_run(tmp_path, run_config(), [0.5, 0.6], "interrupted", epochs=[3, 3])
-    with pytest.raises(UsageError, match=f"{path}/metrics.csv has epoch 3 twice"):
-        read_runs(SweepDirectory(tmp_path))
+    (status,) = left_out(read_records(SweepDirectory(tmp_path))).values()
+    assert status.error == f"{path}/metrics.csv has epoch 3 twice, where each belongs once"
+    path = write_run(tmp_path / "other", run_config(), [0.5, 7.5], "interrupted")
+    (status,) = left_out(read_records(SweepDirectory(tmp_path / "other"))).values()
+    assert status.error == f"{path}/metrics.csv, line 3: test_top1 of epoch 1 is 7.5, no fraction"

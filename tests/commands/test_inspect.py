@@ -155,7 +155,13 @@ def test_error_against_depth_is_the_recorded_error_by_activation_sites(
         recorded = RunDirectory(Path(row["run"])).metrics()["test_top1"].item()
         assert row["error"] == pytest.approx(1 - recorded)
     assert "Activation sites" in (sweep / "figures" / "depth.html").read_text("utf-8")
+    damaged = next(sweep.rglob("tanh/lr=0.001/scaling.depth=2/seed=1"))
+    with (damaged / "metrics.csv").open("a") as file:
+        file.write("7")
     capsys.readouterr()
+    assert inspect(sweep, "depth") == 1
+    assert f"left out, damaged: {damaged}: " in capsys.readouterr().err
+    assert str(damaged) not in set(pd.read_csv(sweep / "figures" / "depth.csv")["run"])
     shallow = next(sweep.rglob("relu/lr=0.001/scaling.depth=1"))
     assert inspect(shallow, "depth") == 2
     assert "needs finished runs of several depths" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,8 +14,12 @@ from protocols import arguments_of, requests
 
 import senet_lab as sl
 from senet_lab.cli import main
-from senet_lab.records.plan import config_hash
+from senet_lab.commands.finals import tell_results
+from senet_lab.composition.command import compose_command
+from senet_lab.records.plan import config_hash, require_plan
 from senet_lab.records.run import RunDirectory
+from senet_lab.records.survey import Survey
+from senet_lab.records.sweep import SweepDirectory
 
 SWEEPS = Path(__file__).parents[1] / "records" / "sweeps"
 RUN = "runs/resnet18/tact/lr=0.001/seed=0"
@@ -162,18 +167,27 @@ def test_a_damaged_record_is_named_and_never_taken_for_whole(
     assert RUN not in set(frames.metrics["run"])
 
 
-def test_figures_and_report_leave_a_damaged_run_out_and_say_so(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
+def test_figures_report_and_tables_leave_a_damaged_run_out_and_say_so(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_a_digit(sweep / RUN)
     assert give("plot", sweep, "formats=[html]") == 1
     told = capsys.readouterr()
     assert f"left out, damaged: {RUN}: " in told.err
     assert "TAct,0,1," in (sweep / "figures/curves.csv").read_text(), "of the interrupted run alone"
-    assert give("report", sweep) == 0
+    assert give("report", sweep) == 1
+    assert f"left out, damaged: {RUN}: " in capsys.readouterr().err
     page = (sweep / "report.html").read_text()
     assert "1 damaged" in page
     assert "its SHA-256 differs" in page
+    assert give("report", sweep, "activation=relu") == 0
+    monkeypatch.setattr("senet_lab.figures.report.write_report", lambda *_: sweep)
+    with pytest.warns(UserWarning, match=f"1 run left out: {RUN} is damaged"):
+        sl.open_sweep(sweep).report()
+    plan = require_plan(SweepDirectory(sweep))
+    tell_results(Survey(plan.sweep, plan.runs).refresh(), compose_command("retry", []))
+    told = capsys.readouterr().out
+    assert re.search(r" TAct +\S+ +1 +1\b", told), f"the interrupted run alone: {told}"
 
 
 def test_a_run_that_is_left_out_is_told_by_the_exit_code_if_it_was_selected(
@@ -184,6 +198,16 @@ def test_a_run_that_is_left_out_is_told_by_the_exit_code_if_it_was_selected(
     assert f"left out, damaged: {RUN}: " in capsys.readouterr().err
     assert give("plot", sweep, "formats=[html]", "activation=relu") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_coefficients_that_were_changed_damage_the_run(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_text(sweep / RUN / "activations.csv", "0.", "1.")
+    assert give("report", sweep) == 1
+    assert "activations.csv is not the file that the run left" in capsys.readouterr().err
+    assert main(["inspect", f"run={sweep / RUN}", "kind=activation_shapes"]) == 2
+    assert f"{sweep / RUN} is damaged: " in capsys.readouterr().err
 
 
 def cannot_open(*_: Any, **__: Any) -> None:
@@ -303,6 +327,10 @@ def test_arms_of_a_comparison_that_changed_places_are_a_fault(
     assert give("verify", sweep) == 1
     told = f"fault: {sweep / 'plan.json'}: the config of {run['directory']} is not that of ReLU in "
     assert told in capsys.readouterr().out
+    forget_digest(sweep / run["directory"])
+    set_last_accuracy(sweep / run["directory"], "7.5")
+    assert give("verdict", sweep) == 2
+    assert f"{run['directory']} is damaged: " in capsys.readouterr().err
 
 
 def test_a_plan_that_was_edited_is_a_fault_and_none_is_bad_usage(
@@ -314,6 +342,13 @@ def test_a_plan_that_was_edited_is_a_fault_and_none_is_bad_usage(
     (sweep / "plan.json").unlink()
     assert give("verify", sweep) == 2
     assert "plan.json does not exist" in capsys.readouterr().err
+
+
+def test_a_run_in_no_plan_is_that_of_its_config(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "plan.json").unlink()
+    edit_text(sweep / RUN / "config.yaml", "seed: 0", "seed: 5")
+    assert give("plot", sweep, "formats=[html]") == 1
+    assert f"{RUN}/config.yaml is not the config that the run had" in capsys.readouterr().err
 
 
 def test_runs_in_no_plan_and_runs_without_a_digest_are_notes(

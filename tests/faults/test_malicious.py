@@ -103,6 +103,13 @@ def test_symbolic_links_out_of_the_tree(tmp_path: Path, capfd: pytest.CaptureFix
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("verb", ["status", "train"])
+def test_a_link_to_itself_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str], verb: str) -> None:
+    (tmp_path / "outputs").symlink_to("outputs")
+    assert main([verb, f"outputs={tmp_path / 'outputs'}"]) == 2
+    assert "Too many levels of symbolic links" in capfd.readouterr().err
+
+
 def test_a_link_to_the_whole_of_outputs_is_the_persons_own(tmp_path: Path) -> None:
     (tmp_path / "large disk").mkdir()
     (tmp_path / "outputs").symlink_to(tmp_path / "large disk")

@@ -1,6 +1,7 @@
 """Where a sweep runs must not change what it finds, or whether it can say so."""
 
 import ctypes
+import json
 import locale
 import os
 import shutil
@@ -48,6 +49,23 @@ def test_an_output_folder_without_permission_is_told(
     assert "Permission denied" in told or "cannot be written" in told
     assert "Traceback" not in told
     assert list(folder.iterdir()) == []
+
+
+def test_a_run_in_another_users_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = sweep(tmp_path, "seed=0")
+    with monkeypatch.context() as patch:
+        patch.setattr("senet_lab.session._execute", lambda *_: 0)
+        assert main(arguments) == 1
+    plan = json.loads((tmp_path / "outputs" / "default" / "plan.json").read_text())
+    folder = tmp_path / "outputs" / "default" / plan["runs"][0]["directory"]
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    process = start(arguments, tmp_path / "log.txt", obey_permissions)
+    process.join()
+    told = (tmp_path / "log.txt").read_text()
+    assert process.exitcode == 1, told
+    assert "Permission denied" in told
+    assert "Traceback" not in told
 
 
 def test_without_a_terminal(tmp_path: Path) -> None:

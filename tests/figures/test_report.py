@@ -13,10 +13,10 @@ from senet_lab.errors import UsageError
 from senet_lab.records.run import Environment, Git, RunDirectory
 
 
-def text_of(outputs, *overrides):
-    """The page's text without styles, scripts and markup."""
+def text_of(outputs, *overrides, code=0):
+    """The page's text without styles, scripts and markup; `report` must exit with `code`."""
     arguments = ["name=sweep", f"outputs={outputs}", *overrides]
-    assert report(compose_command("report", arguments)) == 0
+    assert report(compose_command("report", arguments)) == code
     page = (outputs / "sweep" / "report.html").read_text("utf-8")
     bare = re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", bare)).split())
@@ -98,7 +98,7 @@ def test_a_damaged_table_of_metrics_is_told(tmp_path):
     write_run(tmp_path / "sweep", run_config(), [0.5])
     damaged = write_run(tmp_path / "sweep", run_config(seed=1), [0.5])
     (damaged / "metrics.csv").write_text("what\n1\n")
-    text = text_of(tmp_path)
+    text = text_of(tmp_path, code=1)
     assert "2 runs: 1 damaged, 1 finished." in text
     assert "lacks the column" in text
 
@@ -112,7 +112,7 @@ def test_a_damaged_environment_is_told(tmp_path):
 def test_nothing_but_damage_still_makes_a_report(tmp_path):
     path = write_run(tmp_path / "sweep", run_config(), [0.5])
     (path / "status.json").write_text("{")
-    assert "1 runs: 1 unreadable." in text_of(tmp_path)
+    assert "1 runs: 1 unreadable." in text_of(tmp_path, code=1)
 
 
 def test_bad_input(tmp_path):

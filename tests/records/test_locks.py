@@ -52,6 +52,15 @@ def test_a_wait_without_end_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pass
 
 
+def test_a_file_that_is_linked_to_the_lock_keeps_its_content(tmp_path: Path) -> None:
+    other = tmp_path / "plan.json"
+    other.write_text(100 * "mine")
+    (tmp_path / "lock").hardlink_to(other)
+    with wait_for(tmp_path / "lock"):
+        pass
+    assert other.read_text() == 100 * "mine"
+
+
 def test_a_link_is_not_locked(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("mine")

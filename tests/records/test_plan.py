@@ -52,6 +52,7 @@ def test_a_plan_with_a_number_that_json_lacks_is_read(tmp_path: Path) -> None:
 NO_RUNS = (
     "", ".", "runs", "runs/", "runs/.", "./runs/a", "runs//a", "runs/../a", "/runs/a", "figures/a", "a\0b",
     "runs/a\0b", "runs/\x1b[31m", "runs/\ud800", "runs/.a", f"runs/{'x' * 300}",
+    f"runs{'/x' * 2000}",
 )  # fmt: skip
 
 
@@ -70,11 +71,27 @@ def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
         require_plan(sweep)
 
 
-@pytest.mark.parametrize("number", [-1, 2**53, 10**400])
-def test_a_number_that_counts_nothing_is_refused(tmp_path: Path, number: int) -> None:
+def test_a_run_within_another_is_refused(tmp_path: Path) -> None:
+    """`remove` would delete it with the other."""
+    sweep, (outer, inner) = planned(tmp_path, 2)
+    within = replace(inner, directory=f"{outer.directory}/inner")
+    replace(require_plan(sweep), runs=[outer, within]).write()
+    with pytest.raises(UsageError, match=f"names {within.directory}, which lies within another run"):
+        require_plan(sweep)
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        *[("checkpoint_bytes", number) for number in (-1, 2**53, 10**400)],
+        *[("threads", number) for number in (0, 10**9)],  # which would end the process
+        *[("epoch_macs", number) for number in (-5, 10**400)],
+    ],
+)
+def test_a_number_that_counts_nothing_is_refused(tmp_path: Path, key: str, number: int) -> None:
     sweep, (run,) = planned(tmp_path, 1)
-    replace(require_plan(sweep), runs=[replace(run, checkpoint_bytes=number)]).write()
-    with pytest.raises(UsageError, match=r"plan\.json: .*checkpoint_bytes"):
+    replace(require_plan(sweep), runs=[replace(run, **{key: number})]).write()
+    with pytest.raises(UsageError, match=rf"plan\.json: .*{key}"):
         require_plan(sweep)
 
 

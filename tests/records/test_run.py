@@ -148,6 +148,39 @@ def test_columns_of_a_later_version_are_kept(directory: RunDirectory) -> None:
     assert epochs(directory) == [0, 1, 2, 3]
 
 
+def test_a_column_that_is_there_twice_is_refused(directory: RunDirectory) -> None:
+    lines = directory.metrics_file.read_text().splitlines()
+    header, *rows = (f"{line},{line.split(',')[3]}" for line in lines)
+    directory.metrics_file.write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(UsageError, match=f"{directory.metrics_file} has the column train_top1 twice"):
+        directory.metrics()
+
+
+@pytest.mark.parametrize("epoch", ["9" * 5000, "\u0661", "01", "1.0", "-1"])
+def test_an_odd_epoch_is_a_missing_one(directory: RunDirectory, epoch: str) -> None:
+    text = directory.metrics_file.read_text()
+    assert "\n1," in text
+    directory.metrics_file.write_text(text.replace("\n1,", f"\n{epoch},"))
+    with pytest.raises(MissingRowsError, match=r"metrics.csv lacks rows of epochs before 2"):
+        directory.keep_epochs(2, 2)
+
+
+def test_rows_are_known_again_beside_later_rows_and_columns_and_not_once_they_changed(
+    directory: RunDirectory,
+) -> None:
+    hashes = directory.hashes()
+    assert hashes.keys() == {"metrics.csv", "activations.csv"}
+    directory.append_metrics(row(4))
+    header, *lines = directory.metrics_file.read_text().splitlines()
+    directory.metrics_file.write_text("\n".join([f"{header},later", *(f"{line}," for line in lines)]) + "\n")
+    assert directory.changed_table(4, hashes) is None
+    assert directory.changed_table(3, hashes) == directory.metrics_file
+    directory.activations_file.write_text(directory.activations_file.read_text().replace("0.2", "0.3", 1))
+    assert directory.changed_table(4, hashes) == directory.activations_file
+    directory.activations_file.unlink()
+    assert directory.changed_table(4, hashes) == directory.activations_file
+
+
 def test_a_table_without_its_key_is_refused_with_the_files_name(directory: RunDirectory) -> None:
     directory.metrics_file.write_text(directory.metrics_file.read_text().replace("epoch", "round"))
     with pytest.raises(UsageError, match=r"metrics.csv lacks the column epoch"):
@@ -178,7 +211,7 @@ def test_coefficients_of_earlier_versions_are_read_and_continued_in_long_form(tm
 NO_STATUS = (
     "{", "[]", '{"state": "asleep", "epochs_done": 0}', "\x00\x00", '{"epochs_done": -1}',
     f'{{"images_done": {10**400}}}', '{"seconds": 1e400}', '{"seconds": -1}',
-    '{"digests": {"metrics.csv": 7}}',
+    '{"digests": {"metrics.csv": 7}}', '{"state": "damaged"}', '{"test_top1": 5}', '{"state": "unreadable"}',
 )  # fmt: skip
 
 

@@ -110,6 +110,13 @@ def test_the_time_left_is_unknown_until_a_part_of_an_epoch_is_done() -> None:
     assert survey_of(small_1=PLANNED, small_2=under_way(0, 3)).seconds_left(1) is None
 
 
+def test_no_run_has_begun_more_epochs_than_are_planned() -> None:
+    wrong = replace(under_way(5, 100), images_done=2**52)
+    survey = survey_of(small_1=wrong, small_2=PLANNED)
+    assert survey.epochs() == (10, 20)
+    assert survey.seconds_left(1) == pytest.approx(10 * 100 / 10)
+
+
 def test_the_time_left_counts_parts_of_epochs_on_both_sides() -> None:
     """A quarter of an epoch took 5 seconds, so 9.75 epochs and another run's 10 take 20 seconds each."""
     survey = survey_of(small_1=under_way(0.25, 5), small_2=PLANNED)

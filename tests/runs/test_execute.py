@@ -94,7 +94,7 @@ def died_in_its_third_epoch(outputs: Path, monkeypatch: pytest.MonkeyPatch, fold
 
 
 @pytest.mark.parametrize(
-    "how", ["truncated", "zeroed", "of another config", "newer", "rows missing", "odd schedule"]
+    "how", ["truncated", "zeroed", "of another config", "newer", "rows missing", "other rows", "odd schedule"]
 )
 def test_a_useless_checkpoint_is_told_and_the_run_starts_again(
     tmp_path: Path,
@@ -114,6 +114,11 @@ def test_a_useless_checkpoint_is_told_and_the_run_starts_again(
         file.write_bytes(bytes(len(whole)))
     elif how == "rows missing":
         (directory / "metrics.csv").unlink()
+    elif how == "other rows":
+        metrics = directory / "metrics.csv"
+        metrics.write_text(metrics.read_text().replace("0.", "0.0", 1))
+        assert main(["verify", f"outputs={outputs.parent}"]) == 1
+        assert f"{metrics} has other rows than checkpoint.pt was taken with" in capfd.readouterr().out
     elif how == "odd schedule":
         torch.save(content | {"schedule": content["schedule"] | {"last_epoch": None}}, file)
     else:
