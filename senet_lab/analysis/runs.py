@@ -114,8 +114,12 @@ def selected(records: list[Recorded], selection: Selection) -> list[Recorded]:
     Raises:
         UsageError: see `select`.
     """
-    known: list[Any] = [one for one in records if one.config is not None]
-    return select(known, selection) if selection else records
+    return select(configured(records), selection) if selection else records
+
+
+def configured(records: Sequence[Recorded]) -> list[Any]:
+    """The records whose config is known, as `records.selection.Configured`."""
+    return [one for one in records if one.config is not None]
 
 
 def usable_runs(records: Sequence[Recorded]) -> list[Run]:
@@ -127,22 +131,16 @@ def usable_runs(records: Sequence[Recorded]) -> list[Run]:
     ]
 
 
-def read_runs(sweep: SweepDirectory, left_out: dict[str, Status] | None = None) -> list[Run]:
+def read_runs(sweep: SweepDirectory) -> list[Run]:
     """`usable_runs` of a sweep.
 
-    Args:
-        sweep: the sweep's folder.
-        left_out: receives the directories and states of the other runs.
-
     Raises:
-        UsageError: no run; an unreadable or damaged record, unless `left_out` is given.
+        UsageError: no run; an unreadable or damaged record.
     """
     records = read_records(sweep)
     for one in records:
-        if not one.is_whole and left_out is None:
+        if not one.is_whole:
             raise UsageError(f"{one.directory} is {one.status.state}: {one.status.error}")
-        if not one.is_whole and left_out is not None:
-            left_out[one.directory] = one.status
     return usable_runs(records)
 
 

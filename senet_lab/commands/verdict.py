@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from senet_lab.analysis.methods import checklists, methods
@@ -25,6 +26,7 @@ from senet_lab.config import Format
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import make_writable, write_atomic
+from senet_lab.records.plan import PlannedRun
 from senet_lab.records.protocol import Stage
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
@@ -66,14 +68,17 @@ def verdict(command: Command) -> int:
 
 def _require_all(found: Comparison, selection: Selection) -> None:
     """Refuse a selection that leaves out confirmation runs: claims are corrected for all pairs of arms."""
-    runs = [run for run in found.plan.runs if role_of(run).stage is Stage.confirm]
-    missing = len(runs) - len(select(runs, selection))
-    if missing:
-        words = " ".join(f"{key}={','.join(values)}" for key, values in selection.items())
+    chosen, every = (_confirmations(runs) for runs in (select(found.plan.runs, selection), found.plan.runs))
+    if chosen < every:
+        words = " ".join(f"{key}={','.join(choice.values)}" for key, choice in selection.items())
         raise UsageError(
-            f"{words} leaves out {missing} of {len(runs)} confirmation runs: a verdict is on all of them; "
+            f"{words} leaves out {every - chosen} of {every} confirmation runs: a verdict is on all of them; "
             "senet-lab plot draws a selection"
         )
+
+
+def _confirmations(runs: Sequence[PlannedRun]) -> int:
+    return sum(role_of(run).stage is Stage.confirm for run in runs)
 
 
 def conclude(sweep: SweepDirectory) -> None:

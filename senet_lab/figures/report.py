@@ -8,7 +8,7 @@ from types import MappingProxyType
 from senet_lab.analysis.comparison import compare_epochs, compare_finals, rankings
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.results import Results, results
-from senet_lab.analysis.runs import read_runs
+from senet_lab.analysis.runs import read_records, selected, usable_runs
 from senet_lab.analysis.statistics import pairwise, what_it_can_show, with_statistics
 from senet_lab.config import ReportConfig
 from senet_lab.figures import sections
@@ -18,8 +18,7 @@ from senet_lab.figures.style import Look, looks_of
 from senet_lab.figures.verdict import verdict_sections
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.plan import read_plan
-from senet_lab.records.run import Status
-from senet_lab.records.selection import Selection, select
+from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.version import __version__
 
@@ -42,8 +41,9 @@ def write_report(
         UsageError: no runs, no selected run, runs that cannot be grouped, an unknown metric, a
             folder that cannot be written.
     """
-    left_out: dict[str, Status] = {}
-    runs = select(read_runs(sweep, left_out), selection)
+    records = selected(read_records(sweep), selection)
+    left_out = {one.directory: one.status for one in records if not one.is_whole}
+    runs = usable_runs(records)
     panels = group(runs, config.figures)
     looks = looks_of(panels)
     charts = axes_of(config.figures, panels)

@@ -166,6 +166,11 @@ def test_a_selection_of_arms_is_refused(folder: Path, capfd: pytest.CaptureFixtu
     assert main([*command, "activation=relu"]) == 2
     told = "senet-lab: activation=relu leaves out 3 of 6 confirmation runs: a verdict is on all of them"
     assert capfd.readouterr().err.startswith(told)
+    assert main([*command, "activation=relu,mish,mush"]) == 2
+    told = "senet-lab: activation=mush: no such run here; did you mean mish? there is relu, mish\n"
+    assert capfd.readouterr().err == told
+    assert main([*command, "activation=relu,mish", "lr=0.01"]) == 2
+    assert "lr=0.01 leaves out 6 of 6 confirmation runs" in capfd.readouterr().err
 
 
 def test_a_terminal_shows_the_best_of_each_block_in_bold(
