@@ -1,8 +1,10 @@
 """Progress of a sweep, read from its run directories, for any launcher."""
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
@@ -10,6 +12,10 @@ from senet_lab.records.check import digest_fault, rows_fault
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import counted
+
+ALL_MODELS = ""
+"""In place of a model's name."""
 
 
 @dataclass
@@ -51,7 +57,8 @@ class Survey:
             if run.role is not None:
                 stages.setdefault(run.role.stage, []).append(self.state(run) in FINAL)
         parts = [
-            f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()
+            f"{stage}: {sum(ended)} of {counted(len(ended), 'run')} at the end"
+            for stage, ended in stages.items()
         ]
         return ["; ".join(parts)] if parts else []
 
@@ -60,30 +67,56 @@ class Survey:
         done = sum((status.epochs_begun for status in self.statuses.values()), 0.0)
         return done, sum(run.config.epochs for run in self.runs)
 
-    def seconds_left(self, workers: int) -> float | None:
+    def seconds_left(self, workers: int, marks: Mapping[str, Status] = MappingProxyType({})) -> float | None:
         """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
 
         Epochs count by their multiply-accumulates, or alike if those of a run are unknown. Each model has its
-        own seconds per count, and before its first epoch those of all models. Partial epochs count on both
-        sides; None before the first part of one.
+        own seconds per count: since its runs' marks or, without an epoch since, over all its epochs; before
+        its first epoch, those of all models. Partial epochs count on both sides; None before the first part
+        of one. A run is never divided among workers.
+
+        Args:
+            workers: number of runs at a time.
+            marks: earlier statuses of the runs, since which they are measured; a run that has failed since
+                will not be repeated.
         """
         is_known = all(run.epoch_macs for run in self.runs)
         costs = {run.directory: run.epoch_macs if is_known else 1 for run in self.runs}
-        seconds: dict[str, float] = defaultdict(float)
-        work: dict[str, float] = defaultdict(float)
+        paces: dict[tuple[str, str], _Pace] = defaultdict(_Pace)
         for run in self.runs:
-            model, status = run.config.model["name"], self.statuses[run.directory]
-            seconds[model] += status.seconds + status.epoch_seconds
-            work[model] += costs[run.directory] * status.epochs_begun
-        if not any(work.values()):
+            status, cost = self.statuses[run.directory], costs[run.directory]
+            mark = marks.get(run.directory, status)
+            for model in (run.config.model["name"], ALL_MODELS):
+                paces["since", model].add(mark, status, cost)
+                paces["in all", model].add(Status(), status, cost)
+        if not paces["in all", ALL_MODELS].work:
             return None
-        mean = sum(seconds.values()) / sum(work.values())
-        left = 0.0
-        for run in self.without_state(*FINAL):
-            model, status = run.config.model["name"], self.statuses[run.directory]
-            rate = seconds[model] / work[model] if work[model] else mean
-            left += rate * costs[run.directory] * (run.config.epochs - status.epochs_begun)
-        return left / workers
+        times = [0.0]
+        for run in self.without_state(*FINAL, State.DAMAGED):
+            status = self.statuses[run.directory]
+            if status.state is State.FAILED and status != marks.get(run.directory, status):
+                continue
+            keys = itertools.product((run.config.model["name"], ALL_MODELS), ("since", "in all"))
+            pace = next(paces[span, model] for model, span in keys if paces[span, model].work)
+            work = costs[run.directory] * (run.config.epochs - status.epochs_begun)
+            times.append(pace.seconds / pace.work * work)
+        return max(sum(times) / workers, *times)
+
+
+@dataclass
+class _Pace:
+    """Seconds that some work took."""
+
+    seconds: float = 0.0
+    work: float = 0.0
+
+    def add(self, before: Status, after: Status, cost: float) -> None:
+        """Add a run's epochs between two statuses, each of `cost`; none for a run that went back."""
+        epochs = after.epochs_begun - before.epochs_begun
+        seconds = after.seconds + after.epoch_seconds - before.seconds - before.epoch_seconds
+        if epochs > 0 and seconds > 0:
+            self.seconds += seconds
+            self.work += cost * epochs
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
@@ -99,7 +132,9 @@ def as_planned(run: PlannedRun, status: Status) -> Status:
     if status.config_hash != run.hash:
         return _damaged(status, "it ended with another config than the plan has")
     if status.state is State.FINISHED and status.epochs_done != run.config.epochs:
-        return _damaged(status, f"it finished after {status.epochs_done} of {run.config.epochs} epochs")
+        return _damaged(
+            status, f"it finished after {status.epochs_done} of {counted(run.config.epochs, 'epoch')}"
+        )
     return status
 
 
