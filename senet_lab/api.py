@@ -16,7 +16,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.figures import planned_config
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.runs.progress import transient_progress
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ class Sweep:
     def __repr__(self) -> str:
         counts = self.runs["state"].value_counts()
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
+        return f"Sweep({str(self.directory.path)!r}: {counted(len(self.runs), 'run')}, {states})"
 
     def refresh(self) -> "Sweep":
         """Discard the records read so far; the next use reads the newest epochs."""
@@ -141,7 +141,7 @@ class Sweep:
         others = [one for one in self._records if not one.is_whole]
         if others:
             first = plain(f"{others[0].directory} is {others[0].status.state}: {others[0].status.error}")
-            warnings.warn(f"{len(others)} runs left out: {first}", stacklevel=3)
+            warnings.warn(f"{counted(len(others), 'run')} left out: {first}", stacklevel=3)
         return group(usable_runs(self._records), self._config.figures)
 
     def _results(self, metric: str) -> "Results":

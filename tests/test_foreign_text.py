@@ -165,7 +165,7 @@ def test_an_error_in_a_notebook_is_harmless_too(outputs: Path) -> None:
     (outputs / "mine" / "plan.json").unlink()
     other = next((outputs / "other" / "runs").rglob("status.json"))
     other.write_text(json.dumps({"state": f"a\nb{EVIL}"}))
-    with pytest.warns(UserWarning, match="1 runs left out") as warned:
+    with pytest.warns(UserWarning, match="1 run left out") as warned:
         open_sweep(outputs / "other").curves()
     check_harmless(str(warned[0].message), lines=False)
 

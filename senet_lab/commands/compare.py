@@ -23,6 +23,7 @@ from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
 from senet_lab.records.selection import Selection, narrow, require_values
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
+from senet_lab.text import counted
 
 PUBLISHED = "published"
 Compared = tuple[Others, dict[str, pd.DataFrame]]
@@ -166,7 +167,7 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
 def _print_epochs(epochs: pd.DataFrame, list_distant: bool) -> None:
     """Print the number of epochs near the others' and, with `list_distant`, the other epochs."""
     near = epochs["inside"]
-    print(f"{near.sum()} of {len(near)} compared epochs are near the others' (epochs.csv)")
+    print(f"near the others': {near.sum()} of {counted(len(near), 'compared epoch')} (epochs.csv)")
     if not list_distant:
         return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):

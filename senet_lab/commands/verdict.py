@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from senet_lab.analysis.methods import checklists, methods
-from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
+from senet_lab.analysis.trials import Comparison, rates, read_comparison
 from senet_lab.analysis.verdict import READING, Verdict, judge
 from senet_lab.analysis.verdict_tables import (
     CHOICES,
@@ -31,7 +31,7 @@ from senet_lab.records.protocol import Stage
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.records.trials import role_of
-from senet_lab.text import csv_table
+from senet_lab.text import counted, csv_table
 
 
 def verdict(command: Command) -> int:
@@ -72,8 +72,8 @@ def _require_all(found: Comparison, selection: Selection) -> None:
     if chosen < every:
         words = " ".join(f"{key}={','.join(choice.values)}" for key, choice in selection.items())
         raise UsageError(
-            f"{words} leaves out {every - chosen} of {every} confirmation runs: a verdict is on all of them; "
-            "senet-lab plot draws a selection"
+            f"{words} leaves out {every - chosen} of {counted(every, 'confirmation run')}: a verdict is on "
+            "all of them; senet-lab plot draws a selection"
         )
 
 
@@ -113,7 +113,7 @@ def show(found: Comparison, answer: Verdict) -> None:
 def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:
     """Write JSON, CSV, LaTeX and the methods section into the sweep's folder; returns the files' paths."""
     make_writable(sweep.path)
-    _, common = at_common_rate(found)
+    early = found.common_verdict
     tables = {
         sweep.verdict_file: answer.pairs,
         sweep.verdict / "arms.csv": answer.arms,
@@ -121,7 +121,7 @@ def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> 
         sweep.verdict / "finals.csv": found.finals,
         sweep.verdict / "tuning.csv": found.tuning,
         sweep.verdict / "rates.csv": rates(found),
-        sweep.verdict / "common_rate.csv": judge(common, found.rules).pairs if len(common) else common,
+        sweep.verdict / "common_rate.csv": found.common_rate[1] if early is None else early.pairs,
         sweep.verdict / "ranks.csv": answer.across.ranks,
         sweep.verdict / "checklists.csv": checklists(found),
     }

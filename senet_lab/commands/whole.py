@@ -7,7 +7,7 @@ from senet_lab.analysis.runs import Recorded, Run, read_records, selected, usabl
 from senet_lab.errors import UsageError
 from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 MOST_NAMED = 10
 """Maximal number of left-out runs named one by one."""
@@ -39,5 +39,7 @@ def tell_left_out(sweep: SweepDirectory, records: Sequence[Recorded]) -> tuple[l
         more = len(left_out) - MOST_NAMED
         print(f"left out: {more} more; senet-lab verify {sweep.words} names all", file=sys.stderr)
     if not runs:
-        raise UsageError(f"{sweep.path}: the records of all {len(left_out)} runs are unreadable or damaged")
+        raise UsageError(
+            f"{sweep.path}: no whole record; unreadable or damaged: {counted(len(left_out), 'run')}"
+        )
     return runs, not left_out

@@ -49,7 +49,7 @@ def draw_differences(name: str, verdict: Verdict, block: str) -> Picture:
     values[["difference", "low", "high"]] *= 100
     words = Words(
         f"{block}: differences to {baseline}",
-        f"mean of paired differences, 95 % interval; shaded: less than the {margin:g} points that matter",
+        f"mean of paired differences, 95 % interval; shaded: less than {counted(margin, 'point')}",
         f"Points of error, arm − {baseline}: left of 0 the arm is better",
         "",
     )
@@ -85,7 +85,7 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     values[["error", "low", "high", "std"]] *= 100
     means = values.assign(
         row=-values.index.to_numpy(float),
-        of=[f"mean of {n} runs" for n in values["n"]],
+        of=[f"mean of {counted(n, 'run')}" for n in values["n"]],
         said="",
         color=FINALS[MEAN].color,
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from senet_lab.analysis.trials import Comparison, at_common_rate, power_sentence
 from senet_lab.analysis.verdict import READING, judge
 from senet_lab.analysis.verdict_tables import choice_table, pairs_latex, summary, summary_latex
 from senet_lab.cli import main
-from senet_lab.commands.verdict import show
+from senet_lab.commands.verdict import show, write_verdict
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.protocol import Stage
@@ -83,9 +84,9 @@ def test_one_rate_for_all_would_have_said_something_else(found: Comparison) -> N
 def test_power_is_told_from_the_tuning_runs(found: Comparison) -> None:
     (text,) = power_sentences(found.plan, found.protocol)
     assert text.startswith(
-        "Three-layer CNN on digits: 3 confirmation seeds find, with power 0.8, a difference"
+        "Three-layer CNN on digits: 3 confirmation seeds can find, with power 0.8, a difference"
     )
-    assert "0.5 points need" in text
+    assert "0.5 points would need" in text
 
 
 def test_methods_and_checklists_are_filled_in_from_the_records(found: Comparison) -> None:
@@ -173,11 +174,30 @@ def test_a_selection_of_arms_is_refused(folder: Path, capfd: pytest.CaptureFixtu
     assert "lr=0.01 leaves out 6 of 6 confirmation runs" in capfd.readouterr().err
 
 
+def test_the_runs_at_a_common_rate_are_judged_once(
+    found: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judged = []
+    monkeypatch.setattr(
+        "senet_lab.analysis.trials.judge", lambda *given: judged.append(given) or judge(*given)
+    )
+    fresh = replace(found)
+    files = write_verdict(SweepDirectory(tmp_path), fresh, judge(found.finals, found.rules))
+    show(fresh, judge(found.finals, found.rules))
+    assert [list(runs["arm"].unique()) for runs, _ in judged] == [["ReLU", "Mish"]]
+    (table,) = (file for file in files if file.name == "common_rate.csv")
+    assert len(pd.read_csv(table)) == 1
+
+
 def test_a_terminal_shows_the_best_of_each_block_in_bold(
     found: Comparison, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
     answer = judge(found.finals, found.rules)
+    show(found, answer)
+    in_a_pipe = capfd.readouterr().out
+    assert not set(in_a_pipe) & set("┃│━─\x1b…")
+    assert re.search(r"^arm  +Three-layer CNN on digits$", in_a_pipe, re.MULTILINE)
+    monkeypatch.setenv("FORCE_COLOR", "1")
     show(found, answer)
     text = capfd.readouterr().out
     assert READING in text

@@ -35,8 +35,8 @@ def test_retry_runs_what_diverged_again_and_nothing_else(
 ) -> None:
     assert give("retry", outputs) == 1  # with a learning rate of 1e20 it diverges again
     said = capsys.readouterr().out
-    assert "1 runs, 1 at a time" in said
-    assert "0 of 1 runs finished" in said
+    assert "1 run, 1 at a time" in said
+    assert "0 of 1 run finished" in said
     assert re.search(r"^resnet18_lr0.001 +TAct +", said, re.MULTILINE)  # of all runs, as `train` tells them
     assert f"figures: senet-lab plot name=d55bf84 outputs={outputs}" in said
     assert states(outputs) == {"finished": 3, "interrupted": 1, "diverged": 1}
