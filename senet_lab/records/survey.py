@@ -1,8 +1,7 @@
 """Progress of a sweep, read from its run directories, for any launcher."""
 
-import itertools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -14,8 +13,8 @@ from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.text import counted
 
-ALL_MODELS = ""
-"""In place of a model's name."""
+PLANNED = Status()
+"""The status of a run before its first epoch."""
 
 
 @dataclass
@@ -82,22 +81,24 @@ class Survey:
         """
         is_known = all(run.epoch_macs for run in self.runs)
         costs = {run.directory: run.epoch_macs if is_known else 1 for run in self.runs}
-        paces: dict[tuple[str, str], _Pace] = defaultdict(_Pace)
+        since: dict[str, _Pace] = defaultdict(_Pace)
+        in_all: dict[str, _Pace] = defaultdict(_Pace)
         for run in self.runs:
             status, cost = self.statuses[run.directory], costs[run.directory]
-            mark = marks.get(run.directory, status)
-            for model in (run.config.model["name"], ALL_MODELS):
-                paces["since", model].add(mark, status, cost)
-                paces["in all", model].add(Status(), status, cost)
-        if not paces["in all", ALL_MODELS].work:
+            if status.epochs_begun:
+                model = run.config.model["name"]
+                since[model].add(marks.get(run.directory, status), status, cost)
+                in_all[model].add(PLANNED, status, cost)
+        means = [_Pace.total(paces.values()) for paces in (since, in_all)]
+        if not means[1].work:
             return None
         times = [0.0]
         for run in self.without_state(*FINAL, State.DAMAGED):
             status = self.statuses[run.directory]
             if status.state is State.FAILED and status != marks.get(run.directory, status):
                 continue
-            keys = itertools.product((run.config.model["name"], ALL_MODELS), ("since", "in all"))
-            pace = next(paces[span, model] for model, span in keys if paces[span, model].work)
+            model = run.config.model["name"]
+            pace = next(pace for pace in (since[model], in_all[model], *means) if pace.work)
             work = costs[run.directory] * (run.config.epochs - status.epochs_begun)
             times.append(pace.seconds / pace.work * work)
         return max(sum(times) / workers, *times)
@@ -109,6 +110,12 @@ class _Pace:
 
     seconds: float = 0.0
     work: float = 0.0
+
+    @classmethod
+    def total(cls, paces: Iterable["_Pace"]) -> "_Pace":
+        """All of the work."""
+        several = list(paces)
+        return cls(sum(pace.seconds for pace in several), sum(pace.work for pace in several))
 
     def add(self, before: Status, after: Status, cost: float) -> None:
         """Add a run's epochs between two statuses, each of `cost`; none for a run that went back."""
