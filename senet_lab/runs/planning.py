@@ -255,7 +255,7 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
                 f"({first}, {second}); sweep over {key} itself or give them different names"
             )
     if len(distinct) < len(points):
-        notes.append(f"{len(points) - len(distinct)} duplicate runs dropped")
+        notes.append(f"{counted(len(points) - len(distinct), 'duplicate run')} dropped")
     for directory in distinct:
         require_inside(sweep.path, directory)
     return distinct
