@@ -109,7 +109,7 @@ def _execute(
     pending = whole_figures_first(unfinished, config.figures)
     ended = survey.with_state(*FINAL)
     if ended:
-        print(f"finished already: {len(ended)} of {counted(len(request.runs), 'run')}")
+        print(f"{len(ended)} of {counted(len(request.runs), 'run is', 'runs are')} finished already")
     if not pending:
         return 0
     with stop.at_once():

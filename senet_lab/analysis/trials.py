@@ -204,8 +204,9 @@ def _power(row: Any, declared: ProtocolConfig) -> str:
         )
         needed += f" and {row.needed_holm:.0f}"
     return (
-        f"{row.block}: {counted(row.n, 'confirmation seed')} can find, with power 0.8, a difference of "
-        f"{found}; {counted(declared.smallest_difference, 'point')} would need {needed} seeds (standard "
+        f"{row.block}: {counted(row.n, 'confirmation seed finds', 'confirmation seeds find')}, with power "
+        f"0.8, a difference of {found}; "
+        f"{counted(declared.smallest_difference, 'point needs', 'points need')} {needed} seeds (standard "
         f"deviation of paired differences {points(row.std, 2)} points, from "
         f"{counted(row.seeds, 'tuning seed')})"
     )

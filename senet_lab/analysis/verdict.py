@@ -108,7 +108,8 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
             f"{pair.arm} is {pair.claim} than {pair.baseline} by {by} points "
             f"(95 % interval {low} to {high}), {runs}"
         )
-        less = f": less than {margin}, the smallest difference that matters"
+        matters = counted(100 * rules.smallest_difference, "point that matters", "points that matter")
+        less = f": less than the {matters}"
         return f"{words}{less if pair.equivalent else ''}."
     if pair.claim == Claim.equivalent:
         return (

@@ -167,7 +167,8 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
 def _print_epochs(epochs: pd.DataFrame, list_distant: bool) -> None:
     """Print the number of epochs near the others' and, with `list_distant`, the other epochs."""
     near = epochs["inside"]
-    print(f"near the others': {near.sum()} of {counted(len(near), 'compared epoch')} (epochs.csv)")
+    of_all = counted(len(near), "compared epoch is", "compared epochs are")
+    print(f"{near.sum()} of {of_all} near the others' (epochs.csv)")
     if not list_distant:
         return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):

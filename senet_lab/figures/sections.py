@@ -215,7 +215,8 @@ def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
     """A short comparison of all figures with published runs."""
-    near = f"Near the published ones: {epochs['inside'].sum()} of {counted(len(epochs), 'compared epoch')}."
+    of_all = counted(len(epochs), "compared epoch is", "compared epochs are")
+    near = f"{epochs['inside'].sum()} of {of_all} near the published ones."
     tables = [
         table(
             "At the last common epoch, and over the whole curves",

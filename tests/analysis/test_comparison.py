@@ -145,7 +145,7 @@ def test_the_command_writes_tables_and_a_page(tmp_path, capsys):
     assert pd.read_csv(folder / "epochs.csv")["inside"].all()
     output = capsys.readouterr().out
     assert str(folder / "compare.html") in output
-    assert "near the others': 6 of 6 compared epochs" in output
+    assert "6 of 6 compared epochs are near" in output
 
 
 def test_partial_runs_of_several_networks_and_lengths(tmp_path, capsys):
@@ -177,7 +177,7 @@ def test_partial_runs_of_several_networks_and_lengths(tmp_path, capsys):
         "senet18_lr0.001",
     ]
     output = capsys.readouterr().out
-    assert "near the others': 5 of 9 compared epochs" in output
+    assert "5 of 9 compared epochs are near" in output
     assert "not near: densenet121_lr0.01, Swish, epochs 0\n" in output
     assert "not near: mobilenetv2_lr0.001, TAct, epochs 0–2\n" in output
 

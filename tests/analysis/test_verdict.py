@@ -51,7 +51,7 @@ def test_a_worse_arm_is_said_to_be_worse() -> None:
 def test_a_difference_below_the_one_that_matters_is_said_to_be_so() -> None:
     text = sentence_of(judge(runs(Mish=(-0.002, 0.001)), RULES), "Mish")
     assert text.startswith("Mish is better than ReLU by 0.20 points")
-    assert text.endswith("12 pairs: less than 0.5 points, the smallest difference that matters.")
+    assert text.endswith("12 pairs: less than the 0.5 points that matter.")
 
 
 def test_equivalent_arms_are_said_to_be_equivalent_within_the_margin() -> None:

@@ -84,9 +84,9 @@ def test_one_rate_for_all_would_have_said_something_else(found: Comparison) -> N
 def test_power_is_told_from_the_tuning_runs(found: Comparison) -> None:
     (text,) = power_sentences(found.plan, found.protocol)
     assert text.startswith(
-        "Three-layer CNN on digits: 3 confirmation seeds can find, with power 0.8, a difference"
+        "Three-layer CNN on digits: 3 confirmation seeds find, with power 0.8, a difference"
     )
-    assert "0.5 points would need" in text
+    assert "0.5 points need" in text
 
 
 def test_methods_and_checklists_are_filled_in_from_the_records(found: Comparison) -> None:

@@ -38,7 +38,7 @@ def test_published_runs_are_compared(tmp_path):
     write_run(tmp_path / "sweep", run_config("published/mobilenetv2", dataset="cifar10"), [0.45])
     text = text_of(tmp_path, "published=six_plots")
     assert "Comparison with the published runs" in text
-    assert "Near the published ones: 1 of 1 compared epoch." in text
+    assert "1 of 1 compared epoch is near the published ones." in text
     assert "Dotted: published mean and band of 3 runs." in text
 
 

@@ -224,7 +224,7 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "finished already: 90 of 90 runs" in done.stdout
+    assert "90 of 90 runs are finished already" in done.stdout
 
 
 @pytest.mark.parametrize(("size", "threads"), [(8, 1), (224, 4)])

@@ -83,7 +83,7 @@ def test_runs_are_one_tracker_run_each_and_are_not_sent_again(
     assert main(sweep(tmp_path, f"tracker={library}")) == 0
     assert main(sweep(tmp_path)) == 0
     told = capfd.readouterr()
-    assert (told.out.count("finished already: 2 of 2 runs\n2 of 2 runs finished"), told.err) == (2, "")
+    assert (told.out.count("2 of 2 runs are finished already\n2 of 2 runs finished"), told.err) == (2, "")
     assert (outputs / "plan.json").read_bytes() == plan
 
 
