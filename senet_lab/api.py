@@ -104,7 +104,7 @@ class Sweep:
     def __repr__(self) -> str:
         counts = self.runs["state"].value_counts()
         states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return f"Sweep({str(self.directory.path)!r}: {len(self.runs)} runs, {states})"
+        return f"Sweep({str(self.directory.path)!r}: {counted(len(self.runs), 'run')}, {states})"
 
     def refresh(self) -> "Sweep":
         """Discard the records read so far; the next use reads the newest epochs."""

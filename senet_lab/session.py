@@ -19,7 +19,7 @@ from senet_lab.runs.planning import Request, request_runs
 from senet_lab.runs.progress import SweepProgress, transient_progress
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.runs.stages import stages
-from senet_lab.text import byte_size, plain
+from senet_lab.text import byte_size, counted, plain
 from senet_lab.trackers.mirror import mirror
 from senet_lab.trackers.tracker import build_tracker
 
@@ -109,7 +109,7 @@ def _execute(
     pending = whole_figures_first(unfinished, config.figures)
     ended = survey.with_state(*FINAL)
     if ended:
-        print(f"{len(ended)} of {len(request.runs)} runs are finished already")
+        print(f"{len(ended)} of {counted(len(request.runs), 'run is', 'runs are')} finished already")
     if not pending:
         return 0
     with stop.at_once():
@@ -136,5 +136,7 @@ def _space(request: Request, pending: Sequence[PlannedRun], at_a_time: int) -> s
     # The previous checkpoint stays until the next one is written.
     passing = 2 * sum(sorted((run.checkpoint_bytes for run in pending), reverse=True)[:at_a_time])
     free = shutil.disk_usage(request.plan.sweep.path).free
-    text = f"{len(pending)} runs, {at_a_time} at a time; checkpoints take up to {byte_size(kept + passing)}"
-    return f"{text} of {byte_size(free)} free" + (": NOT ENOUGH" if kept + passing > free else "")
+    text = f"{counted(len(pending), 'run')}, {at_a_time} at a time; checkpoints take up to "
+    return f"{text}{byte_size(kept + passing)} of {byte_size(free)} free" + (
+        ": NOT ENOUGH" if kept + passing > free else ""
+    )

@@ -51,9 +51,10 @@ def byte_size(count: int) -> str:
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 run`, `2 runs`; the plural only needs to be given if it is irregular."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+def counted(count: float, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 run`, `0.5 points`; the plural only needs to be given if it is irregular."""
+    text = f"{count:,}" if isinstance(count, Integral) else f"{count:g}"
+    return f"{text} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def separator(items: Iterable[str]) -> str:

@@ -131,7 +131,7 @@ def test_a_run_leaves_its_record_and_is_not_run_again(
     before = (run / "metrics.csv").stat()
     capfd.readouterr()
     assert main(line) == 0
-    assert "1 of 1 runs are finished already" in capfd.readouterr().out
+    assert "1 of 1 run is finished already" in capfd.readouterr().out
     assert (run / "metrics.csv").stat() == before
 
 

@@ -7,7 +7,7 @@ import pytest
 from bokeh.embed.util import contains_tex_string
 from omegaconf import OmegaConf
 
-from senet_lab.text import byte_size, clock, csv_table, label, literal, number, plain
+from senet_lab.text import byte_size, clock, counted, csv_table, label, literal, number, plain
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,11 @@ def test_a_csv_table_holds_no_formula_and_keeps_its_numbers() -> None:
     ]
     assert text.splitlines()[1:4] == ["'=1+1,-1.5,0,", "' +x,,1,-8", "'-5,0.0,2,-7"]
     assert texts[0] == frame["text"][0], "the frame stays as it was"
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(0, "0 points"), (1, "1 point"), (1.0, "1 point"), (0.5, "0.5 points"), (2000, "2,000 points")],
+)
+def test_one_of_a_kind_is_no_plural(count: float, told: str) -> None:
+    assert counted(count, "point") == told

@@ -93,9 +93,10 @@ def _tuning(found: Comparison) -> str:
     if wide:
         more = f" A best trial lay at the border ({'; '.join(wide)}); there all arms tried more beyond it."
     return (
-        f"Every arm had the same space, {space}, on a logarithmic scale, and the same {trials.max()} trials "
-        f"from {kind}, each with {_seeds(declared.tuning_seeds)}, {how}: {counted(len(tuning), 'run')}. "
-        f"Chosen was {found.protocol.choice}.{more} Divergence: {found.protocol.diverged}; "
+        f"Every arm had the same space, {space}, on a logarithmic scale, and the same "
+        f"{counted(trials.max(), 'trial')} from {kind}, each with {_seeds(declared.tuning_seeds)}, {how}: "
+        f"{counted(len(tuning), 'run')}. Chosen was {found.protocol.choice}.{more} "
+        f"Divergence: {found.protocol.diverged}; "
         f"{int(tuning['diverged'].sum())} of the tuning runs diverged."
     )
 
@@ -105,8 +106,8 @@ def _confirmation(found: Comparison) -> str:
     return (
         "Each arm was then trained with its chosen values and "
         f"{_seeds(found.protocol.declared.confirmation_seeds)}, shared by all arms and no tuning run: "
-        f"{len(finals)} runs, of which {int(finals['diverged'].sum())} diverged. A seed determines initial "
-        "weights, order and augmentation."
+        f"{counted(len(finals), 'run')}, of which {int(finals['diverged'].sum())} diverged. A seed "
+        "determines initial weights, order and augmentation."
     )
 
 
@@ -118,9 +119,9 @@ def _tests(found: Comparison) -> str:
         f"Runs that share a seed are pairs. Intervals of mean differences are 95 % {kind} intervals of "
         f"single comparisons. Tests are two-sided paired t tests; the family is {family} over all blocks, "
         "corrected by Holm's method at 5 %. A difference is claimed where the corrected p is below 5 % and "
-        f"the interval lies on that side of 0. Equivalence within {declared.smallest_difference:g} points is "
-        "claimed by two one-sided t tests with the same correction. The t tests assume that mean differences "
-        "are about normal."
+        f"the interval lies on that side of 0. Equivalence within "
+        f"{counted(declared.smallest_difference, 'point')} is claimed by two one-sided t tests with the same "
+        "correction. The t tests assume that mean differences are about normal."
     )
 
 
@@ -177,7 +178,7 @@ def checklists(found: Comparison) -> pd.DataFrame:
         "Evaluation metric": f"{METRICS[declared.metric]}, 1 − accuracy",
         "Bounds of each hyperparameter": bounds,
         "Configurations of the best models": "; ".join(_choices(found)),
-        "Number of search trials": f"{len(found.tuning)} runs in all",
+        "Number of search trials": f"{counted(len(found.tuning), 'run')} in all",
         "Method of choosing": found.protocol.choice,
         "Summary statistics of all results": "rates.csv and arms.csv; every run in tuning.csv and finals.csv",
     }

@@ -18,6 +18,7 @@ from senet_lab.config import RunConfig, as_plain
 from senet_lab.dotted import leaves
 from senet_lab.errors import UsageError
 from senet_lab.files import read_yaml, typed
+from senet_lab.text import counted
 
 NO_CONDITIONS = ("epoch", "run", "runs", "source", "macs")
 """Columns that are neither metrics nor conditions on runs."""
@@ -260,6 +261,6 @@ def _notes(curves: Sequence[tuple[_Entry, pd.DataFrame]]) -> dict[str, str]:
     for entry, part in curves:
         figure, runs = part["figure"].iloc[0], part["n"].iloc[0]
         band = " and band" if part["run"].notna().any() else ""
-        of_runs = "" if pd.isna(runs) else f" of {runs:g} runs"
+        of_runs = "" if pd.isna(runs) else f" of {counted(int(runs), 'run')}"
         notes.setdefault(figure, f"Dotted: published mean{band}{of_runs}{entry.note and f', {entry.note}'}.")
     return notes

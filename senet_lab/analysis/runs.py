@@ -116,8 +116,12 @@ def selected(records: list[Recorded], selection: Selection) -> list[Recorded]:
     Raises:
         UsageError: see `select`.
     """
-    known: list[Any] = [one for one in records if one.config is not None]
-    return select(known, selection) if selection else records
+    return select(configured(records), selection) if selection else records
+
+
+def configured(records: Sequence[Recorded]) -> list[Any]:
+    """The records whose config is known, as `records.selection.Configured`."""
+    return [one for one in records if one.config is not None]
 
 
 def usable_runs(records: Sequence[Recorded]) -> list[Run]:

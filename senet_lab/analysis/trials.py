@@ -1,12 +1,13 @@
 """The records of a comparison as tidy frames: tuning runs, choices, confirmation runs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from senet_lab.analysis.effects import FINALS_COLUMNS, Rules, mean_of, power
-from senet_lab.analysis.verdict import points
+from senet_lab.analysis.verdict import Verdict, judge, points
 from senet_lab.config import ProtocolConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import Plan, PlannedRun, read_plan
@@ -48,12 +49,23 @@ class Comparison:
         """Column names of the tuned values."""
         return list(self.protocol.declared.space)
 
+    @cached_property
+    def common_rate(self) -> tuple[dict[str, Trial], pd.DataFrame]:
+        """See `at_common_rate`."""
+        return at_common_rate(self)
+
+    @cached_property
+    def common_verdict(self) -> Verdict | None:
+        """The verdict on the runs at a common rate; None if no block has any."""
+        trials, runs = self.common_rate
+        return judge(runs, self.rules) if trials else None
+
     def require_complete(self) -> None:
         """Raise UsageError unless all runs have ended: a verdict on some of them could differ."""
         command = f"senet-lab train {self.protocol.command} {self.plan.sweep.words}"
         total = len(self.plan.runs)
         if self.unfinished:
-            done = f"{total - len(self.unfinished)} of {total} planned runs are at their end"
+            done = f"{total - len(self.unfinished)} of {counted(total, 'planned run')} at the end"
             raise UsageError(f"no verdict yet: {done}; go on with: {command}")
         if self.plan.is_open:
             raise UsageError(f"no verdict yet: the confirmation has not begun; go on with: {command}")
@@ -192,7 +204,9 @@ def _power(row: Any, declared: ProtocolConfig) -> str:
         )
         needed += f" and {row.needed_holm:.0f}"
     return (
-        f"{row.block}: {row.n} confirmation seeds find, with power 0.8, a difference of {found}; "
-        f"{declared.smallest_difference:g} points need {needed} seeds (standard deviation of paired "
-        f"differences {points(row.std, 2)} points, from {row.seeds} tuning seeds)"
+        f"{row.block}: {counted(row.n, 'confirmation seed finds', 'confirmation seeds find')}, with power "
+        f"0.8, a difference of {found}; "
+        f"{counted(declared.smallest_difference, 'point needs', 'points need')} {needed} seeds (standard "
+        f"deviation of paired differences {points(row.std, 2)} points, from "
+        f"{counted(row.seeds, 'tuning seed')})"
     )

@@ -100,7 +100,7 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
     span = (pair.low, pair.difference, pair.high)
     digits = decimals(pair.low, pair.high)
     found = f"95 % interval {points(pair.low, digits)} to {points(pair.high, digits)}"
-    margin = f"{100 * rules.smallest_difference:g} points"
+    margin = counted(100 * rules.smallest_difference, "point")
     if pair.claim in (Claim.better, Claim.worse):
         # A positive number: the amount by which one arm is better, or worse.
         low, by, high = (points(value, digits) for value in sorted(map(abs, span)))
@@ -108,7 +108,9 @@ def sentence(pair: Any, rules: Rules, comparisons: int) -> str:
             f"{pair.arm} is {pair.claim} than {pair.baseline} by {by} points "
             f"(95 % interval {low} to {high}), {runs}"
         )
-        return f"{words}: less than the {margin} that matter." if pair.equivalent else f"{words}."
+        matters = counted(100 * rules.smallest_difference, "point that matters", "points that matter")
+        less = f": less than the {matters}"
+        return f"{words}{less if pair.equivalent else ''}."
     if pair.claim == Claim.equivalent:
         return (
             f"{pair.arm} and {pair.baseline} are equivalent within {margin} "

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from senet_lab.analysis.effects import CONFIDENCE
-from senet_lab.analysis.trials import Comparison, at_common_rate, rates
-from senet_lab.analysis.verdict import Verdict, decimals, judge, points
+from senet_lab.analysis.trials import Comparison, rates
+from senet_lab.analysis.verdict import Verdict, decimals, points
 from senet_lab.text import MISSING
 
 TIED = "†"
@@ -66,7 +66,7 @@ def choice_table(found: Comparison) -> pd.DataFrame:
     """
     tried = rates(found)
     own = tried[tried["chosen"]].set_index(["block", "arm"])
-    _, runs = at_common_rate(found)
+    _, runs = found.common_rate
     common = runs.groupby(["block", "arm"])["error"].mean().reindex(own.index)
     columns = {axis: [f"{value:g}" for value in own[axis]] for axis in found.axes}
     for where, errors in (("", own["error"]), (f" at {found.protocol.baseline}'s", common)):
@@ -129,8 +129,8 @@ def _latex(table: pd.DataFrame, escape: bool = False) -> str:
 def as_json(found: Comparison, verdict: Verdict) -> dict[str, Any]:
     """A machine-readable verdict; errors and differences are fractions, unknown values None."""
     declared = found.protocol.declared
-    trials, common = at_common_rate(found)
-    early = judge(common, found.rules) if trials else None
+    trials, _ = found.common_rate
+    early = found.common_verdict
     return {
         "lead": verdict.lead(),
         "rules": {

@@ -10,7 +10,7 @@ from senet_lab.analysis.curves import values
 from senet_lab.analysis.grouping import Panel, group
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import Others, names, published
-from senet_lab.analysis.runs import Run, read_records, selected
+from senet_lab.analysis.runs import Recorded, Run, configured, read_records
 from senet_lab.commands.terminal import print_table
 from senet_lab.commands.whole import whole_of, whole_runs
 from senet_lab.composition.command import Command
@@ -21,8 +21,9 @@ from senet_lab.figures.style import looks_of
 from senet_lab.figures.write import write_csv
 from senet_lab.files import make_writable, write_atomic
 from senet_lab.records.figures import planned_config
-from senet_lab.records.selection import Selection
+from senet_lab.records.selection import Selection, narrow, require_values
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
+from senet_lab.text import counted
 
 PUBLISHED = "published"
 Compared = tuple[Others, dict[str, pd.DataFrame]]
@@ -52,10 +53,8 @@ def compare(command: Command) -> int:
     """
     sweep = sweep_directory(command.config.outputs, command.config.name)
     config: CompareConfig = planned_config(command, sweep)
-    find_runs = whole_runs if config.against == PUBLISHED else _selected
-    runs, is_complete = find_runs(sweep, command.selection)
-    panels = group(runs, config.figures)
-    theirs, theirs_complete = _their_panels(config, command)
+    runs, others, is_complete = _selected(sweep, config, command.selection)
+    panels, theirs = group(runs, config.figures), group(others, config.figures)
     found = {axes: _compared(panels, theirs, axes, config) for axes in axes_of(config.figures, panels)}
     if all(tables["final"].empty for _, tables in found.values()):
         raise UsageError(f"{sweep.path}: no run has an epoch to compare with; {_requirement(config.against)}")
@@ -70,35 +69,40 @@ def compare(command: Command) -> int:
     for axes, (_, tables) in found.items():
         _print(tables["final"], axes.metric)
         _print_epochs(tables["epochs"], list_distant=not theirs)
-    return 0 if is_complete and theirs_complete else 1
+    return 0 if is_complete else 1
 
 
-def _their_panels(config: CompareConfig, command: Command) -> tuple[list[Panel], bool]:
-    """The panels of the other sweep, with the same selection and figures, and whether no run was left out.
+def _selected(
+    sweep: SweepDirectory, config: CompareConfig, selection: Selection
+) -> tuple[list[Run], list[Run], bool]:
+    """The selected runs of the sweep and of the other one, and whether none was left out.
 
-    There are none for `published`.
-    """
-    if config.against == PUBLISHED:
-        return [], True
-    runs, is_complete = _selected(sweep_directory(config.outputs, config.against), command.selection)
-    return group(runs, config.figures), is_complete
-
-
-def _selected(sweep: SweepDirectory, selection: Selection) -> tuple[list[Run], bool]:
-    """The selected runs of one of the two sweeps, and whether none was left out.
+    Of `published`, there are none. A value may be had by the runs of one of the two sweeps only.
 
     Raises:
-        UsageError: see `whole_runs`; if nothing is selected, naming the sweep.
+        UsageError: see `whole_runs`; if nothing of one sweep is selected, naming it.
     """
-    records = read_records(sweep)
+    if config.against == PUBLISHED:
+        runs, is_complete = whole_runs(sweep, selection)
+        return runs, [], is_complete
+    sweeps = (sweep, sweep_directory(config.outputs, config.against))
+    records = [read_records(one) for one in sweeps]
+    require_values(configured([*records[0], *records[1]]), selection)
+    (runs, is_complete), (others, others_complete) = (
+        whole_of(one, _narrowed(one, found, selection)) for one, found in zip(sweeps, records, strict=True)
+    )
+    return runs, others, is_complete and others_complete
+
+
+def _narrowed(sweep: SweepDirectory, records: list[Recorded], selection: Selection) -> list[Recorded]:
+    """The selected records of one of the two sweeps; UsageError if there is none."""
     try:
-        records = selected(records, selection)
+        return narrow(configured(records), selection) if selection else records
     except UsageError as error:
         raise UsageError(
             f"{sweep.path}: {error}. A selection holds for both sweeps: list the values of both, as in "
             "figure=senet18_lr0.001,standard/senet18_lr0.001"
         ) from error
-    return whole_of(sweep, records)
 
 
 def _compared(
@@ -162,7 +166,8 @@ def _print(finals: pd.DataFrame, metric: Metric) -> None:
 def _print_epochs(epochs: pd.DataFrame, list_distant: bool) -> None:
     """Print the number of epochs near the others' and, with `list_distant`, the other epochs."""
     near = epochs["inside"]
-    print(f"{near.sum()} of {len(near)} compared epochs are near the others' (epochs.csv)")
+    of_all = counted(len(near), "compared epoch is", "compared epochs are")
+    print(f"{near.sum()} of {of_all} near the others' (epochs.csv)")
     if not list_distant:
         return
     for (figure, line), rows in epochs[~near].groupby(["figure", "line"], sort=False):

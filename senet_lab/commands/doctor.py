@@ -14,6 +14,7 @@ from senet_lab.composition.command import Command, config_folder, options
 from senet_lab.config import Format
 from senet_lab.errors import UsageError
 from senet_lab.runs.cores import cpu_count
+from senet_lab.text import counted
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "chartify", "bokeh", "pandas", "scikit-learn")
 BROWSER = "apt-get install chromium chromium-driver (figures are HTML only without it)"
@@ -43,7 +44,7 @@ def _software() -> list[dict[str, str]]:
 def _devices() -> list[dict[str, str]]:
     import torch
 
-    rows = [_row("cpu", f"{cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}")]
+    rows = [_row("cpu", f"{counted(cpu_count(), 'core')}, {torch.backends.cpu.get_cpu_capability()}")]
     if not torch.cuda.is_available():
         return [*rows, _row("gpu", "none", "runs use the CPU; for a GPU, install NVIDIA's driver")]
     for index in range(torch.cuda.device_count()):

@@ -4,15 +4,13 @@ import shlex
 from collections.abc import Iterator
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from senet_lab.analysis.grouping import group
 from senet_lab.analysis.metrics import Metric
 from senet_lab.analysis.published import published_headings
 from senet_lab.analysis.results import Results, results
 from senet_lab.analysis.runs import read_run
-from senet_lab.commands.terminal import cell, columns
+from senet_lab.commands.terminal import print_table
 from senet_lab.composition.command import Command
 from senet_lab.errors import UsageError
 from senet_lab.figures.axes import axes_of
@@ -59,7 +57,7 @@ def _sweep_words(command: Command, sweep: SweepDirectory) -> Iterator[str]:
 
 
 def print_finals(result: Results) -> None:
-    """Print mean ± std of the last epoch, one row per figure and line; without a terminal, as plain text."""
+    """Print mean ± std of the last epoch, one row per figure and line."""
     metric, table = result.metric, result.finals
     title = f"{metric.label} at the last epoch, mean ± sample standard deviation"
     beside = {column: text for column, text in published_headings(table) if column != "source"}
@@ -75,21 +73,7 @@ def print_finals(result: Results) -> None:
         for row in table.to_dict("records")
     ]
     headings = ["figure", "line", metric.axis.lower(), "n", "epoch", *beside.values()]
-    console = Console()
-    if not console.is_terminal:
-        print(f"{title}\n{columns([headings, *rows])}")
-        return
-    grid = Table(title=cell(title), title_justify="left")
-    for heading in headings:
-        is_name = heading in headings[:2]
-        grid.add_column(cell(heading), justify="left" if is_name else "right", no_wrap=heading == "figure")
-    previous = None
-    for figure, *values in rows:
-        if previous not in (None, figure):
-            grid.add_section()
-        grid.add_row(*map(cell, (figure if figure != previous else "", *values)))
-        previous = figure
-    console.print(grid)
+    print_table(headings, rows, title, has_sections=True)
 
 
 def _value(metric: Metric, mean: float, std: float = float("nan")) -> str:

@@ -7,7 +7,7 @@ from senet_lab.files import is_folder, remove_folder
 from senet_lab.records.plan import require_plan
 from senet_lab.records.selection import select
 from senet_lab.records.sweep import sweep_directory
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 
 def remove(command: Command) -> int:
@@ -34,11 +34,11 @@ def remove(command: Command) -> int:
         for record in records:
             print(plain(str(record.path)))
         if not config.confirm:
-            count = f"{len(chosen)} of {len(plan.runs)} runs"
+            count = f"{len(chosen)} of {counted(len(plan.runs), 'run')}"
             print(f"{count} would be removed with their records: confirm=true removes them")
             return 0
         plan.without(chosen).write()
         for record in begun:
             remove_folder(record.path, record.root)
-    print(f"{len(chosen)} of {len(plan.runs)} runs removed")
+    print(f"{len(chosen)} of {counted(len(plan.runs), 'run')} removed")
     return 0

@@ -16,6 +16,7 @@ from senet_lab.records.run import FINAL, State
 from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey
 from senet_lab.records.sweep import sweep_directory
+from senet_lab.text import counted
 
 WATCH_SECONDS = 1.0
 
@@ -105,5 +106,5 @@ def _text(survey: Survey, figures: Sequence[str], only_open: bool) -> str:
         totals.append((figure, str(len(members)), str(len(missing))))
     counts = ", ".join(f"{count} {state}" for state, count in survey.counts().items())
     done, epochs = survey.epochs()
-    total = f"{len(survey.runs)} runs: {counts}; epochs {done:.1f}/{epochs}"
+    total = f"{counted(len(survey.runs), 'run')}: {counts}; epochs {done:.1f}/{epochs}"
     return "\n\n".join([columns(runs), columns(totals), *survey.stages(), total])

@@ -8,7 +8,7 @@ from senet_lab.commands.terminal import print_table
 from senet_lab.composition.command import Command
 from senet_lab.config import Format, RunConfig
 from senet_lab.errors import UsageError
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 
 def summary(command: Command) -> int:
@@ -98,7 +98,8 @@ def _print(result: dict[str, Any], layers: bool, operations: bool) -> None:
     print(f"  parameters            {result['parameters']:,}")
     print(f"  multiply-accumulates  {result['macs']:,}")
     print(
-        f"  activation sites      {result['activation_sites']} ({result['activation_instances']} instances)"
+        f"  activation sites      {result['activation_sites']} "
+        f"({counted(result['activation_instances'], 'instance')})"
     )
     if result["scaling_cost"]:
         print(f"  compound scaling      α·β²·γ² = {result['scaling_cost']:.2f}; the paper keeps it near 2")

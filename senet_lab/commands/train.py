@@ -10,6 +10,7 @@ from senet_lab.commands.terminal import print_table
 from senet_lab.composition.command import Command
 from senet_lab.records.run import FINAL, State
 from senet_lab.session import Session, train_command
+from senet_lab.text import counted
 
 
 def train(command: Command) -> int:
@@ -50,7 +51,9 @@ def _print_outcome(session: Session, words: Sequence[str]) -> None:
     """Print the records' folder, unfinished runs with their tracebacks' paths, and the retry command."""
     survey, sweep = session.survey, session.survey.sweep
     unfinished = survey.without_state(State.FINISHED)
-    print(f"{len(survey.runs) - len(unfinished)} of {len(survey.runs)} runs finished: {sweep.runs}")
+    print(
+        f"{len(survey.runs) - len(unfinished)} of {counted(len(survey.runs), 'run')} finished: {sweep.runs}"
+    )
     if not unfinished:
         return
     rows = []

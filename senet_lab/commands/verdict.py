@@ -2,10 +2,11 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from senet_lab.analysis.methods import checklists, methods
-from senet_lab.analysis.trials import Comparison, at_common_rate, rates, read_comparison
+from senet_lab.analysis.trials import Comparison, rates, read_comparison
 from senet_lab.analysis.verdict import READING, Verdict, judge
 from senet_lab.analysis.verdict_tables import (
     CHOICES,
@@ -25,11 +26,12 @@ from senet_lab.config import Format
 from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_drawings
 from senet_lab.files import make_writable, write_atomic
+from senet_lab.records.plan import PlannedRun
 from senet_lab.records.protocol import Stage
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.sweep import SweepDirectory, sweep_directory
 from senet_lab.records.trials import role_of
-from senet_lab.text import csv_table
+from senet_lab.text import counted, csv_table
 
 
 def verdict(command: Command) -> int:
@@ -66,14 +68,17 @@ def verdict(command: Command) -> int:
 
 def _require_all(found: Comparison, selection: Selection) -> None:
     """Refuse a selection that leaves out confirmation runs: claims are corrected for all pairs of arms."""
-    runs = [run for run in found.plan.runs if role_of(run).stage is Stage.confirm]
-    missing = len(runs) - len(select(runs, selection))
-    if missing:
-        words = " ".join(f"{key}={','.join(values)}" for key, values in selection.items())
+    chosen, every = (_confirmations(runs) for runs in (select(found.plan.runs, selection), found.plan.runs))
+    if chosen < every:
+        words = " ".join(f"{key}={','.join(choice.values)}" for key, choice in selection.items())
         raise UsageError(
-            f"{words} leaves out {missing} of {len(runs)} confirmation runs: a verdict is on all of them; "
-            "senet-lab plot draws a selection"
+            f"{words} leaves out {every - chosen} of {counted(every, 'confirmation run')}: a verdict is on "
+            "all of them; senet-lab plot draws a selection"
         )
+
+
+def _confirmations(runs: Sequence[PlannedRun]) -> int:
+    return sum(role_of(run).stage is Stage.confirm for run in runs)
 
 
 def conclude(sweep: SweepDirectory) -> None:
@@ -108,7 +113,7 @@ def show(found: Comparison, answer: Verdict) -> None:
 def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> list[Path]:
     """Write JSON, CSV, LaTeX and the methods section into the sweep's folder; returns the files' paths."""
     make_writable(sweep.path)
-    _, common = at_common_rate(found)
+    early = found.common_verdict
     tables = {
         sweep.verdict_file: answer.pairs,
         sweep.verdict / "arms.csv": answer.arms,
@@ -116,7 +121,7 @@ def write_verdict(sweep: SweepDirectory, found: Comparison, answer: Verdict) -> 
         sweep.verdict / "finals.csv": found.finals,
         sweep.verdict / "tuning.csv": found.tuning,
         sweep.verdict / "rates.csv": rates(found),
-        sweep.verdict / "common_rate.csv": judge(common, found.rules).pairs if len(common) else common,
+        sweep.verdict / "common_rate.csv": found.common_rate[1] if early is None else early.pairs,
         sweep.verdict / "ranks.csv": answer.across.ranks,
         sweep.verdict / "checklists.csv": checklists(found),
     }

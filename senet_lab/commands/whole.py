@@ -8,7 +8,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.run import Status
 from senet_lab.records.selection import Selection
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.text import plain
+from senet_lab.text import counted, plain
 
 MOST_NAMED = 10
 """Maximal number of left-out runs named one by one."""
@@ -35,7 +35,9 @@ def whole_of(sweep: SweepDirectory, records: Sequence[Recorded]) -> tuple[list[R
     runs, others = usable_runs(records), left_out(records)
     is_complete = tell_left_out(others, f"senet-lab verify {sweep.words}")
     if not runs:
-        raise UsageError(f"{sweep.path}: the records of all {len(others)} runs are unreadable or damaged")
+        raise UsageError(
+            f"{sweep.path}: no whole record; unreadable or damaged: {counted(len(others), 'run')}"
+        )
     return runs, is_complete
 
 

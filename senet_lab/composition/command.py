@@ -38,6 +38,7 @@ from senet_lab.composition.variants import Axes, Variants
 from senet_lab.config import (
     PLANNING_VERBS,
     SCHEMAS,
+    SELECTING_VERBS,
     FiguresConfig,
     RunConfig,
     TrainConfig,
@@ -71,6 +72,16 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Values of a key by which verbs select planned runs."""
+
+    values: Sequence[str]
+    """As typed; a config group's value is its option's name."""
+    is_glob: bool = False
+    """Whether the values are the options that a glob matches, of which one suffices."""
+
+
+@dataclass(frozen=True)
 class Command:
     """A composed command line."""
 
@@ -86,7 +97,7 @@ class Command:
     """The folders of config groups: `conf/`, and the user's own."""
     choices: Mapping[str, str]
     """The option of each config group that is not swept over."""
-    selection: Mapping[str, Sequence[str]]
+    selection: Mapping[str, Choice]
     """Values of run configs on the command line, by dotted key, with which verbs select planned runs."""
     keys: frozenset[str]
     """The keys on the command line."""
@@ -154,6 +165,7 @@ def compose_command(
     # An experiment's axis is part of its runs' directories even if a command fixes its value.
     named = [key for key in axes if key in swept or key in planned]
     choices = {group: name for group, name in base.hydra.runtime.choices.items() if group not in swept}
+    selection = _selection(verb, asked.values())
     return Command(
         config=_checked(base, choices, folders),
         launcher=_plain(base.hydra.launcher),
@@ -161,20 +173,24 @@ def compose_command(
         compose_points=partial(_points, verb, axes, named, folders, base),
         folders=folders,
         choices=choices,
-        selection=_selection(asked),
+        selection=selection,
         keys=frozenset(asked),
         words=words or overrides,
         under=lambda more: compose_command(verb, [*overrides, *more], multirun, config_dir),
     )
 
 
-def _selection(asked: Mapping[str, Axis]) -> dict[str, list[str]]:
+def _selection(verb: str, asked: Iterable[Axis]) -> dict[str, Choice]:
     """The values of run configs among the axes of a command line; see `Command.selection`."""
-    return {
-        key: [str(value) for value in axis.values]
-        for key, axis in asked.items()
-        if key.split(".")[0] in SELECTING
-    }
+    selection = {}
+    for axis in asked:
+        key = axis.key.lstrip("+~")
+        if key.split(".")[0] not in SELECTING:
+            continue
+        if axis.key[0] == "~" and verb in SELECTING_VERBS:
+            raise UsageError(f"{axis.line}: a value taken away selects no run; write {key}=value")
+        selection[key] = Choice([str(value) for value in axis.values], axis.is_glob)
+    return selection
 
 
 def compose_node(

@@ -34,6 +34,8 @@ class Axis:
     values: list[Any]
     """The values as Hydra parses them: an option's name, a number, a list."""
     is_group: bool
+    is_glob: bool
+    """Whether the values are the options that a glob matches."""
 
     @property
     def is_swept(self) -> bool:
@@ -119,7 +121,8 @@ def axes_of(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
                 known = ", ".join(options(override.key_or_group, *folders[1:]))
                 raise UsageError(f"{override.input_line}: a run needs one of {known}")
             _check_names(override.key_or_group, values, folders)
-        axes[key] = Axis(key, override.input_line or key, texts, values, group)
+        is_glob = isinstance(override.value(), Glob)
+        axes[key] = Axis(key, override.input_line or key, texts, values, group, is_glob)
     return axes
 
 

@@ -23,7 +23,7 @@ GROUP_LINES = {
 
 SELECTION = """\
 Values of the runs select among them, as in figure=senet18_lr0.001 or
-activation=relu,mish lr=0.001 seed=0,1."""
+activation=relu,mish lr=0.001 seed=0,1; a value that no run has is refused."""
 
 KEY_WIDTH = 26
 """Width, in characters, of a key with its value."""

@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 
 from senet_lab.data.dataset import ImageData, InMemory, require_memory
 from senet_lab.errors import UsageError
+from senet_lab.text import counted
 
 NEEDED = "x_train, y_train, x_test, y_test"
 MOST_HEADER = 1 << 14
@@ -70,7 +71,10 @@ class Arrays(InMemory):
         y_train, y_test = self._read_labels("y_train"), self._read_labels("y_test")
         for part, shape, labels in (("train", train_shape, y_train), ("test", test_shape, y_test)):
             if shape[0] != len(labels):
-                raise self._error(f"{shape[0]} images in x_{part} but {len(labels)} labels in y_{part}")
+                raise self._error(
+                    f"{counted(shape[0], 'image')} in x_{part} but "
+                    f"{counted(len(labels), 'label')} in y_{part}"
+                )
         self._count_classes(y_train, y_test)
         require_memory(
             f"dataset.path={self.path}", 3 * sum(map(math.prod, (train_shape[:3], test_shape[:3])))
@@ -114,7 +118,8 @@ class Arrays(InMemory):
         if largest >= classes:
             source = "in y_train" if self.classes is None else "said by dataset.classes"
             raise self._error(
-                f"a label {largest}, but {classes} classes {source}: labels are 0..{classes - 1}"
+                f"a label {largest}, but {counted(classes, 'class', 'classes')} {source}: "
+                f"labels are 0..{classes - 1}"
             )
         return classes
 

@@ -1,8 +1,8 @@
 """Batches of an epoch: normalised images and labels on the training device."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +69,10 @@ class SizedDataset(Dataset):
 
     def __len__(self) -> int:
         raise NotImplementedError
+
+    def on_device(self, images: Sequence[Any], device: torch.device) -> list[Tensor]:
+        """Images of different shapes, as they were loaded, on the device: uint8 (H, W, 3)."""
+        return [image.to(device, non_blocking=True) for image in images]
 
 
 class ResidentBatches:
@@ -160,8 +164,8 @@ class LoadedBatches:
     Args:
         train_set, test_set, validation_set: map (index, seed) to an image uint8 (H, H, 3) and a label. Random
             operations on an image depend on its seed only, so the number of workers has no effect. For a GPU,
-            images are (H, W, 3) of any shape: training images are resized to squares, others are cropped at
-            the centre.
+            images are (H, W, 3) of any shape once they are on the device: training images are resized to
+            squares, others are cropped at the centre.
     """
 
     def __init__(
@@ -239,7 +243,7 @@ class LoadedBatches:
         )
         for images, labels in loader:
             if self.any_shape:
-                there = (image.to(self.device, non_blocking=True) for image in images)
+                there = dataset.on_device(images, self.device)
                 batch = torch.stack([finish(image, self.image_size) for image in there])
             else:
                 batch = images.to(self.device, non_blocking=True)
@@ -267,6 +271,6 @@ def _resized(image: Tensor, height: int, width: int) -> Tensor:
     return resized[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
-def _collate_shapes(samples: list[tuple[Tensor, int]]) -> tuple[list[Tensor], Tensor]:
-    """A list of images of different shapes, and their labels."""
+def _collate_shapes(samples: list[tuple[Any, int]]) -> tuple[list[Any], Tensor]:
+    """A list of images of different shapes or files, and their labels."""
     return [image for image, _ in samples], torch.tensor([label for _, label in samples])

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
@@ -18,6 +18,7 @@ from senet_lab.data.augment import Augment
 from senet_lab.data.batches import LoadedBatches, SizedDataset
 from senet_lab.data.dataset import require_image_size
 from senet_lab.data.decoded import decode, fast_decoder
+from senet_lab.data.jpeg import Jpeg, decodes_jpeg, on_device, read_jpeg
 from senet_lab.data.split import Split
 from senet_lab.errors import UsageError
 
@@ -31,7 +32,8 @@ class ImageFolder(Split):
 
     Training images are cropped with torchvision's RandomResizedCrop; test images are resized to 256/224 of
     `image_size` on their short side and cropped at the centre (Hu et al., arXiv 1709.01507v4, section 5.1).
-    For a GPU the workers only decode and crop; the GPU does the rest.
+    For a GPU the workers only decode and crop; the GPU does the rest. Where it decodes JPEG files (nvJPEG),
+    whose pixels differ by a few levels from Pillow's, the workers only read these.
 
     Args:
         root: the folder.
@@ -92,12 +94,13 @@ class ImageFolder(Split):
         side, larger = self.image_size, round(self.image_size * 256 / 224)
         centre_crop = transforms.Compose([transforms.Resize(larger), transforms.CenterCrop(side)])
         random_crop = transforms.RandomResizedCrop(side)
+        reads_jpeg = device.type == "cuda" and decodes_jpeg(device)
         if device.type == "cuda":
             random_crop, centre_crop = RandomPart(), None
         return LoadedBatches(
-            DecodedImages(train, random_crop),
-            DecodedImages(test, centre_crop),
-            DecodedImages(validation, centre_crop),
+            DecodedImages(train, random_crop, reads_jpeg),
+            DecodedImages(test, centre_crop, reads_jpeg),
+            DecodedImages(validation, centre_crop, reads_jpeg),
             num_classes=self.num_classes,
             image_size=self.image_size,
             augment=augment,
@@ -145,32 +148,42 @@ def _digest(dataset: ImageFolder) -> str:
 
 
 class DecodedImages(SizedDataset):
-    """Maps (index, seed) to an image uint8 (H, W, 3) and its label; the seed drives the transform.
+    """Maps (index, seed) to an image uint8 (H, W, 3) or `Jpeg`, and its label; the seed drives the transform.
 
     Args:
         samples: path and label of each image.
-        transform: maps a PIL image to a PIL image; None for no transform.
+        transform: maps a PIL image to a PIL image, and a `Jpeg` to a `Jpeg`; None for no transform.
+        reads_jpeg: leave JPEG files to be decoded on the device.
     """
 
-    def __init__(self, samples: list[Sample], transform: Callable[[Image.Image], Image.Image] | None) -> None:
+    def __init__(
+        self, samples: list[Sample], transform: Callable[[Any], Any] | None, reads_jpeg: bool = False
+    ) -> None:
         # Arrays, because every access to a Python object copies its page into the worker.
         self.paths = np.array([os.fsencode(path) for path, _ in samples])
         self.labels = np.array([label for _, label in samples], dtype=np.int64)
         self.transform = transform
+        self.reads_jpeg = reads_jpeg
         fast_decoder()  # imported here once, not by every worker of every epoch
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int]:
-        """Decode one image."""
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor | Jpeg, int]:
+        """Decode one image, or read its file."""
         index, seed = key
-        image = decode(os.fsdecode(self.paths[index]))
+        path = os.fsdecode(self.paths[index])
+        image: Any = (read_jpeg(path) if self.reads_jpeg else None) or decode(path)
         if self.transform is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
                 image = self.transform(image)
-        return torch.from_numpy(np.array(image)), int(self.labels[index])
+        is_read = isinstance(image, Jpeg)
+        return image if is_read else torch.from_numpy(np.array(image)), int(self.labels[index])
+
+    def on_device(self, images: Sequence[Any], device: torch.device) -> list[Tensor]:
+        """See `SizedDataset`; decodes files."""
+        return on_device(images, device)
 
 
 class RandomPart:
@@ -181,7 +194,8 @@ class RandomPart:
 
         self.crop = transforms.RandomResizedCrop(1)
 
-    def __call__(self, image: Image.Image) -> Image.Image:
+    def __call__(self, image: Image.Image | Jpeg) -> Image.Image | Jpeg:
         """Crop an image."""
-        top, left, height, width = self.crop.get_params(image, self.crop.scale, self.crop.ratio)
+        shape = torch.empty(image.size[::-1], device="meta")
+        top, left, height, width = self.crop.get_params(shape, self.crop.scale, self.crop.ratio)
         return image.crop((left, top, left + width, top + height))

@@ -7,6 +7,7 @@ import torch
 
 from senet_lab.errors import UsageError
 from senet_lab.seeding import Stream, generator
+from senet_lab.text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +79,8 @@ class Split:
             number, all_images, some = (int(values[empty[0]]) for values in (numbers, images, taken))
             part, more = ("training", "fewer") if some else ("validation", "more")
             raise UsageError(
-                f"dataset.validation={self.validation}: none of the {all_images} images of class {number} "
-                f"would be a {part} image: give {more}"
+                f"dataset.validation={self.validation}: of {counted(all_images, 'image')} of class {number}, "
+                f"none would be a {part} image: give {more}"
             )
 
 

@@ -16,6 +16,7 @@ from senet_lab.figures.kinds import draw_heatmap, draw_lines, draw_pictures
 from senet_lab.figures.marks import add_band, add_line
 from senet_lab.figures.page import Section, render
 from senet_lab.figures.style import PALETTE, looks
+from senet_lab.text import counted
 
 Drawings = dict[str, Drawing]
 Map = tuple[np.ndarray, np.ndarray]
@@ -226,7 +227,9 @@ def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
         sections.append(
             Section(portrait.label, notes, chart.figure, alternative="the formula above describes it")
         )
-    lead = [f"{len(charts)} activations at their initial values: f(x) solid, the derivative f′(x) dashed."]
+    lead = [
+        f"{counted(len(charts), 'activation')} at initial values: f(x) solid, the derivative f′(x) dashed."
+    ]
     html = render("Activations", lead, sections, is_grid=True)
     return Drawing(html, item, PANEL_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT)
 

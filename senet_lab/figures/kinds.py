@@ -11,6 +11,7 @@ from senet_lab.figures.charts import VALUES, Tooltips, Words, chartify, finish, 
 from senet_lab.figures.labels import label_rows, label_ticks
 from senet_lab.figures.marks import add_band, add_line, add_points, add_text
 from senet_lab.figures.style import FADED, FILL, INK, LIGHT_INK, Look, colored, distinct
+from senet_lab.text import counted
 
 TICK_WIDTH = 24
 """Characters per line under a picture."""
@@ -54,7 +55,7 @@ def start_curves(
     """
     bright = colored({label: curve.last for label, curve in curves.items()})
     faded = [label for label in curves if label not in bright]
-    rest = f"{len(faded)} others"
+    rest = counted(len(faded), "other")
     looks = distinct(bright, looks, fixed)
     chart = start(words, {label: looks[label].color for label in bright} | {rest: FADED}, x_type, y_type)
     for line in (line for label in faded for line in curves[label].lines):

@@ -24,7 +24,7 @@ from senet_lab.records.run import FINAL, State, Status
 from senet_lab.records.selection import Selection, select
 from senet_lab.records.survey import Survey, checked_status
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.text import clock
+from senet_lab.text import clock, counted
 
 POLL_SECONDS = 1.0
 """Polling interval, seconds."""
@@ -240,7 +240,7 @@ class LiveSweep:
         frame = pd.DataFrame([self._row(run) for run in runs[:MOST_ROWS]], columns=list(RUN_HEADINGS))
         more = len(runs) - MOST_ROWS
         all_runs = f"senet-lab status {self.sweep.words} lists all."
-        notes = [f"{more} more runs are not shown: {all_runs}"] if more > 0 else []
+        notes = [f"Not shown: {counted(more, 'more run')}; {all_runs}"] if more > 0 else []
         headings = RUN_HEADINGS | {"last": f"last {self.metric.noun}"}
         return Section("Runs", notes, tables=[table("Runs", frame, headings)])
 

@@ -26,6 +26,7 @@ from senet_lab.figures.style import Look
 from senet_lab.records.plan import Plan
 from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import counted
 
 FINAL_HEADINGS = {
     "line": "line",
@@ -214,7 +215,8 @@ def statistics_headings(table: pd.DataFrame, metric: Metric) -> dict[str, str]:
 
 def published_section(finals: pd.DataFrame, epochs: pd.DataFrame, ranking: pd.DataFrame) -> Section:
     """A short comparison of all figures with published runs."""
-    near = f"{epochs['inside'].sum()} of {len(epochs)} compared epochs are near the published ones."
+    of_all = counted(len(epochs), "compared epoch is", "compared epochs are")
+    near = f"{epochs['inside'].sum()} of {of_all} near the published ones."
     tables = [
         table(
             "At the last common epoch, and over the whole curves",
@@ -259,7 +261,9 @@ def runs_section(panels: Sequence[Panel], metric: Metric, left_out: Mapping[str,
     headings = RUN_HEADINGS | {"last": f"last {metric.noun}"}
     counts = frame["state"].value_counts().sort_index()
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return Section("Runs", [f"{len(frame)} runs: {summary}."], tables=[table("Runs", frame, headings)])
+    return Section(
+        "Runs", [f"{counted(len(frame), 'run')}: {summary}."], tables=[table("Runs", frame, headings)]
+    )
 
 
 def _run_row(run: Run, metric: Metric, line: str) -> dict[str, Any]:
@@ -307,7 +311,8 @@ def plan_section(plan: Plan | None, sweep: SweepDirectory, commands: Sequence[st
     trained = [f"senet-lab train {run.command} {sweep.words}" for run in plan.runs]
     models = sorted({run.config.model["name"] for run in plan.runs})
     sentences = [
-        f"{len(plan.runs)} runs of {', '.join(models)}, planned by code with the hash {plan.source[:12]}."
+        f"{counted(len(plan.runs), 'run')} of {', '.join(models)}, "
+        f"planned by code with the hash {plan.source[:12]}."
     ]
     return Section("Plan", sentences, listings=_commands([*dict.fromkeys(trained), *commands]))
 

@@ -43,13 +43,14 @@ DODGE, ROOM = 0.14, 0.8
 def draw_differences(name: str, verdict: Verdict, block: str) -> Picture:
     """Forest plot of a block: each arm's difference to the baseline with its interval, the best on top."""
     baseline, margin = verdict.rules.baseline, 100 * verdict.rules.smallest_difference
+    matters = counted(margin, "point that matters", "points that matter")
     pairs = verdict.pairs[(verdict.pairs["block"] == block) & (verdict.pairs["baseline"] == baseline)]
     columns = ["arm", "difference", "low", "high", "n", "p_holm", "claim", "sentence"]
     values = pairs.sort_values("difference", kind="stable")[columns].reset_index(drop=True)
     values[["difference", "low", "high"]] *= 100
     words = Words(
         f"{block}: differences to {baseline}",
-        f"mean of paired differences, 95 % interval; shaded: less than the {margin:g} points that matter",
+        f"mean of paired differences, 95 % interval; shaded: less than the {matters}",
         f"Points of error, arm − {baseline}: left of 0 the arm is better",
         "",
     )
@@ -85,7 +86,7 @@ def draw_finals(name: str, finals: pd.DataFrame, verdict: Verdict, block: str) -
     values[["error", "low", "high", "std"]] *= 100
     means = values.assign(
         row=-values.index.to_numpy(float),
-        of=[f"mean of {n} runs" for n in values["n"]],
+        of=[f"mean of {counted(n, 'run')}" for n in values["n"]],
         said="",
         color=FINALS[MEAN].color,
     )

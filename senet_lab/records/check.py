@@ -12,6 +12,7 @@ from senet_lab.files import is_there, read_bytes
 from senet_lab.records.rows import Metrics
 from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.tables import first_change, read_columns
+from senet_lab.text import counted
 
 MEASURED = tuple(field.name for field in fields(Metrics) if field.type is float)
 """Columns with a number in each row."""
@@ -60,12 +61,12 @@ def rows_fault(record: RunDirectory, status: Status) -> str | None:
         return str(error)
     epochs, done = list(table["epoch"]), status.epochs_done
     if len(epochs) != done:
-        return f"{file} has {len(epochs)} rows, where {done} epochs are done"
+        return f"{file} has {counted(len(epochs), 'row')} after {counted(done, 'epoch')}"
     if epochs != list(range(done)):
         wrong = next(place for place, epoch in enumerate(epochs) if epoch != place)
         return f"{file}, line {wrong + 2}: epoch {epochs[wrong]}, where {wrong} belongs"
     if status.state is State.FINISHED and status.epochs not in (None, done):
-        return f"{record.status_file}: finished after {done} of {status.epochs} epochs"
+        return f"{record.status_file}: finished after {done} of {counted(status.epochs, 'epoch')}"
     fault = fraction_fault(file, table)
     if fault is not None:
         return fault

@@ -1,8 +1,9 @@
 """Progress of a sweep, read from its run directories, for any launcher."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
@@ -10,6 +11,10 @@ from senet_lab.records.check import digest_fault, rows_fault
 from senet_lab.records.plan import PlannedRun, config_hash
 from senet_lab.records.run import FINAL, RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.text import counted
+
+PLANNED = Status()
+"""The status of a run before its first epoch."""
 
 
 @dataclass
@@ -51,7 +56,8 @@ class Survey:
             if run.role is not None:
                 stages.setdefault(run.role.stage, []).append(self.state(run) in FINAL)
         parts = [
-            f"{stage}: {sum(ended)} of {len(ended)} runs at their end" for stage, ended in stages.items()
+            f"{stage}: {sum(ended)} of {counted(len(ended), 'run')} at the end"
+            for stage, ended in stages.items()
         ]
         return ["; ".join(parts)] if parts else []
 
@@ -63,30 +69,64 @@ class Survey:
         """Completed epochs plus the finished part of the current one; of a wrong record, the planned ones."""
         return min(self.statuses[run.directory].epochs_begun, float(run.config.epochs))
 
-    def seconds_left(self, workers: int) -> float | None:
+    def seconds_left(self, workers: int, marks: Mapping[str, Status] = MappingProxyType({})) -> float | None:
         """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
 
         Epochs count by their multiply-accumulates, or alike if those of a run are unknown. Each model has its
-        own seconds per count, and before its first epoch those of all models. Partial epochs count on both
-        sides; None before the first part of one.
+        own seconds per count: since its runs' marks or, without an epoch since, over all its epochs; before
+        its first epoch, those of all models. Partial epochs count on both sides; None before the first part
+        of one. A run is never divided among workers.
+
+        Args:
+            workers: number of runs at a time.
+            marks: earlier statuses of the runs, since which they are measured; a run that has failed since
+                will not be repeated.
         """
         is_known = all(run.epoch_macs for run in self.runs)
         costs = {run.directory: run.epoch_macs if is_known else 1 for run in self.runs}
-        seconds: dict[str, float] = defaultdict(float)
-        work: dict[str, float] = defaultdict(float)
+        since: dict[str, _Pace] = defaultdict(_Pace)
+        in_all: dict[str, _Pace] = defaultdict(_Pace)
         for run in self.runs:
-            model, status = run.config.model["name"], self.statuses[run.directory]
-            seconds[model] += status.seconds + status.epoch_seconds
-            work[model] += costs[run.directory] * self._begun(run)
-        if not any(work.values()):
+            status, cost = self.statuses[run.directory], costs[run.directory]
+            if 0 < status.epochs_begun <= run.config.epochs:
+                model = run.config.model["name"]
+                since[model].add(marks.get(run.directory, status), status, cost)
+                in_all[model].add(PLANNED, status, cost)
+        means = [_Pace.total(paces.values()) for paces in (since, in_all)]
+        if not means[1].work:
             return None
-        mean = sum(seconds.values()) / sum(work.values())
-        left = 0.0
-        for run in self.without_state(*FINAL):
+        times = [0.0]
+        for run in self.without_state(*FINAL, State.DAMAGED):
+            status = self.statuses[run.directory]
+            if status.state is State.FAILED and status != marks.get(run.directory, status):
+                continue
             model = run.config.model["name"]
-            rate = seconds[model] / work[model] if work[model] else mean
-            left += rate * costs[run.directory] * (run.config.epochs - self._begun(run))
-        return left / workers
+            pace = next(pace for pace in (since[model], in_all[model], *means) if pace.work)
+            work = costs[run.directory] * (run.config.epochs - self._begun(run))
+            times.append(pace.seconds / pace.work * work)
+        return max(sum(times) / workers, *times)
+
+
+@dataclass
+class _Pace:
+    """Seconds that some work took."""
+
+    seconds: float = 0.0
+    work: float = 0.0
+
+    @classmethod
+    def total(cls, paces: Iterable["_Pace"]) -> "_Pace":
+        """All of the work."""
+        several = list(paces)
+        return cls(sum(pace.seconds for pace in several), sum(pace.work for pace in several))
+
+    def add(self, before: Status, after: Status, cost: float) -> None:
+        """Add a run's epochs between two statuses, each of `cost`; none for a run that went back."""
+        epochs = after.epochs_begun - before.epochs_begun
+        seconds = after.seconds + after.epoch_seconds - before.seconds - before.epoch_seconds
+        if epochs > 0 and seconds > 0:
+            self.seconds += seconds
+            self.work += cost * epochs
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
@@ -102,7 +142,9 @@ def as_planned(run: PlannedRun, status: Status) -> Status:
     if status.config_hash != run.hash:
         return _damaged(status, "it ended with another config than the plan has")
     if status.state is State.FINISHED and status.epochs_done != run.config.epochs:
-        return _damaged(status, f"it finished after {status.epochs_done} of {run.config.epochs} epochs")
+        return _damaged(
+            status, f"it finished after {status.epochs_done} of {counted(run.config.epochs, 'epoch')}"
+        )
     return status
 
 

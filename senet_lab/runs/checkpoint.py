@@ -20,6 +20,7 @@ from senet_lab.config import RunConfig
 from senet_lab.files import read_bytes, write_atomic
 from senet_lab.records.run import RunDirectory
 from senet_lab.seeding import check_global_state
+from senet_lab.text import counted
 from senet_lab.training.loop import load_optimizer
 
 FORMAT = 1
@@ -224,7 +225,9 @@ def _group_sizes(optimizer: object) -> dict[str, str]:
         len(group["params"]) if isinstance(group, Mapping) and isinstance(group.get("params"), list) else 0
         for group in (groups if isinstance(groups, list) else ())
     ]
-    return {f"parameter group {number}": f"of {size} parameters" for number, size in enumerate(sizes)}
+    return {
+        f"parameter group {number}": f"of {counted(size, 'parameter')}" for number, size in enumerate(sizes)
+    }
 
 
 def _load(file: Path, content: io.BytesIO) -> Any:

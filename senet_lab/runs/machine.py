@@ -18,7 +18,7 @@ faster than four (docs/results/gpu_h200.md)."""
 
 
 def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
-    """Device, precision, threads and decoding processes of the runs, one line per combination.
+    """Device, precision, threads and decoding processes, with their ground, one line per combination.
 
     Raises:
         UsageError: a device that this machine does not have.
@@ -30,7 +30,8 @@ def describe_execution(runs: Sequence[PlannedRun]) -> list[str]:
         if "workers" in run.config.dataset:  # decoding processes; null is as many as threads
             workers = run.config.dataset["workers"]
             processes = run.threads if workers is None else workers
-            each += f" and {counted(processes, 'decoding process', 'decoding processes')}"
+            ground = "one per thread" if workers is None else "dataset.workers"
+            each += f" and {counted(processes, 'decoding process', 'decoding processes')} ({ground})"
         lines.append(f"{engine.device} {device_name(engine.device)}, {engine.precision}, {each} per run")
     return list(dict.fromkeys(lines))
 

@@ -32,6 +32,7 @@ from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey, living_status
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
 from senet_lab.runs.cores import cpu_count
+from senet_lab.text import counted
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
 """Keys of a command line that affect execution, not results."""
@@ -144,12 +145,12 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
         plan.write()
     elif fresh and not again:
         raise UsageError(
-            f"{len(fresh)} of {len(asked)} runs, the first of them {fresh[0].directory}, are not in "
-            f"{plan.sweep.plan_file}: plan=extend adds them, another name= keeps them apart"
+            f"not in {plan.sweep.plan_file}: {len(fresh)} of {counted(len(asked), 'run')}, the first "
+            f"{fresh[0].directory}; plan=extend adds them, another name= keeps them apart"
         )
     elif fresh:
         notes.append(
-            f"the YAML now asks for {len(fresh)} more runs, the first of them {fresh[0].directory}; "
+            f"the YAML now asks for {counted(len(fresh), 'more run')}, the first {fresh[0].directory}; "
             "the frozen plan goes on without them: plan=extend adds them"
         )
     mine = [run for run in plan.runs if run.directory in asked or (again and run.command == line)]
@@ -186,11 +187,11 @@ def _with_more_epochs(plan: Plan, asked: Mapping[str, Point], notes: list[str]) 
     if not kept:
         return plan
     if kept[True]:
-        notes.append(f"{kept[True]} runs get more epochs and resume from their checkpoints")
+        notes.append(f"more epochs for {counted(kept[True], 'run')}: resumed from checkpoints")
     if kept[False]:
         notes.append(
-            f"{kept[False]} runs get more epochs and train from the start: they kept no checkpoint "
-            "(checkpoint.keep=true keeps it)"
+            f"more epochs for {counted(kept[False], 'run')}: trained from the start, without a kept "
+            "checkpoint (checkpoint.keep=true keeps it)"
         )
     plan = replace(plan, runs=runs)
     plan.write()
@@ -254,7 +255,7 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
                 f"({first}, {second}); sweep over {key} itself or give them different names"
             )
     if len(distinct) < len(points):
-        notes.append(f"{len(points) - len(distinct)} duplicate runs dropped")
+        notes.append(f"{counted(len(points) - len(distinct), 'duplicate run')} dropped")
     for directory in distinct:
         require_inside(sweep.path, directory)
     return distinct
@@ -327,7 +328,7 @@ def _changes(
                 )
             changes[key, str(was), str(now)] += 1
     return [
-        f"{key} is now {now}, but the frozen plan keeps {key}={was} in {count} runs"
+        f"{key} is now {now}, but the frozen plan keeps {key}={was} in {counted(count, 'run')}"
         for (key, was, now), count in sorted(changes.items())
     ]
 

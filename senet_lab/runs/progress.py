@@ -47,7 +47,10 @@ class SweepProgress(Background):
         self.workers = workers
         self.console = console
         self.started = time.monotonic()
-        self.images_before = self._images()
+        self.began = dict(self.survey.statuses)
+        """Statuses from which the runs were taken up."""
+        self.marks = dict(self.began)
+        """Statuses since which their pace is measured."""
         self._seconds = 0.0  # of the last refresh
 
     def line(self) -> str:
@@ -56,23 +59,32 @@ class SweepProgress(Background):
         done, epochs = self.survey.epochs()
         seconds = time.monotonic() - self.started
         rate = self._images_since() / seconds if seconds else 0.0
-        left = self.survey.seconds_left(self.workers)
+        left = self.survey.seconds_left(self.workers, self.marks)
         parts = [f"runs {counts[State.FINISHED]}/{len(self.survey.runs)}"]
         parts += [f"{counts[state]} {state}" for state in SHOWN if counts[state]]
         parts += [f"epochs {done:.1f}/{epochs}", f"{rate:,.0f} images/s", f"{clock(seconds)} elapsed"]
         parts.append("time left unknown" if left is None else f"about {clock(left)} left")
         return " · ".join(parts)
 
-    def _images(self) -> dict[str, int]:
-        return {directory: status.images_done for directory, status in self.survey.statuses.items()}
-
     def _images_since(self) -> int:
-        """Images trained by this command; a run that resumes counts from its checkpoint."""
-        now = self._images()
-        self.images_before = {
-            directory: min(self.images_before[directory], now[directory]) for directory in now
-        }
-        return sum(now.values()) - sum(self.images_before.values())
+        """Images trained by this command."""
+        pairs = ((status.images_done, self.began[run]) for run, status in self.survey.statuses.items())
+        return sum(max(0, now - before.images_done) for now, before in pairs)
+
+    def refresh(self) -> None:
+        """Read the statuses again.
+
+        A run that resumes counts from its checkpoint. Its pace is measured from the end of its first epoch,
+        which holds the warm-up: compilation, and the start of worker processes.
+        """
+        for directory, status in self.survey.refresh().statuses.items():
+            if status.images_per_epoch is None or status.state is State.FAILED:
+                continue  # not begun, or about to load its checkpoint
+            if status.images_done < self.began[directory].images_done:
+                self.began[directory] = self.marks[directory] = status
+            mark = self.marks[directory]
+            if mark is self.began[directory] and status.epochs_done > mark.epochs_done:
+                self.marks[directory] = status
 
     def work(self) -> None:
         """See `Background`."""
@@ -93,7 +105,7 @@ class SweepProgress(Background):
         if self.ended.wait(max(REFRESH_SECONDS, self._seconds / REFRESH_SHARE)):
             return False
         started = time.monotonic()
-        self.survey.refresh()
+        self.refresh()
         self._seconds = time.monotonic() - started
         return True
 

@@ -14,6 +14,7 @@ from senet_lab.records.run import FINAL, Environment, RunDirectory, State, Statu
 from senet_lab.records.surroundings import mixture
 from senet_lab.records.survey import as_planned, living_status
 from senet_lab.records.tables import read_columns
+from senet_lab.text import counted
 
 SLACK = 1 << 26
 """Bytes by which a checkpoint may exceed four times its planned size: a larger one is none."""
@@ -54,7 +55,8 @@ def notes(plan: Plan, runs: Sequence[PlannedRun]) -> Iterator[str]:
     if mixed:
         yield f"trained in mixed environments: {mixed}"
     if without_digest:
-        yield f"{without_digest} runs of an earlier version have no digest: only their rows were checked"
+        runs_without = counted(without_digest, "run")
+        yield f"without a digest, so checked by rows alone: {runs_without} of an earlier version"
     known = {run.directory for run in plan.runs}
     for directory in plan.sweep.find_runs() if len(runs) == len(plan.runs) else ():
         if directory not in known:
@@ -85,7 +87,7 @@ def _coefficient_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: S
         for epoch, number in sorted(counts.items()):
             right = each if epoch < status.epochs_done else 0
             if number != right:
-                yield f"{record.activations_file} has {number} rows of epoch {epoch}, not {right}"
+                yield f"{record.activations_file} has {counted(number, 'row')} of epoch {epoch}, not {right}"
 
 
 def _role_faults(plan: Plan, run: PlannedRun, _: RunDirectory, __: Status) -> Iterator[str]:

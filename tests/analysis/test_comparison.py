@@ -210,7 +210,10 @@ def test_a_selection_needs_the_values_of_both_sweeps(tmp_path):
             UsageError, match=f"{tmp_path / without}: figure={chosen}: no such run here.*both"
         ):
             run_compare(tmp_path, "against=other", f"figure={chosen}")
-    assert run_compare(tmp_path, "against=other", "figure=senet18_lr0.001,standard/senet18_lr0.001") == 0
+    both = "figure=senet18_lr0.001,standard/senet18_lr0.001"
+    assert run_compare(tmp_path, "against=other", both) == 0
+    with pytest.raises(UsageError, match=r"^seed=7: no such run here; there is 0$"):
+        run_compare(tmp_path, "against=other", both, "seed=0,7")
 
 
 def test_two_sweeps_stand_side_by_side(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from math import log10
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from senet_lab.analysis.trials import Comparison, at_common_rate, power_sentence
 from senet_lab.analysis.verdict import READING, judge
 from senet_lab.analysis.verdict_tables import choice_table, pairs_latex, summary, summary_latex
 from senet_lab.cli import main
-from senet_lab.commands.verdict import show
+from senet_lab.commands.verdict import show, write_verdict
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.protocol import Stage
@@ -164,13 +165,37 @@ def test_a_selection_of_arms_is_refused(folder: Path, capfd: pytest.CaptureFixtu
     assert main([*command, "activation=relu"]) == 2
     told = "senet-lab: activation=relu leaves out 3 of 6 confirmation runs: a verdict is on all of them"
     assert capfd.readouterr().err.startswith(told)
+    assert main([*command, "activation=relu,mish,mush"]) == 2
+    told = "senet-lab: activation=mush: no such run here; did you mean mish? there is relu, mish\n"
+    assert capfd.readouterr().err == told
+    assert main([*command, "activation=relu,mish", "lr=0.01"]) == 2
+    assert "lr=0.01 leaves out 6 of 6 confirmation runs" in capfd.readouterr().err
+
+
+def test_the_runs_at_a_common_rate_are_judged_once(
+    found: Comparison, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judged = []
+    monkeypatch.setattr(
+        "senet_lab.analysis.trials.judge", lambda *given: judged.append(given) or judge(*given)
+    )
+    fresh = replace(found)
+    files = write_verdict(SweepDirectory(tmp_path), fresh, judge(found.finals, found.rules))
+    show(fresh, judge(found.finals, found.rules))
+    assert [list(runs["arm"].unique()) for runs, _ in judged] == [["ReLU", "Mish"]]
+    (table,) = (file for file in files if file.name == "common_rate.csv")
+    assert len(pd.read_csv(table)) == 1
 
 
 def test_a_terminal_shows_the_best_of_each_block_in_bold(
     found: Comparison, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
     answer = judge(found.finals, found.rules)
+    show(found, answer)
+    in_a_pipe = capfd.readouterr().out
+    assert not set(in_a_pipe) & set("┃│━─\x1b…")
+    assert re.search(r"^arm  +Three-layer CNN on digits$", in_a_pipe, re.MULTILINE)
+    monkeypatch.setenv("FORCE_COLOR", "1")
     show(found, answer)
     text = capfd.readouterr().out
     assert READING in text

@@ -10,6 +10,7 @@ import pytest
 
 import senet_lab as sl
 from senet_lab.cli import main
+from senet_lab.config import SELECTING_VERBS
 
 SWEEPS = Path(__file__).parents[1] / "records" / "sweeps"
 
@@ -34,8 +35,8 @@ def test_retry_runs_what_diverged_again_and_nothing_else(
 ) -> None:
     assert give("retry", outputs) == 1  # with a learning rate of 1e20 it diverges again
     said = capsys.readouterr().out
-    assert "1 runs, 1 at a time" in said
-    assert "0 of 1 runs finished" in said
+    assert "1 run, 1 at a time" in said
+    assert "0 of 1 run finished" in said
     assert re.search(r"^resnet18_lr0.001 +TAct +", said, re.MULTILINE)  # of all runs, as `train` tells them
     assert f"figures: senet-lab plot name=d55bf84 outputs={outputs}" in said
     assert states(outputs) == {"finished": 3, "interrupted": 1, "diverged": 1}
@@ -143,6 +144,36 @@ def test_status_counts_the_figures_that_plot_draws(outputs: Path, capsys: pytest
     told = json.loads(capsys.readouterr().out)["figures"]
     assert {one["figure"] for one in told} == drawn == {"relu", "tact"}
     assert {one["figure"]: one["runs"] for one in told} == {"relu": 3, "tact": 2}
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """All files but locks."""
+    return {file: file.read_bytes() for file in folder.rglob("[!.]*") if file.is_file()}
+
+
+@pytest.mark.parametrize("verb", SELECTING_VERBS)
+def test_a_value_that_no_run_has_is_refused_beside_one_that_some_have(
+    verb: str, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(outputs)
+    assert give(verb, outputs, "activation=relu,takt") == 2
+    told = "senet-lab: activation=takt: no such run here; did you mean tact? there is relu, tact\n"
+    assert capsys.readouterr().err == told
+    assert contents(outputs) == before
+
+
+@pytest.mark.parametrize("verb", ["plot", "report"])
+def test_a_value_of_a_damaged_run_is_no_unknown_value(
+    verb: str, outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for table in (outputs / "d55bf84").glob("runs/resnet18/relu/lr=1e+20/*/metrics.csv"):
+        table.write_text(table.read_text().replace(".", "_"))
+    assert give(verb, outputs, "lr=0.001,1e20") == (1 if verb == "plot" else 0)
+    capsys.readouterr()
+    if verb == "report":
+        assert "1 damaged" in (outputs / "d55bf84/report.html").read_text("utf-8")
+        assert give(verb, outputs, "lr=0.001") == 0
+        assert "1 damaged" not in (outputs / "d55bf84/report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("verb", ["plot", "report", "compare", "status", "watch"])

@@ -128,7 +128,7 @@ DAMAGES = {
     change_one_of_an_earlier_version: "metrics.csv is not the file that the run left: its SHA-256 differs",
     rename_a_column: "its SHA-256 differs, in its header",
     lose_the_status: "status.json: there is a metrics.csv, but no status.json",
-    lose_a_row: "metrics.csv has 2 rows, where 3 epochs are done",
+    lose_a_row: "metrics.csv has 2 rows after 3 epochs",
     write_words: "metrics.csv, epoch 1, column train_loss: could not convert string to float: 'low'",
     skip_an_epoch: "metrics.csv, line 3: epoch 2, where 1 belongs",
     impossible_accuracy: "metrics.csv, line 4: test_top1 of epoch 2 is 7.5, no fraction",
@@ -358,7 +358,7 @@ def test_runs_in_no_plan_and_runs_without_a_digest_are_notes(
     shutil.copytree(sweep / RUN, sweep / "runs/stray")
     assert give("verify", sweep) == 0
     told = capsys.readouterr().out
-    assert "note: 1 runs of an earlier version have no digest" in told
+    assert "note: without a digest, so checked by rows alone: 1 run of an earlier version" in told
     assert "note: runs/stray is in no plan and was not checked" in told
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from senet_lab.data.augment import Augment
 from senet_lab.data.batches import LoadedBatches, centred, squared
 from senet_lab.data.decoded import decode
 from senet_lab.data.image_folder import DecodedImages, ImageFolder, RandomPart
+from senet_lab.data.jpeg import Jpeg, decodes_jpeg
 from senet_lab.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -199,6 +201,87 @@ def test_batches_of_images_of_any_shape(root: Path) -> None:
     assert not torch.equal(epochs[0][0][0], epochs[2][0][0])
     [(tested, _), *_] = batches.test()
     assert tested.shape == (4, 3, 16, 16)
+
+
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+JPEGS = pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=GPU)])
+LEVELS = 12
+"""By how many levels, of 255, pixels of two decoders may differ."""
+
+
+def jpegs(folder: Path) -> list[tuple[str, int]]:
+    """Files in colour, one for each orientation in EXIF's terms, and the only one without."""
+    samples = []
+    for orientation in range(9):
+        exif = Image.Exif()
+        if orientation:
+            exif[0x0112] = orientation
+        photograph((60, 80 + orientation)).save(folder / f"{orientation}.jpg", exif=exif, subsampling=0)
+        samples.append((str(folder / f"{orientation}.jpg"), orientation))
+    return samples
+
+
+@JPEGS
+def test_files_that_a_device_decodes_are_what_the_workers_would_have_sent(
+    tmp_path: Path, device: torch.device
+) -> None:
+    """The same crops of the same pixels, the right way up, whichever decodes; the CPU stands for a GPU."""
+    samples = jpegs(tmp_path)
+    decoded, read = (DecodedImages(samples, RandomPart(), reads) for reads in (False, True))
+    files = [read[number, 7 + number][0] for number in range(len(samples))]
+    assert all(isinstance(file, Jpeg) for file in files)
+    for number, image in enumerate(read.on_device(files, device)):
+        wanted, label = decoded[number, 7 + number]
+        assert label == number
+        assert image.shape == wanted.shape
+        assert (image.cpu().int() - wanted.int()).abs().max() <= LEVELS
+
+
+@JPEGS
+def test_batches_of_files_draw_the_same_numbers(tmp_path: Path, device: torch.device) -> None:
+    samples = jpegs(tmp_path)
+    found = []
+    for reads in (False, True):
+        sets = [DecodedImages(samples, cut, reads) for cut in (RandomPart(), None, None)]
+        batches = LoadedBatches(*sets, 9, 16, Augment(flip=0.5), 3, workers=0, device=device)
+        batches.any_shape = True
+        parts = list(batches.train(torch.Generator().manual_seed(3)))
+        found.append(tuple(torch.cat(part) for part in zip(*parts, strict=True)))
+    (images, labels), (same_images, same_labels) = found
+    assert torch.equal(labels, same_labels)
+    assert (images - same_images).abs().max() <= LEVELS / 255 / 0.5  # normalised by 0.5
+
+
+@JPEGS
+def test_a_file_that_the_device_cannot_decode_is_decoded_here(tmp_path: Path, device: torch.device) -> None:
+    """As is every file of another kind, whatever its name."""
+    samples = jpegs(tmp_path)[:2]
+    for name, mode, kind in (("grey", "L", "JPEG"), ("cmyk", "CMYK", "JPEG"), ("inside", "RGB", "PNG")):
+        photograph().convert(mode).save(tmp_path / f"{name}.jpg", kind)
+        samples.append((str(tmp_path / f"{name}.jpg"), 0))
+    read = DecodedImages(samples, None, reads_jpeg=True)
+    images = [read[number, 0][0] for number in range(len(samples))]
+    assert [isinstance(image, Jpeg) for image in images] == [True, True, False, False, False]
+    broken = replace(images[0], content=images[0].content[:200])
+    found = read.on_device([broken, *images[1:]], device)
+    for image, (path, _) in zip(found, samples, strict=True):
+        assert (image.cpu().int() - torch.from_numpy(np.array(decode(path))).int()).abs().max() <= LEVELS
+    Path(samples[0][0]).write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"0\.jpg: not a readable image"):
+        read.on_device([broken], device)
+
+
+def test_a_device_without_a_decoder_is_told_from_one_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    decodes_jpeg.cache_clear()
+    assert decodes_jpeg(CPU)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("decode_jpegs_cuda: torchvision not compiled with nvJPEG support")
+
+    decodes_jpeg.cache_clear()
+    monkeypatch.setattr("torchvision.io.decode_jpeg", fails)
+    assert not decodes_jpeg(CPU)
+    decodes_jpeg.cache_clear()
 
 
 def test_as_many_workers_as_the_run_has_threads(root: Path) -> None:

@@ -143,9 +143,9 @@ def test_an_image_folder_is_split_by_its_listing(folder: Path) -> None:
         (50.0, "give the number of the 120 training images"),
         (float("nan"), "give the number of the 120 training images"),
         ("many", "give the number of the 120 training images"),
-        (3, "none of the 20 images of class 2 would be a validation image: give more"),
-        (1e-9, "none of the 60 images of class 0 would be a validation image: give more"),
-        (119, "none of the 40 images of class 1 would be a training image: give fewer"),
+        (3, "of 20 images of class 2, none would be a validation image: give more"),
+        (1e-9, "of 60 images of class 0, none would be a validation image: give more"),
+        (119, "of 40 images of class 1, none would be a training image: give fewer"),
         (0.999, "would be a training image: give fewer"),
     ],
 )
@@ -165,7 +165,7 @@ def test_a_split_seed_out_of_range_is_refused(seed: Any) -> None:
 
 
 def test_a_refused_image_folder_names_the_class(folder: Path) -> None:
-    with pytest.raises(UsageError, match="none of the 4 images of class 1 would be a validation image"):
+    with pytest.raises(UsageError, match="of 4 images of class 1, none would be a validation image"):
         ImageFolder(str(folder), validation=1).check()
 
 

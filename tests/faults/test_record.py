@@ -248,7 +248,7 @@ def test_a_run_whose_rows_were_changed_is_told_and_retry_trains_it_again(
     capfd.readouterr()
     assert main(one_run(tmp_path)) == 1
     told = " ".join(capfd.readouterr().out.split())
-    assert "0 of 1 runs finished" in told
+    assert "0 of 1 run finished" in told
     assert f"senet-lab retry name=default outputs={outputs.parent}" in told
     assert file.read_text() == changed
     assert main(["retry", "name=default", f"outputs={outputs.parent}", "hydra/launcher=serial"]) == 0

@@ -226,7 +226,7 @@ def test_a_long_table_shows_those_runs_that_go_on(tmp_path):
         write_run(tmp_path, config, [0.5])
     live = LiveSweep(SweepDirectory(tmp_path), TEMPLATES, Band.std)
     assert states(live) == ["planned"] * MOST_ROWS
-    assert "2 more runs are not shown" in shown(live)["runs"]["html"]
+    assert "Not shown: 2 more runs" in shown(live)["runs"]["html"]
 
 
 def test_no_plan(tmp_path):

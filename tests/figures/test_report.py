@@ -38,7 +38,7 @@ def test_published_runs_are_compared(tmp_path):
     write_run(tmp_path / "sweep", run_config("published/mobilenetv2", dataset="cifar10"), [0.45])
     text = text_of(tmp_path, "published=six_plots")
     assert "Comparison with the published runs" in text
-    assert "1 of 1 compared epochs are near the published ones." in text
+    assert "1 of 1 compared epoch is near the published ones." in text
     assert "Dotted: published mean and band of 3 runs." in text
 
 
@@ -74,7 +74,7 @@ def test_commands_plan_and_versions(tmp_path):
     text = text_of(tmp_path)
     assert "senet-lab train model=senet18 lr=0.001 name=sweep" in text
     assert f"senet-lab report name=sweep outputs={tmp_path}" in text
-    assert "1 runs of senet18, planned by code with the hash 0123456789ab." in text
+    assert "1 run of senet18, planned by code with the hash 0123456789ab." in text
     assert "1 torch 2.15.0" in text
     assert "1 git commit f00" in text
 
@@ -89,7 +89,7 @@ def test_a_sweep_without_an_epoch(tmp_path):
 def test_a_run_whose_process_is_dead_is_called_interrupted(tmp_path):
     write_run(tmp_path / "sweep", run_config(), [0.5], state="running")
     text = text_of(tmp_path)
-    assert "1 runs: 1 interrupted." in text
+    assert "1 run: 1 interrupted." in text
     assert "Interrupted: ReLU seed 0 after epoch 0." in text
     assert "ended without recording why" in text
 
@@ -112,7 +112,7 @@ def test_a_damaged_environment_is_told(tmp_path):
 def test_nothing_but_damage_still_makes_a_report(tmp_path):
     path = write_run(tmp_path / "sweep", run_config(), [0.5])
     (path / "status.json").write_text("{")
-    assert "1 runs: 1 unreadable." in text_of(tmp_path, code=1)
+    assert "1 run: 1 unreadable." in text_of(tmp_path, code=1)
 
 
 def test_bad_input(tmp_path):

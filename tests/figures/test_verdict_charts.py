@@ -354,7 +354,7 @@ def test_the_live_view_tells_the_stages(folder: Path) -> None:
     command = compose_command("watch", ["experiment=verdict", f"outputs={folder / 'outputs'}"])
     live = LiveSweep(SweepDirectory(folder / "outputs" / "verdict"), command.config.figures, Band.std)
     summary = json.loads(live.view.parts["summary"].content)["html"]
-    assert "tune: 12 of 12 runs at their end; confirm: 6 of 6 runs at their end" in summary
+    assert "tune: 12 of 12 runs at the end; confirm: 6 of 6 runs at the end" in summary
 
 
 def test_an_unknown_format_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -82,8 +82,8 @@ def test_more_epochs_go_on_from_a_checkpoint_or_start_again_and_say_which(
 ) -> None:
     assert train(outputs, "epochs=5", "plan=extend") == 0
     said = capsys.readouterr().out
-    assert "1 runs get more epochs and resume from their checkpoints" in said
-    assert "3 runs get more epochs and train from the start" in said
+    assert "more epochs for 1 run: resumed from checkpoints" in said
+    assert "more epochs for 3 runs: trained from the start" in said
     sweep = sl.open_sweep(outputs / "d55bf84")
     assert sweep.runs["epochs_done"].tolist() == [5, 5, 5, 5, 1]
     kept = outputs / "d55bf84" / "runs/resnet18/relu/lr=0.001/seed=0" / "metrics.before-1.csv"

@@ -121,7 +121,7 @@ def test_the_time_left_counts_parts_of_epochs_on_both_sides() -> None:
     """A quarter of an epoch took 5 seconds, so 9.75 epochs and another run's 10 take 20 seconds each."""
     survey = survey_of(small_1=under_way(0.25, 5), small_2=PLANNED)
     assert survey.seconds_left(1) == pytest.approx(19.75 * 20)
-    assert survey.seconds_left(2) == pytest.approx(19.75 * 20 / 2)
+    assert survey.seconds_left(2) == pytest.approx(10 * 20), "no run is divided between two workers"
 
 
 def test_the_time_left_goes_by_model_and_by_the_mean_where_one_has_not_begun() -> None:
@@ -142,3 +142,25 @@ def test_a_model_that_has_not_begun_takes_time_by_its_multiply_accumulates() -> 
 def test_epochs_count_alike_where_the_cost_of_one_is_unknown() -> None:
     survey = survey_of({"large": 1000}, large_1=under_way(5, 100), small_1=PLANNED)
     assert survey.seconds_left(1) == pytest.approx(15 * 20)
+
+
+def test_the_pace_since_the_marks_counts_for_the_models_that_were_trained_since() -> None:
+    """Before the marks, on a slower machine, an epoch took 100 seconds, of either model."""
+    slow = under_way(5, 500)
+    finished = replace(under_way(10, 1000), state=State.FINISHED)
+    survey = survey_of(small_1=under_way(7, 500 + 2 * 3), small_2=PLANNED, large_1=finished, large_2=PLANNED)
+    marks = {"small_1": slow, "small_2": PLANNED, "large_1": finished, "large_2": PLANNED}
+    assert survey.seconds_left(1, marks) == pytest.approx((3 + 10) * 3 + 10 * 100)
+
+
+def test_a_run_that_failed_since_the_marks_is_not_waited_for() -> None:
+    failed, damaged = replace(PLANNED, state=State.FAILED), replace(PLANNED, state=State.DAMAGED)
+    survey = survey_of(small_1=under_way(5, 10), small_2=failed, small_3=failed, small_4=damaged)
+    marks = {"small_1": PLANNED, "small_2": failed, "small_3": PLANNED, "small_4": damaged}
+    assert survey.seconds_left(1, marks) == pytest.approx((5 + 10) * 2), "small_2 is still to be repeated"
+
+
+def test_two_workers_take_as_long_as_the_longest_run() -> None:
+    survey = survey_of(small_1=under_way(9, 90), small_2=under_way(1, 10))
+    assert survey.seconds_left(2) == pytest.approx(9 * 10)
+    assert survey.seconds_left(1) == pytest.approx(10 * 10)

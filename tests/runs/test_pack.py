@@ -157,10 +157,13 @@ def test_what_the_runs_compute_with_is_said_before_they_start(
     first, second, *_ = capfd.readouterr().out.splitlines()
     assert first.startswith("cpu ")
     assert first.endswith(", bfloat16, 1 thread per run")
-    assert second.startswith("1 runs, 1 at a time")
+    assert second.startswith("1 run, 1 at a time")
 
 
-@pytest.mark.parametrize(("workers", "said"), [(None, "2 decoding processes"), (1, "1 decoding process")])
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [(None, "2 decoding processes (one per thread)"), (1, "1 decoding process (dataset.workers)")],
+)
 def test_the_decoding_processes_are_said_beside_the_threads(workers: int | None, said: str) -> None:
     config = {**run_config(), "dataset": {"name": "image_folder", "workers": workers}}
     config["trainer"] = {"device": "cpu", "precision": "float32"}

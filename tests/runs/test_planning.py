@@ -80,7 +80,7 @@ def test_an_edited_yaml_is_told_and_does_not_reach_the_sweep(
     assert main(arguments) == 0
     out = capfd.readouterr().out
     assert "activation.alpha is now 0.4, but the frozen plan keeps activation.alpha=0.1 in 2 runs" in out
-    assert "the YAML now asks for 1 more runs, the first of them runs/resnet18/mine/lr=0.001/seed=2" in out
+    assert "the YAML now asks for 1 more run, the first runs/resnet18/mine/lr=0.001/seed=2" in out
     assert next(tmp_path.rglob("plan.json")).read_text() == frozen
     for config in tmp_path.rglob("config.yaml"):
         assert yaml.safe_load(config.read_text())["activation"]["alpha"] == 0.1
@@ -111,7 +111,7 @@ def test_more_points_on_the_command_line_need_plan_extend(
 ) -> None:
     main(sweep(tmp_path))
     assert main(sweep(tmp_path, "seed=0,1,2")) == 2
-    assert "1 of 3 runs, the first of them runs/resnet18/tact/lr=0.001/seed=2, are not in" in (
+    assert "1 of 3 runs, the first runs/resnet18/tact/lr=0.001/seed=2; plan=extend adds them" in (
         capfd.readouterr().err
     )
     assert main(sweep(tmp_path, "seed=1,2", "plan=extend")) == 0

@@ -112,7 +112,7 @@ def test_curves_of_test_error_are_refused_where_it_is_read_once(
 
 def test_status_tells_the_stages(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "experiment=verdict", f"outputs={folder / 'outputs'}"]) == 0
-    assert "tune: 12 of 12 runs at their end; confirm: 6 of 6 runs" in capfd.readouterr().out
+    assert "tune: 12 of 12 runs at the end; confirm: 6 of 6 runs" in capfd.readouterr().out
 
 
 def ended(folder: Path, stage: str) -> int:
