@@ -24,6 +24,9 @@ KNOWN = ("sigmoid", "SiLU", "ReLU")
 """Reference curves for shapes."""
 CHANNELS = 50
 """Maximal number of drawn channels of a block, as in the paper; the table has all."""
+DISTRIBUTION = "median, central 50 % and 90 %"
+SITE_COLUMNS = 4
+"""Sites side by side in print."""
 SITES = 8
 """Maximal number of activation sites that are drawn over epochs; the table has all."""
 MOST_SHAPES = 8
@@ -177,14 +180,13 @@ def draw_signals_over_epochs(name: str, table: pd.DataFrame) -> Drawings:
     sites = _spread(table.sort_values("depth")["site"].unique(), SITES)
     parts = {site: table[table["site"] == site] for site in sites}
     labels = {site: f"{part['depth'].iloc[0]}: {site}" for site, part in parts.items()}
-    note = f"first test images in evaluation mode; {len(sites)} of {table['site'].nunique()} sites, by depth"
-    title = f"{name}: pre-activations over epochs"
-    panels = [_Panel(_distribution(labels[site], part), labels[site]) for site, part in parts.items()]
+    note = f"{len(sites)} of {table['site'].nunique()} activation sites, by depth"
+    panels = [_Panel(_distribution(name, labels[site], part), labels[site]) for site, part in parts.items()]
     shown = pd.concat(parts.values()).assign(site=lambda rows: rows["site"].map(labels))
     colors = {label: _shade(place, len(sites)) for place, label in enumerate(labels.values())}
     dead = Words(
         f"{name}: dead channels over epochs",
-        f"channels whose output is constant over all images and pixels; {note}",
+        f"output constant over all test images and pixels; {note}",
         "Epochs done",
         "Share of channels",
         "Values",
@@ -192,22 +194,23 @@ def draw_signals_over_epochs(name: str, table: pd.DataFrame) -> Drawings:
     lines = draw_lines(shown, "epoch", "dead", "site", colors, dead, (-0.02, 1.02))
     count_along_x(lines)
     return {
-        "pre_activations_epochs": _sheet(title, [f"{note}: median, central 50 % and 90 %."], panels, 4),
+        "pre_activations_epochs": _sheet(
+            f"{name}: pre-activations over epochs", [f"{note}: {DISTRIBUTION}."], panels, SITE_COLUMNS
+        ),
         "dead_channels_epochs": compile_chart(lines, [], shown, dead.caption),
     }
 
 
-def _distribution(title: str, table: pd.DataFrame) -> chartify.Chart:
+def _distribution(name: str, title: str, table: pd.DataFrame) -> chartify.Chart:
     """A small chart of a site's pre-activations over epochs."""
     words = Words(title, "", "Epochs done", "Pre-activation")
-    labels = ("central 90 %", "central 50 %", "median")
-    chart = start(words, dict.fromkeys(labels, PALETTE[4]))
-    add_band(chart, table, "epoch", "q05", "q95", labels[0], fill=0.2)
-    add_band(chart, table, "epoch", "q25", "q75", labels[1], fill=0.4)
-    add_line(chart, table, "epoch", "q50", labels[2])
-    finish(
-        chart, words, [("epochs", "@epoch"), ("median", "@q50"), ("mean", "@mean"), ("std", "@std")], labels
-    )
+    chart = start(words, {title: PALETTE[4]})
+    chart.set_subtitle(f"{wrapped(name, FORMULA_WIDTH)}\n{DISTRIBUTION}")
+    add_band(chart, table, "epoch", "q05", "q95", title, fill=0.2)
+    add_band(chart, table, "epoch", "q25", "q75", title, fill=0.4)
+    add_line(chart, table, "epoch", "q50", title)
+    shown = [("epochs", "@epoch"), ("median", "@q50"), ("mean", "@mean"), ("std", "@std")]
+    finish(chart, words, shown)
     count_along_x(chart)
     _shrink(chart)
     return chart
@@ -261,6 +264,7 @@ def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
         learned = [f"Learned: {', '.join(portrait.learned)}."] if portrait.learned else []
         notes = [f"{portrait.formula}.", *learned, f"{portrait.source}.", f"activation={portrait.name}"]
         panels.append(_Panel(_portrait(portrait), portrait.label, notes, "the formula above describes it"))
+    panels[0].chart.figure.legend[0].visible = True  # the same for all
     lead = [f"{len(panels)} activations at their initial values: f(x) solid, the derivative f′(x) dashed."]
     return _sheet("Activations", lead, panels, PANEL_COLUMNS)
 
@@ -279,7 +283,6 @@ class _Panel:
 def _sheet(title: str, lead: Sequence[str], panels: Sequence[_Panel], columns: int) -> Drawing:
     """Small multiples: an interactive page, and one sheet for print of so many columns."""
     plots = [panel.chart.figure for panel in panels]
-    plots[0].legend[0].visible = True  # the same for all
     grid = gridplot(plots, ncols=columns, toolbar_location=None)
     item = json.dumps(json_item(grid))
     if grid.document is not None:  # it would visit all plots after each change of one

@@ -407,9 +407,9 @@ class RunDirectory:
             MissingRowsError: one of these epochs lacks rows; nothing is changed then.
         """
         kept: tuple[tuple[Path, type[Row], int, int], ...] = (
-            (self.pre_activations_file, PreActivation, epochs and epochs + 1, pre_activations),
-            (self.activations_file, Coefficient, epochs, coefficients),
             (self.metrics_file, Metrics, epochs, 1),
+            (self.activations_file, Coefficient, epochs, coefficients),
+            (self.pre_activations_file, PreActivation, epochs and epochs + 1, pre_activations),
         )
         for file, kind, number, rows in kept:
             require_epochs(file, self.root, kind, number, rows)
