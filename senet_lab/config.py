@@ -227,7 +227,8 @@ class RunConfig:
     """Evaluation on the test images: after every epoch, after the last one, or never."""
     pre_activations: bool = False
     """Record the distribution of the pre-activations and the dead channels of each activation site before
-    training and after every epoch, for `inspect kind=pre_activations`; results do not depend on it."""
+    training and after every epoch, for `inspect kind=pre_activations`: one more pass over 500 test images.
+    Results do not depend on it."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     """Compound scaling, for networks that support it."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -276,7 +276,7 @@ def _pre_activations(config: InspectConfig) -> Found:
     name, recorded = _name(run.config()), run.pre_activations()
     if recorded.empty:
         ends = _signals_at_both_ends(run)
-        print("only the first and the last weights; train with pre_activations=true to see every epoch")
+        print("first and last weights only: a run with pre_activations=true, under another name=, has all")
         return Found(run.figures, {"pre_activations": ends}, draw_signals(name, ends))
     depths = {site: depth for depth, site in enumerate(recorded["site"].unique(), start=1)}
     rows = recorded.assign(depth=recorded["site"].map(depths))
@@ -298,7 +298,8 @@ def _signals_at_both_ends(run: RunDirectory) -> pd.DataFrame:
 
     if not run.checkpoint_file.exists():
         raise UsageError(
-            f"{run.path} has neither recorded distributions nor weights: train with pre_activations=true"
+            f"{run.path} has neither distributions nor weights: train with pre_activations=true, under "
+            "another name="
         )
     trained = _trained(run)
     images = list(first_images(trained.batches.test(), SIGNAL_IMAGES))

@@ -125,13 +125,13 @@ def test_pre_activations_of_a_record_are_those_of_the_weights_and_need_none(
 
     recorded = table_of(without="checkpoint.pt")
     assert recorded["epoch"].unique().tolist() == [0, 1]
-    assert "train with pre_activations=true" not in capsys.readouterr().out
+    assert "a run with pre_activations=true" not in capsys.readouterr().out
     pages = tmp_path / "checkpoint.pt" / "figures"
     over_epochs = (pages / "pre_activations_epochs.html").read_text("utf-8")
     assert all(f"{depth}: {site}" in over_epochs for depth, site in enumerate(recorded["site"].unique(), 1))
     assert all((pages / f"{name}.html").exists() for name in ("pre_activations", "dead_channels_epochs"))
     computed = table_of(without="pre_activations.csv")
-    assert "train with pre_activations=true" in capsys.readouterr().out
+    assert "a run with pre_activations=true" in capsys.readouterr().out
     assert computed["weights"].unique().tolist() == ["at the start", "trained"]
     measures = list(MEASURES)
     # The record was computed by fast layers, perhaps in bfloat16.
@@ -266,5 +266,7 @@ def test_a_run_without_weights_says_how_to_keep_them(
     (run / "config.yaml").write_bytes((cnn / "config.yaml").read_bytes())
     assert inspect(run, "excitations") == 2
     assert "checkpoint.keep=true" in capsys.readouterr().err
+    assert inspect(run, "pre_activations") == 2
+    assert "train with pre_activations=true, under another name=" in capsys.readouterr().err
     assert inspect(tmp_path / "nowhere", "excitations") == 2
     assert "is no run directory" in capsys.readouterr().err
