@@ -181,7 +181,11 @@ def draw_signals_over_epochs(name: str, table: pd.DataFrame) -> Drawings:
     parts = {site: table[table["site"] == site] for site in sites}
     labels = {site: f"{part['depth'].iloc[0]}: {site}" for site, part in parts.items()}
     note = f"{len(sites)} of {table['site'].nunique()} activation sites, by depth"
-    panels = [_Panel(_distribution(name, labels[site], part), labels[site]) for site, part in parts.items()]
+    where = "its values are in pre_activations.csv, beside this page"
+    panels = [
+        _Panel(_distribution(name, labels[site], part), labels[site], (), where)
+        for site, part in parts.items()
+    ]
     shown = pd.concat(parts.values()).assign(site=lambda rows: rows["site"].map(labels))
     colors = {label: _shade(place, len(sites)) for place, label in enumerate(labels.values())}
     dead = Words(
@@ -275,8 +279,8 @@ class _Panel:
 
     chart: chartify.Chart
     heading: str
-    notes: Sequence[str] = ()
-    alternative: str = "its values are in the table of the same name"
+    notes: Sequence[str]
+    alternative: str
     """Text alternative of the chart: the place of its values."""
 
 

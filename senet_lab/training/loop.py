@@ -220,9 +220,9 @@ class Training:
             yield Coefficient(self.epochs_done - 1, site, name, value)
 
     def pre_activations(self) -> list[PreActivation]:
-        """Distributions of the pre-activations, on the first test images; empty unless the config asks.
+        """Distributions of the pre-activations and dead channels; empty unless the config asks for them.
 
-        The network is left in evaluation mode, as after an epoch.
+        Of this process's first test images; the network is left in evaluation mode, as after an epoch.
         """
         if not self.config.pre_activations:
             return []
