@@ -95,11 +95,18 @@ image_size=56 operations=true` prints one of them unit by unit.
   column does. That column repeats a value in its third row, so each later row has the count of the row above,
   and the linear layer's 1280 · 100 = 128,000 is missing (ours adds a bias of 100).
 - The recipe of the experiment is the comparison's as far as it is known: 55 epochs at 0.0002, warm-up and
-  cosine decay. Its figures show the error, both losses and the seconds per epoch. The comparison's loss
-  curves and training times are left out: no copy was available to check them.
+  cosine decay. The comparison's loss curves and training times have no public source known to us, so they
+  are left out; the experiment's own figures show the error, both losses and the seconds per epoch.
 - Four experts have four sets of weights for every convolution of a unit. Their MACs include one per weight of
   all sets (mixing them for an image) and one per weight of the routing (Yang et al., arXiv 1904.04971).
 - SE adds its two layers. Pools, gates, norms and activations are not counted.
+
+## SE variations, CIFAR and SVHN
+
+The networks of `experiment=se_variations_resnet18` and `se_variations_cnn3` (arXiv 2304.06502). The six
+published rows for SVHN and the published losses have no source in which we could check them, so they are left
+out. The first experiment trains ResNet-18 on SVHN as well, the second does with `dataset=svhn`, and
+`figures.metric=[test_error,test_loss]` draws the losses.
 
 ## Compound scaling, 1000 classes at 224 pixels and more
 

@@ -167,6 +167,17 @@ class Sweep:
         """One row per run and epoch: `run`, the sweep's axes, and the columns of `metrics.csv`."""
         return self._frames.metrics
 
+    @property
+    def pre_activations(self) -> "pd.DataFrame":
+        """One row per run, epoch, site and measure, of runs with `pre_activations=true`.
+
+        `run`, the columns of `pre_activations.csv`, and the sweep's axes. `epoch` counts epochs done: 0 is
+        before training.
+        """
+        from senet_lab.analysis.frames import pre_activations
+
+        return pre_activations(self._records)
+
     def curves(self, metric: str = "test_error") -> "pd.DataFrame":
         """Mean and spread over the seeds of each line, one row per epoch.
 

@@ -225,6 +225,10 @@ class RunConfig:
     init: Init = Init.default
     test: WhenTested = WhenTested.each_epoch
     """Evaluation on the test images: after every epoch, after the last one, or never."""
+    pre_activations: bool = False
+    """Record the distribution of the pre-activations and the dead channels of each activation site before
+    training and after every epoch, for `inspect kind=pre_activations`: one more pass over 500 test images.
+    Results do not depend on it."""
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     """Compound scaling, for networks that support it."""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -591,9 +595,9 @@ class InspectConfig:
     """`senet-lab inspect`."""
 
     run: str | None = None
-    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none);
-    for `noise`, `depth` and `landscape` a folder of several, for `class_activation_map` either; none for
-    `activations`."""
+    """A run directory with kept weights (`checkpoint.keep=true`; `activation_shapes` and `depth` need none,
+    nor does `pre_activations` of a run with `pre_activations=true`); for `noise`, `depth` and `landscape` a
+    folder of several, for `class_activation_map` either; none for `activations`."""
     kind: Inspection = Inspection.excitations
     classes: list[int] = field(default_factory=lambda: [0, 1, 2, 3])
     """`excitations`: classes with a line of their own beside the mean of all."""

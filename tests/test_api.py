@@ -16,6 +16,7 @@ import senet_lab as sl
 from senet_lab.composition.command import Point
 from senet_lab.documentation import field_lines
 from senet_lab.figures.drawings import Figure
+from senet_lab.records.rows import PreActivation
 
 CLASSES = (sl.Sweep, Figure, Point)
 """What its functions return."""
@@ -87,6 +88,18 @@ def test_a_figure_has_the_y_axis_of_its_sweep(tmp_path: Path) -> None:
         drawn[scale] = sweep.figure("resnet18_lr0.001", metric="train_loss", x="seconds").drawing.item
     assert "LogScale" in drawn["log"]
     assert "LogScale" not in drawn["linear"]
+
+
+def test_recorded_pre_activations_are_a_tidy_frame(tmp_path: Path) -> None:
+    shutil.copytree(RECORDS / "d55bf84", tmp_path, dirs_exist_ok=True)
+    assert sl.open_sweep(tmp_path).pre_activations.empty
+    run = "runs/resnet18/tact/lr=0.001/seed=0"
+    rows = [PreActivation(epoch, "stem.act1", "q50", epoch / 7) for epoch in range(4)]
+    sl.open_sweep(tmp_path).directory.run(run).append_pre_activations(rows)
+    found = sl.open_sweep(tmp_path).pre_activations
+    assert set(found["run"]) == {run}
+    assert found[["epoch", "value"]].to_numpy().tolist() == [[row.epoch, row.value] for row in rows]
+    assert set(found["activation"]) == {"tact"}
 
 
 def test_values_of_runs_select_as_they_do_after_a_verb(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from senet_lab.analysis.runs import Recorded
 from senet_lab.config import RunConfig, comparable
-from senet_lab.records.rows import Metrics, columns
-from senet_lab.records.tables import Column, as_array
+from senet_lab.records.rows import Metrics, PreActivation, Row, columns
+from senet_lab.records.tables import Column, as_array, read_columns
 
 GROUPS = ("model", "activation", "se", "dataset", "augment")
 """Config groups whose options have a name."""
@@ -35,8 +35,23 @@ def frames(records: Sequence[Recorded]) -> Frames:
     A run with an unusable record has no rows of metrics, and the reason as its message.
     """
     axes = _axes({one.directory: one.config for one in records if one.config is not None})
-    metrics = _metrics({one.directory: one.table for one in records}, axes)
+    metrics = _rows(Metrics, {one.directory: one.table for one in records}, axes)
     return Frames(_runs(records, axes, metrics), metrics)
+
+
+def pre_activations(records: Sequence[Recorded]) -> pd.DataFrame:
+    """One row per run, epoch, site and measure: `run`, the columns of `PreActivation`, and the axes.
+
+    Raises:
+        UsageError: a table that cannot be read.
+    """
+    axes = _axes({one.directory: one.config for one in records if one.config is not None})
+    tables = {
+        one.directory: read_columns(one.record.pre_activations_file, one.record.root, PreActivation)
+        for one in records
+        if one.is_whole
+    }
+    return _rows(PreActivation, tables, axes)
 
 
 def _axes(configs: Mapping[str, RunConfig]) -> pd.DataFrame:
@@ -73,8 +88,9 @@ def _comparable(config: RunConfig) -> dict[str, Any]:
     return plain(comparable(config))
 
 
-def _metrics(tables: Mapping[str, Mapping[str, Column]], axes: pd.DataFrame) -> pd.DataFrame:
-    names = dict.fromkeys([*columns(Metrics), *(name for table in tables.values() for name in table)])
+def _rows(kind: type[Row], tables: Mapping[str, Mapping[str, Column]], axes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all runs' tables of one kind, with their run and its axes."""
+    names = dict.fromkeys([*columns(kind), *(name for table in tables.values() for name in table)])
     counts = [len(table["epoch"]) for table in tables.values()]
     values = {name: np.concatenate([_column(table, name) for table in tables.values()]) for name in names}
     run = pd.Index(list(tables)).repeat(counts)

@@ -17,6 +17,7 @@ from senet_lab.errors import UsageError
 from senet_lab.figures.write import check_formats, write_csv, write_drawings
 from senet_lab.files import is_there
 from senet_lab.records.plan import NOT_RESULTS, config_hash
+from senet_lab.records.rows import MEASURES
 from senet_lab.records.run import UNUSABLE, RunDirectory, State, Status, run_directories
 from senet_lab.records.survey import readable_status
 from senet_lab.text import label
@@ -30,8 +31,8 @@ SHAPE_X = np.linspace(-6, 6, 241)
 GALLERY_X = np.linspace(-4, 4, 201)
 """Points at which the gallery is evaluated."""
 GALLERY_FOLDER = Path("outputs/activations")
-SIGNAL_IMAGES = 500
-"""Test images of `pre_activations`."""
+AT_THE_START, TRAINED = "at the start", "trained"
+"""Labels of the weights in `pre_activations`."""
 STATISTICS_IMAGES = 2000
 """Training images for `landscape`'s batch norm statistics."""
 PLACES = np.linspace(-0.25, 1.25, 13).tolist()
@@ -291,21 +292,46 @@ def _maps(run: RunDirectory, chosen: Sequence[int]) -> "tuple[pd.DataFrame, list
 
 
 def _pre_activations(config: InspectConfig) -> Found:
-    """Pre-activations and dead channels of each activation site, before and after training."""
-    from senet_lab.build import build_network
-    from senet_lab.figures.inspections import draw_signals
-    from senet_lab.networks.inspection import signals
+    """Pre-activations and dead channels of each site, before and after training; over epochs if recorded."""
+    from senet_lab.figures.inspections import draw_signals, draw_signals_over_epochs
 
     run = _run(config)
+    name, recorded = _name(run.config()), run.pre_activations()
+    if recorded.empty:
+        ends = _signals_at_both_ends(run)
+        print("first and last weights only: a run with pre_activations=true, under another name=, has all")
+        return Found(run.figures, {"pre_activations": ends}, draw_signals(name, ends))
+    depths = {site: depth for depth, site in enumerate(recorded["site"].unique(), start=1)}
+    rows = recorded.assign(depth=recorded["site"].map(depths))
+    keys = ["epoch", "depth", "site"]
+    once = rows.drop_duplicates([*keys, "measure"], keep="last")
+    table = once.pivot(index=keys, columns="measure", values="value").reindex(columns=MEASURES).reset_index()
+    last = table["epoch"].max()
+    weights = table["epoch"].map({last: TRAINED, 0: AT_THE_START})
+    ends = table.assign(weights=weights).dropna(subset="weights")
+    drawings = draw_signals(name, ends) | draw_signals_over_epochs(name, table)
+    return Found(run.figures, {"pre_activations": table}, drawings)
+
+
+def _signals_at_both_ends(run: RunDirectory) -> pd.DataFrame:
+    """The table of `signals` for the initial and the trained weights, which the column `weights` names."""
+    from senet_lab.build import build_network
+    from senet_lab.data.batches import first_images
+    from senet_lab.networks.signals import SIGNAL_IMAGES, signals
+
+    if not run.checkpoint_file.exists():
+        raise UsageError(
+            f"{run.path} has neither distributions nor weights: train with pre_activations=true, under "
+            "another name="
+        )
     trained = _trained(run)
-    images = _some(trained.batches.test(), SIGNAL_IMAGES, trained.config.batch_size)
+    images = list(first_images(trained.batches.test(), SIGNAL_IMAGES))
     start = build_network(trained.config, trained.num_classes)
     parts = [
         pd.DataFrame(signals(network, images)).assign(weights=weights)
-        for weights, network in (("at the start", start), ("trained", trained.network))
+        for weights, network in ((AT_THE_START, start), (TRAINED, trained.network))
     ]
-    table = pd.concat(parts, ignore_index=True)
-    return Found(run.figures, {"pre_activations": table}, draw_signals(trained.name, table))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _noise(config: InspectConfig) -> Found:

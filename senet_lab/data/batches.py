@@ -1,6 +1,6 @@
 """Batches of an epoch: normalised images and labels on the training device."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, Protocol
 
@@ -53,6 +53,15 @@ class Batches(Protocol):
     def validation(self) -> Iterator[Part]:
         """Each validation image once, in order, never augmented."""
         ...
+
+
+def first_images(batches: Iterable[Part], count: int) -> Iterator[Part]:
+    """The first `count` images of `batches`, batch by batch; the last batch is cut."""
+    for images, labels in batches:
+        yield images[:count], labels[:count]
+        count -= len(images)
+        if count <= 0:
+            return
 
 
 def check_batch_size(train_images: int, batch_size: int) -> None:

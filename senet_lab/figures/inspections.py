@@ -25,6 +25,11 @@ KNOWN = ("sigmoid", "SiLU", "ReLU")
 """Reference curves for shapes."""
 CHANNELS = 50
 """Maximal number of drawn channels of a block, as in the paper; the table has all."""
+DISTRIBUTION = "median, central 50 % and 90 %"
+SITE_COLUMNS = 4
+"""Sites side by side in print."""
+SITES = 8
+"""Maximal number of activation sites that are drawn over epochs; the table has all."""
 MOST_SHAPES = 8
 """Maximal number of learned curves in a figure of shapes."""
 PANEL_WIDTH, PANEL_HEIGHT = 300, 240
@@ -142,7 +147,7 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
 
     Args:
         name: name of the network.
-        table: the columns of `inspection.signals`, and `weights`.
+        table: the columns of `signals.signals`, and `weights`.
     """
     colors = dict(zip(table["weights"].unique(), (PALETTE[1], PALETTE[4]), strict=False))
     note = "median and central 90 % of the values over the test images"
@@ -150,10 +155,10 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
     chart = start(words, colors)
     parts = {label: table[table["weights"] == label] for label in colors}
     for label, part in parts.items():
-        add_band(chart, part, "depth", "low", "high", label)
+        add_band(chart, part, "depth", "q05", "q95", label)
     for label, part in parts.items():
-        add_line(chart, part, "depth", "median", label)
-    shown = [("site", "@site"), ("5 %", "@low"), ("median", "@median"), ("95 %", "@high")]
+        add_line(chart, part, "depth", "q50", label)
+    shown = [("site", "@site"), ("5 %", "@q05"), ("median", "@q50"), ("95 %", "@q95")]
     finish(chart, words, shown, list(colors))
     note = "channels whose output is constant over all test images and pixels"
     dead = Words(f"{name}: dead channels by depth", note, "Activation site", "Share of channels", "Values")
@@ -164,6 +169,56 @@ def draw_signals(name: str, table: pd.DataFrame) -> Drawings:
         "pre_activations": compile_chart(chart, [], table, words.caption),
         "dead_channels": compile_chart(lines, [], table, dead.caption),
     }
+
+
+def draw_signals_over_epochs(name: str, table: pd.DataFrame) -> Drawings:
+    """Pre-activations over epochs as small multiples, a site each, and the dead channels of these sites.
+
+    Args:
+        name: name of the network.
+        table: a row per `epoch` and site, in the order of the forward pass: `depth`, `site` and `MEASURES`.
+    """
+    sites = _spread(table.sort_values("depth")["site"].unique(), SITES)
+    parts = {site: table[table["site"] == site] for site in sites}
+    labels = {site: f"{part['depth'].iloc[0]}: {site}" for site, part in parts.items()}
+    note = f"{len(sites)} of {table['site'].nunique()} activation sites, by depth"
+    where = "its values are in pre_activations.csv, beside this page"
+    panels = [
+        _Panel(_distribution(name, labels[site], part), labels[site], (), where)
+        for site, part in parts.items()
+    ]
+    shown = pd.concat(parts.values()).assign(site=lambda rows: rows["site"].map(labels))
+    colors = {label: _shade(place, len(sites)) for place, label in enumerate(labels.values())}
+    dead = Words(
+        f"{name}: dead channels over epochs",
+        f"output constant over all test images and pixels; {note}",
+        "Epochs done",
+        "Share of channels",
+        "Values",
+    )
+    lines = draw_lines(shown, "epoch", "dead", "site", colors, dead, (-0.02, 1.02))
+    count_along_x(lines)
+    return {
+        "pre_activations_epochs": _sheet(
+            f"{name}: pre-activations over epochs", [f"{note}: {DISTRIBUTION}."], panels, SITE_COLUMNS
+        ),
+        "dead_channels_epochs": compile_chart(lines, [], shown, dead.caption),
+    }
+
+
+def _distribution(name: str, title: str, table: pd.DataFrame) -> chartify.Chart:
+    """A small chart of a site's pre-activations over epochs."""
+    words = Words(title, "", "Epochs done", "Pre-activation")
+    chart = start(words, {title: PALETTE[4]})
+    chart.set_subtitle(f"{wrapped(name, FORMULA_WIDTH)}\n{DISTRIBUTION}")
+    add_band(chart, table, "epoch", "q05", "q95", title, fill=0.2)
+    add_band(chart, table, "epoch", "q25", "q75", title, fill=0.4)
+    add_line(chart, table, "epoch", "q50", title)
+    shown = [("epochs", "@epoch"), ("median", "@q50"), ("mean", "@mean"), ("std", "@std")]
+    finish(chart, words, shown)
+    count_along_x(chart)
+    _shrink(chart)
+    return chart
 
 
 def draw_noise(table: pd.DataFrame) -> Drawing:
@@ -209,29 +264,46 @@ def draw_landscape(table: pd.DataFrame) -> Drawings:
 
 def draw_gallery(portraits: Sequence[Portrait]) -> Drawing:
     """Small multiples of f and f′ with formulas: an interactive page, and one sheet for print."""
-    charts = {portrait.name: _portrait(portrait) for portrait in portraits}
-    plots = [chart.figure for chart in charts.values()]
-    plots[0].legend[0].visible = True  # the same for all
-    grid = gridplot(plots, ncols=PANEL_COLUMNS, toolbar_location=None)
-    rows = -(-len(charts) // PANEL_COLUMNS)
+    panels = []
+    for portrait in portraits:
+        learned = [f"Learned: {', '.join(portrait.learned)}."] if portrait.learned else []
+        notes = [f"{portrait.formula}.", *learned, f"{portrait.source}.", f"activation={portrait.name}"]
+        panels.append(_Panel(_portrait(portrait), portrait.label, notes, "the formula above describes it"))
+    panels[0].chart.figure.legend[0].visible = True  # the same for all
+    lead = [
+        f"{counted(len(panels), 'activation')} at initial values: f(x) solid, the derivative f′(x) dashed."
+    ]
+    return _sheet("Activations", lead, panels, PANEL_COLUMNS)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One of several small charts."""
+
+    chart: chartify.Chart
+    heading: str
+    notes: Sequence[str]
+    alternative: str
+    """Text alternative of the chart: the place of its values."""
+
+
+def _sheet(title: str, lead: Sequence[str], panels: Sequence[_Panel], columns: int) -> Drawing:
+    """Small multiples: an interactive page, and one sheet for print of so many columns."""
+    plots = [panel.chart.figure for panel in panels]
+    grid = gridplot(plots, ncols=columns, toolbar_location=None)
     item = json.dumps(json_item(grid))
     if grid.document is not None:  # it would visit all plots after each change of one
         grid.document.clear()
-    sections = []
-    for portrait in portraits:
-        chart = charts[portrait.name]
-        make_interactive(chart)
-        chart.figure.update(height=PANEL_HEIGHT, toolbar_location=None)
-        learned = [f"Learned: {', '.join(portrait.learned)}."] if portrait.learned else []
-        notes = [f"{portrait.formula}.", *learned, f"{portrait.source}.", f"activation={portrait.name}"]
-        sections.append(
-            Section(portrait.label, notes, chart.figure, alternative="the formula above describes it")
-        )
-    lead = [
-        f"{counted(len(charts), 'activation')} at initial values: f(x) solid, the derivative f′(x) dashed."
+    for panel in panels:
+        make_interactive(panel.chart)
+        panel.chart.figure.update(height=PANEL_HEIGHT, toolbar_location=None)
+    sections = [
+        Section(panel.heading, panel.notes, panel.chart.figure, alternative=panel.alternative)
+        for panel in panels
     ]
-    html = render("Activations", lead, sections, is_grid=True)
-    return Drawing(html, item, PANEL_COLUMNS * PANEL_WIDTH, rows * PANEL_HEIGHT)
+    rows = -(-len(panels) // columns)
+    html = render(title, lead, sections, is_grid=True)
+    return Drawing(html, item, columns * PANEL_WIDTH, rows * PANEL_HEIGHT)
 
 
 def _portrait(portrait: Portrait) -> chartify.Chart:
@@ -242,13 +314,18 @@ def _portrait(portrait: Portrait) -> chartify.Chart:
     add_line(chart, portrait.table, "x", "y", "f")
     finish(chart, words, [("x", "@x{0.00}"), ("f", "@y{0.000}"), ("f′", "@slope{0.000}")], decimals=False)
     chart.axes.set_yaxis_range(*PORTRAIT_RANGE)
+    _shrink(chart)
+    return chart
+
+
+def _shrink(chart: chartify.Chart) -> None:
+    """Make a finished chart one of small multiples, its legend invisible."""
     plot = chart.figure
     plot.update(width=PANEL_WIDTH, height=PANEL_HEIGHT, min_border_left=30, min_border_bottom=30)
     plot.update(min_border_right=15, min_border_top=5)
     plot.title.text_font_size, plot.above[0].text_font_size = "11pt", "7.5pt"
     plot.axis.major_label_text_font_size = "8pt"
     plot.legend[0].update(visible=False, location="top_right", orientation="vertical")
-    return chart
 
 
 def _draw_errors(table: pd.DataFrame, x: str, title: str, about: str, axis: str) -> Drawing:

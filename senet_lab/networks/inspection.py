@@ -1,4 +1,4 @@
-"""Measurements inside a trained network: SE gates, weights by source layer, pre-activations, shapes.
+"""Measurements inside a trained network: SE gates, weights by source layer, shapes, errors.
 
 Each function returns the rows of a table, except class activation maps. Networks are left in evaluation mode.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from senet_lab.networks.activations import activation_sites, coefficients
+from senet_lab.networks.activations import coefficients
 from senet_lab.networks.densenet import DenseNet
 from senet_lab.networks.gallery import curve
 from senet_lab.networks.squeeze_excite import SqueezeExcite
@@ -24,12 +24,6 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 """Images (N, 3, H, W) and labels (N,)."""
 Rows = list[dict[str, Any]]
 """A table: each row's values by column."""
-QUANTILES = (0.05, 0.5, 0.95)
-"""Quantiles of the pre-activations of a site."""
-SAMPLE = 100_000
-"""Evenly spaced pre-activations per site and batch from which the quantiles are computed."""
-CONSTANT = 1e-6
-"""Range of values below which a channel's output counts as constant."""
 
 
 @contextmanager
@@ -155,46 +149,6 @@ def shapes(
             {"curve": name, "x": place, "y": value, "slope": slope}
             for place, value, slope in zip(x, *curve(act, x), strict=True)
         ]
-    return rows
-
-
-@torch.no_grad()
-def signals(network: nn.Module, batches: Batches) -> Rows:
-    """Pre-activations and dead channels of each activation site.
-
-    Returns:
-        A row for each site in the order of the forward pass: `site`; `depth`, from 1; `low`, `median` and
-        `high`, the `QUANTILES` of its pre-activations; `dead`, the share of its channels whose output is
-        constant over all images and pixels.
-    """
-    inputs: dict[str, list[Tensor]] = {}
-    ranges: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def keep(_module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-            flat = given[0].flatten()
-            inputs.setdefault(name, []).append(flat[:: max(1, len(flat) // SAMPLE)].clone())
-            by_channel = output.transpose(0, 1).flatten(1)
-            low, high = by_channel.amin(1), by_channel.amax(1)
-            before = ranges.get(name, (low, high))
-            ranges[name] = (torch.minimum(low, before[0]), torch.maximum(high, before[1]))
-
-        return keep
-
-    handles = [module.register_forward_hook(hook(name)) for name, module in activation_sites(network)]
-    network.eval()
-    try:
-        for images, _ in batches:
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    rows = []
-    for depth, (site, values) in enumerate(inputs.items(), start=1):
-        low, median, high = np.quantile(torch.cat(values).float().numpy(), QUANTILES)
-        lowest, highest = ranges[site]
-        dead = (highest - lowest <= CONSTANT).float().mean().item()
-        rows.append({"site": site, "depth": depth, "low": low, "median": median, "high": high, "dead": dead})
     return rows
 
 

@@ -22,7 +22,7 @@ from senet_lab.records.protocol import Cell, Protocol, Role, Stage
 from senet_lab.records.sweep import SweepDirectory, is_run
 from senet_lab.version import PACKAGE
 
-NOT_RESULTS = ("checkpoint",)
+NOT_RESULTS = ("checkpoint", "pre_activations")
 """Fields of a run's config that do not affect its results."""
 
 

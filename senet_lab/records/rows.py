@@ -65,8 +65,32 @@ class Coefficient:
     value: float
 
 
-Row = Metrics | Coefficient
-KEYS: dict[type[Row], tuple[str, ...]] = {Metrics: ("epoch",), Coefficient: ("epoch", "site", "coefficient")}
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+"""Recorded quantiles of pre-activations, by name."""
+MEASURES = ("mean", "std", *QUANTILES, "dead")
+"""What is recorded of each site: mean, standard deviation and quantiles of its pre-activations; the share of
+dead channels, whose output is constant."""
+
+
+@dataclass(frozen=True)
+class PreActivation:
+    """A statistic of a site's pre-activations, or its dead channels: a row of `pre_activations.csv`."""
+
+    epoch: int
+    """Number of epochs done: 0 before training, so one more than in the other tables."""
+    site: str
+    """Name of the activation's module in the network; sites come in the order of the forward pass."""
+    measure: str
+    """One of `MEASURES`."""
+    value: float
+
+
+Row = Metrics | Coefficient | PreActivation
+KEYS: dict[type[Row], tuple[str, ...]] = {
+    Metrics: ("epoch",),
+    Coefficient: ("epoch", "site", "coefficient"),
+    PreActivation: ("epoch", "site", "measure"),
+}
 """Key columns of each table; every record must have them."""
 
 

@@ -42,7 +42,7 @@ from senet_lab.records.migrations import (
     current_status,
     recorded_config,
 )
-from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.records.rows import Coefficient, Metrics, PreActivation, Row
 from senet_lab.records.tables import (
     Digest,
     append_rows,
@@ -215,9 +215,14 @@ class RunDirectory:
         return self.path / "activations.csv"
 
     @property
+    def pre_activations_file(self) -> Path:
+        """Distributions of pre-activations, one row per epoch, site and measure."""
+        return self.path / "pre_activations.csv"
+
+    @property
     def tables(self) -> tuple[Path, ...]:
-        """`metrics.csv` and `activations.csv`."""
-        return self.metrics_file, self.activations_file
+        """`metrics.csv`, `activations.csv` and `pre_activations.csv`."""
+        return self.metrics_file, self.activations_file, self.pre_activations_file
 
     @property
     def error_file(self) -> Path:
@@ -341,6 +346,10 @@ class RunDirectory:
         """`activations.csv` as a frame with the columns of `Coefficient`; empty without coefficients."""
         return frame(read_columns(self.activations_file, self.root, Coefficient))
 
+    def pre_activations(self) -> "pd.DataFrame":
+        """`pre_activations.csv` as a frame with the columns of `PreActivation`; empty if none is recorded."""
+        return frame(read_columns(self.pre_activations_file, self.root, PreActivation))
+
     def write_config(self, plain: dict[str, Any]) -> None:
         """Write the resolved config."""
         text = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
@@ -395,19 +404,30 @@ class RunDirectory:
             move(file, names[file], self.root)
         return mark
 
-    def keep_epochs(self, epochs: int, coefficients: int) -> None:
+    def keep_epochs(self, epochs: int, coefficients: int, pre_activations: int = 0) -> None:
         """Truncate the tables to the first `epochs` epochs, those that the checkpoint covers.
 
         Args:
-            epochs: number of epochs to keep.
+            epochs: number of epochs to keep; 0 to delete the tables.
             coefficients: rows per epoch in `activations.csv`.
+            pre_activations: rows per epoch, and before training, in `pre_activations.csv`.
 
         Raises:
             MissingRowsError: one of these epochs lacks rows; nothing is changed then.
         """
-        require_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
-        keep_epochs(self.activations_file, self.root, Coefficient, epochs, coefficients)
-        keep_epochs(self.metrics_file, self.root, Metrics, epochs, 1)
+        kept = [*zip(self._covered(epochs), (1, coefficients, pre_activations), strict=True)]
+        for (file, kind, number), rows in kept:
+            require_epochs(file, self.root, kind, number, rows)
+        for (file, kind, number), rows in kept:
+            keep_epochs(file, self.root, kind, number, rows)
+
+    def _covered(self, epochs: int) -> tuple[tuple[Path, type[Row], int], ...]:
+        """Each table, the class of its rows, and its epochs after `epochs` of training."""
+        return (
+            (self.metrics_file, Metrics, epochs),
+            (self.activations_file, Coefficient, epochs),
+            (self.pre_activations_file, PreActivation, epochs and epochs + 1),  # one before training
+        )
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the tables that there are, by file name; a checkpoint vouches with them for its rows."""
@@ -424,8 +444,8 @@ class RunDirectory:
         Raises:
             UsageError: a table cannot be read.
         """
-        for file, kind in zip(self.tables, (Metrics, Coefficient), strict=True):
-            if not has_rows(file, self.root, kind, epochs, hashes.get(file.name)):
+        for file, kind, number in self._covered(epochs):
+            if not has_rows(file, self.root, kind, number, hashes.get(file.name)):
                 return file
         return None
 
@@ -436,6 +456,10 @@ class RunDirectory:
     def append_activations(self, rows: Sequence[Coefficient]) -> None:
         """Append one epoch's rows."""
         append_rows(self.activations_file, self.root, rows)
+
+    def append_pre_activations(self, rows: Sequence[PreActivation]) -> None:
+        """Append one epoch's rows, or those before training."""
+        append_rows(self.pre_activations_file, self.root, rows)
 
 
 def run_directories(folder: Path, sweep: Path | None = None) -> list[RunDirectory]:

@@ -183,7 +183,8 @@ class _Attempt:
                 require_fit(self.directory, state, fresh, self.epochs)
                 require_loadable(self.directory, state, fresh, self.run.config)
                 require_rows(self.directory, state)
-                self.directory.keep_epochs(state["epochs_done"], len(list(training.coefficients())))
+                lengths = len(list(training.coefficients())), len(training.pre_activations())
+                self.directory.keep_epochs(state["epochs_done"], *lengths)
             except (CheckpointError, MissingRowsError) as error:
                 mark = self.directory.set_aside()
                 self._note(f"{error}: this run starts again; its old files are kept as *.{mark}.*")
@@ -193,6 +194,7 @@ class _Attempt:
         if self.before.config_hash in self.run.continues or self.before.digests:  # it had reached its end
             self.directory.set_aside()
         self.directory.keep_epochs(0, 0)
+        self._record_pre_activations(training)
         return training
 
     def _resume(self, training: Training, state: dict[str, Any]) -> None:
@@ -232,6 +234,7 @@ class _Attempt:
         rows = list(training.coefficients())
         if rows:
             self.directory.append_activations(rows)
+        self._record_pre_activations(training)
         self.directory.append_metrics(metrics)
         self.status = replace(
             self.status,
@@ -239,6 +242,11 @@ class _Attempt:
             test_top1=metrics.test_top1,
             epochs_done=training.epochs_done,
         )
+
+    def _record_pre_activations(self, training: Training) -> None:
+        rows = training.pre_activations()
+        if rows:
+            self.directory.append_pre_activations(rows)
 
     def _progress(self, training: Training) -> None:
         self._write(

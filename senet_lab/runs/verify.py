@@ -3,13 +3,14 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from senet_lab.dotted import get_value
 from senet_lab.errors import UsageError
 from senet_lab.files import is_there
 from senet_lab.records.check import digest_fault, rows_fault
 from senet_lab.records.plan import Plan, PlannedRun, config_hash, results_of
-from senet_lab.records.rows import Coefficient
+from senet_lab.records.rows import Coefficient, PreActivation, Row
 from senet_lab.records.run import FINAL, Environment, RunDirectory, State, Status
 from senet_lab.records.surroundings import mixture
 from senet_lab.records.survey import as_planned, living_status
@@ -76,18 +77,26 @@ def _rows_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) 
         yield from filter(None, (*digests, rows_fault(record, status)))
 
 
-def _coefficient_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
-    if status.state in FINAL and is_there(record.activations_file):
-        table = read_columns(record.activations_file, record.root, Coefficient)
-        counts = Counter(int(epoch) for epoch in table["epoch"])
-        each = max(counts.values(), default=0)
-        missing = next(epoch for epoch in itertools.count() if epoch not in counts)
-        if missing < status.epochs_done:
-            yield f"{record.activations_file} has no row of epoch {missing}"
-        for epoch, number in sorted(counts.items()):
-            right = each if epoch < status.epochs_done else 0
-            if number != right:
-                yield f"{record.activations_file} has {counted(number, 'row')} of epoch {epoch}, not {right}"
+def _long_table_faults(_: Plan, __: PlannedRun, record: RunDirectory, status: Status) -> Iterator[str]:
+    if status.state in FINAL:
+        done = status.epochs_done
+        yield from _count_faults(record, record.activations_file, Coefficient, done)
+        yield from _count_faults(record, record.pre_activations_file, PreActivation, done + 1)
+
+
+def _count_faults(record: RunDirectory, file: Path, kind: type[Row], epochs: int) -> Iterator[str]:
+    """Missing and surplus rows of a table that has as many in each of `epochs` epochs."""
+    if not is_there(file):
+        return
+    counts = Counter(int(epoch) for epoch in read_columns(file, record.root, kind)["epoch"])
+    each = max(counts.values(), default=0)
+    missing = next(epoch for epoch in itertools.count() if epoch not in counts)
+    if missing < epochs:
+        yield f"{file} has no row of epoch {missing}"
+    for epoch, number in sorted(counts.items()):
+        right = each if epoch < epochs else 0
+        if number != right:
+            yield f"{file} has {counted(number, 'row')} of epoch {epoch}, not {right}"
 
 
 def _role_faults(plan: Plan, run: PlannedRun, _: RunDirectory, __: Status) -> Iterator[str]:
@@ -154,7 +163,7 @@ def _checkpoint_faults(_: Plan, run: PlannedRun, record: RunDirectory, status: S
 CHECKS: tuple[Check, ...] = (
     _status_faults,
     _rows_faults,
-    _coefficient_faults,
+    _long_table_faults,
     _role_faults,
     _config_faults,
     _environment_faults,

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from senet_lab.build import build_augment, build_dataset, build_network, build_schedule, spans_training
 from senet_lab.config import RunConfig, WhenTested
-from senet_lab.data.batches import Part
+from senet_lab.data.batches import Part, first_images
 from senet_lab.networks.activations import coefficient_rows
-from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.networks.signals import SIGNAL_IMAGES, signals
+from senet_lab.records.rows import MEASURES, Coefficient, Metrics, PreActivation
 from senet_lab.records.run import State
 from senet_lab.seeding import Stream, generator, global_state, set_global_state
 from senet_lab.training import cuda
@@ -217,6 +218,18 @@ class Training:
         """The learned values of the activations at the end of the last epoch."""
         for site, name, value in coefficient_rows(self.network):
             yield Coefficient(self.epochs_done - 1, site, name, value)
+
+    def pre_activations(self) -> list[PreActivation]:
+        """Distributions of the pre-activations and dead channels; empty unless the config asks for them.
+
+        Of this process's first test images; the network is left in evaluation mode, as after an epoch.
+        """
+        if not self.config.pre_activations:
+            return []
+        with self.on_stream(), self.engine.autocast():
+            sites = signals(self.network, first_images(self.batches.test(), SIGNAL_IMAGES))
+        done = self.epochs_done
+        return [PreActivation(done, row["site"], name, row[name]) for row in sites for name in MEASURES]
 
     def state_dict(self) -> dict[str, Any]:
         """The complete state from which the next epoch follows."""

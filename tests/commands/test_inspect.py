@@ -1,7 +1,10 @@
+import base64
+import gzip
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,7 +12,14 @@ from support import tiny
 
 from senet_lab.cli import main
 from senet_lab.composition.command import options
-from senet_lab.figures.inspections import FORMULA_WIDTH, Portrait, draw_gallery
+from senet_lab.figures.inspections import (
+    FORMULA_WIDTH,
+    SITES,
+    Portrait,
+    draw_gallery,
+    draw_signals_over_epochs,
+)
+from senet_lab.records.rows import MEASURES
 from senet_lab.records.run import RunDirectory
 
 TRAIN = ["train", "epochs=1", "checkpoint.keep=true", "hydra/launcher=serial", "trainer.device=cpu"]
@@ -23,7 +33,7 @@ def inspect(run: Path, kind: str, *more: str) -> int:
 def cnn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained network with SE and a learned activation, its weights kept."""
     outputs = tmp_path_factory.mktemp("outputs")
-    network = ["model=cnn3", "se=standard", "activation=mtact"]
+    network = ["model=cnn3", "se=standard", "activation=mtact", "pre_activations=true"]
     assert main([*TRAIN, *network, f"outputs={outputs}"]) == 0
     return outputs / "default" / "runs" / "cnn3" / "mtact" / "lr=0.001" / "seed=0"
 
@@ -104,18 +114,55 @@ def test_a_long_formula_stands_on_several_lines_in_print() -> None:
     assert max(map(len, lines)) <= FORMULA_WIDTH
 
 
-def test_pre_activations_at_the_start_and_trained(cnn: Path) -> None:
-    assert inspect(cnn, "pre_activations") == 0
-    table = pd.read_csv(cnn / "figures" / "pre_activations.csv")
-    assert set(table["weights"]) == {"at the start", "trained"}
-    assert (table["low"] <= table["median"]).all()
-    assert (table["median"] <= table["high"]).all()
-    assert table["dead"].between(0, 1).all()
-    medians = table.pivot(index="site", columns="weights", values="median")
-    assert (medians["at the start"] != medians["trained"]).any()
-    assert {file.name for file in (cnn / "figures").glob("*.html")} >= {
-        *("pre_activations.html", "dead_channels.html"),
-    }
+def test_pre_activations_of_a_record_are_those_of_the_weights_and_need_none(
+    cnn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def table_of(without: str) -> pd.DataFrame:
+        run = tmp_path / without
+        shutil.copytree(cnn, run, ignore=shutil.ignore_patterns("figures", without))
+        assert inspect(run, "pre_activations") == 0
+        return pd.read_csv(run / "figures" / "pre_activations.csv")
+
+    recorded = table_of(without="checkpoint.pt")
+    assert recorded["epoch"].unique().tolist() == [0, 1]
+    assert "a run with pre_activations=true" not in capsys.readouterr().out
+    pages = tmp_path / "checkpoint.pt" / "figures"
+    over_epochs = (pages / "pre_activations_epochs.html").read_text("utf-8")
+    assert all(f"{depth}: {site}" in over_epochs for depth, site in enumerate(recorded["site"].unique(), 1))
+    assert all((pages / f"{name}.html").exists() for name in ("pre_activations", "dead_channels_epochs"))
+    computed = table_of(without="pre_activations.csv")
+    assert "a run with pre_activations=true" in capsys.readouterr().out
+    assert computed["weights"].unique().tolist() == ["at the start", "trained"]
+    measures = list(MEASURES)
+    # The record was computed by fast layers, perhaps in bfloat16.
+    assert (recorded[measures] - computed[measures]).abs().max().max() < 0.05
+
+
+def test_over_epochs_each_site_has_its_median_and_bands() -> None:
+    epochs, sites = [0, 1, 2], [f"stages.{number}.act" for number in range(20)]
+    table = pd.DataFrame(
+        {"epoch": epoch, "depth": depth, "site": site, "q05": depth - 2.5, "q25": depth - 1.5}
+        | {"q50": depth + 0.25 * epoch, "q75": depth + 1.5, "q95": depth + 2.5, "mean": 0, "std": 1}
+        | {"dead": epoch / 4}
+        for epoch in epochs
+        for depth, site in enumerate(sites, start=1)
+    )
+    drawings = draw_signals_over_epochs("a network", table)
+    panels = drawings["pre_activations_epochs"]
+    assert panels.html.count("<figure") == SITES
+    drawn = arrays(panels.item)
+    for depth in (1, 20):
+        assert f"{depth}: stages.{depth - 1}.act" in panels.html
+        bands = [[depth + edge] * 3 for edge in (-2.5, -1.5, 1.5, 2.5)]
+        assert all(line in drawn for line in [*bands, [depth, depth + 0.25, depth + 0.5]])
+    assert arrays(drawings["dead_channels_epochs"].item).count([0, 0.25, 0.5]) >= SITES
+    assert "20: stages.19.act" in drawings["dead_channels_epochs"].html
+
+
+def arrays(item: str) -> list[list[float]]:
+    """The arrays of numbers in a figure for print."""
+    found = re.findall(r'"data": "([^"]*)"}, "shape": \[\d+\], "dtype": "float64"', item)
+    return [np.frombuffer(gzip.decompress(base64.b64decode(data))).tolist() for data in found]
 
 
 @pytest.fixture(scope="module")
@@ -225,5 +272,7 @@ def test_a_run_without_weights_says_how_to_keep_them(
     (run / "config.yaml").write_bytes((cnn / "config.yaml").read_bytes())
     assert inspect(run, "excitations") == 2
     assert "checkpoint.keep=true" in capsys.readouterr().err
+    assert inspect(run, "pre_activations") == 2
+    assert "train with pre_activations=true, under another name=" in capsys.readouterr().err
     assert inspect(tmp_path / "nowhere", "excitations") == 2
     assert "is no run directory" in capsys.readouterr().err

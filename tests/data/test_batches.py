@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from senet_lab.data.augment import Augment
-from senet_lab.data.batches import AT_ONCE, ResidentBatches, check_batch_size
+from senet_lab.data.batches import AT_ONCE, ResidentBatches, check_batch_size, first_images
 from senet_lab.data.datasets import Digits
 from senet_lab.data.policies import TrivialAugment
 from senet_lab.errors import UsageError
@@ -34,6 +34,15 @@ def test_images_go_with_their_labels() -> None:
         for images, labels in epoch:
             numbers = ((images * 0.5 + 0.5) * 255).round().long()
             assert (numbers == (labels % 256).view(-1, 1, 1, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (500, [500]), (501, [500, 1]), (9999, [500, 500, 200])]
+)
+def test_the_first_images_are_those_of_the_first_batches(count: int, sizes: list[int]) -> None:
+    parts = list(first_images(numbered(Augment()).test(), count))
+    assert [len(images) for images, _ in parts] == sizes
+    assert torch.cat([labels for _, labels in parts]).tolist() == list(range(sum(sizes)))
 
 
 def test_the_test_set_is_in_order_whole_and_never_augmented() -> None:

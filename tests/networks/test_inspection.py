@@ -13,9 +13,9 @@ from senet_lab.networks.inspection import (
     feature_reuse,
     noisy_errors,
     shapes,
-    signals,
 )
 from senet_lab.networks.resnet import ResNet
+from senet_lab.networks.signals import MEASURES, SAMPLE, signals
 from senet_lab.networks.squeeze_excite import Placement
 
 
@@ -100,26 +100,43 @@ def test_shapes_are_those_of_the_coefficients() -> None:
 class Affine(nn.Module):
     """Images (N, 3, 8, 8) to logits (N, 3), by known numbers through one activation."""
 
-    def __init__(self) -> None:
+    def __init__(self, inplace: bool = False) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([1.0, 2.0, -1.0]))
         self.shift = nn.Parameter(torch.tensor([0.0, -100.0, 0.0]))
-        self.act = relu(3)
+        self.act = as_site(nn.ReLU(inplace))
 
     def forward(self, images: Tensor) -> Tensor:
         given = images * self.scale[:, None, None] + self.shift[:, None, None]
         return self.act(given).mean(dim=(2, 3))
 
 
-def test_signals_are_quantiles_before_the_activation_and_dead_channels_behind_it() -> None:
-    network, batches = Affine(), batches_of()
+@pytest.mark.parametrize("inplace", [False, True])
+def test_signals_are_statistics_before_the_activation_and_dead_channels_behind_it(inplace: bool) -> None:
+    network, batches = Affine(inplace), batches_of()
     table = pd.DataFrame(signals(network, batches))
     assert table[["site", "depth"]].to_numpy().tolist() == [["act", 1]]
     images = torch.cat([images for images, _ in batches]).double()
     given = images * network.scale[:, None, None] + network.shift[:, None, None]
-    low, median, high = np.quantile(given.detach().numpy(), [0.05, 0.5, 0.95])
-    assert table[["low", "median", "high"]].iloc[0].tolist() == pytest.approx([low, median, high], rel=1e-5)
-    assert table["dead"].item() == pytest.approx(1 / 3), "the second channel never gets above zero"
+    values = given.detach().numpy()
+    quantiles = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+    dead = 1 / 3  # the second channel never gets above zero
+    expected = [values.mean(), values.std(), *quantiles, dead]
+    assert table[list(MEASURES)].iloc[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_signals_of_large_maps_are_those_of_a_sample() -> None:
+    """Stripes, of which evenly spaced places would see one kind alone."""
+    network = Affine()
+    with torch.no_grad():
+        network.scale.fill_(1)
+        network.shift.zero_()
+    images = torch.ones(64, 3, 32, 32)
+    images[..., ::2] = -1
+    assert images[0].numel() > SAMPLE
+    (row,) = signals(network, [(images, torch.zeros(64))])
+    assert abs(row["mean"]) < 0.02
+    assert [row[name] for name in ("q05", "q25", "q75", "q95")] == [-1, -1, 1, 1]
 
 
 def test_signals_come_in_the_order_of_the_forward_pass() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from senet_lab.errors import UsageError
-from senet_lab.records.rows import Coefficient, Metrics
+from senet_lab.records.rows import Coefficient, Metrics, PreActivation
 from senet_lab.records.run import Environment, Git, RunDirectory, State, Status, run_directories
 from senet_lab.records.survey import living_status
 from senet_lab.records.tables import MissingRowsError
@@ -82,6 +82,21 @@ def test_rows_after_a_checkpoint_are_forgotten(directory: RunDirectory) -> None:
     directory.keep_epochs(0, 2)
     assert not directory.metrics_file.exists()
     assert not directory.activations_file.exists()
+
+
+def test_pre_activations_before_training_are_kept_with_the_first_epoch(directory: RunDirectory) -> None:
+    for epoch in range(5):
+        rows = [PreActivation(epoch, "stem.act", measure, epoch / 3) for measure in ("mean", "std")]
+        directory.append_pre_activations(rows)
+    directory.keep_epochs(2, 2, 2)
+    assert directory.pre_activations()["epoch"].tolist() == [0, 0, 1, 1, 2, 2]
+    file = directory.pre_activations_file
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(MissingRowsError, match=r"pre_activations.csv lacks rows of epochs before 3"):
+        directory.keep_epochs(2, 2, 2)
+    assert epochs(directory) == [0, 1]
+    directory.keep_epochs(0, 0)
+    assert not file.exists()
 
 
 def test_a_value_that_is_no_number_is_named_with_its_row(directory: RunDirectory) -> None:
