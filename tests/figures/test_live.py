@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from records_on_disk import TEMPLATES, directory_of, run_config, write_plan, write_run
 
+from senet_lab.composition.command import Choice
 from senet_lab.config import Band
 from senet_lab.errors import UsageError
 from senet_lab.figures import live as live_module
@@ -53,7 +54,7 @@ def open_view(sweep: Path) -> LiveSweep:
 
 
 def test_only_selected_runs_are_shown(sweep):
-    live = LiveSweep(SweepDirectory(sweep), TEMPLATES, Band.std, {"lr": ["0.1"]})
+    live = LiveSweep(SweepDirectory(sweep), TEMPLATES, Band.std, {"lr": Choice(["0.1"])})
     assert live.view.keys == ["summary", "figure:senet18_lr0.1", "runs"]
     assert [run.config.lr for run in live.survey.runs] == [0.1, 0.1]
 
