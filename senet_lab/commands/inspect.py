@@ -20,7 +20,7 @@ from senet_lab.records.plan import NOT_RESULTS, config_hash
 from senet_lab.records.rows import MEASURES
 from senet_lab.records.run import UNUSABLE, RunDirectory, State, Status, run_directories
 from senet_lab.records.survey import readable_status
-from senet_lab.text import label
+from senet_lab.text import counted, label
 
 if TYPE_CHECKING:
     from senet_lab.figures.export import Drawing
@@ -123,7 +123,7 @@ def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str,
     runs = [run for run in run_directories(folder.path) if str(run.path) not in others]
     if not runs and others:
         raise UsageError(
-            f"run={folder.path}: the records of all {len(others)} runs are unreadable or damaged"
+            f"run={folder.path}: no whole record; unreadable or damaged: {counted(len(others), 'run')}"
         )
     if not runs:
         raise UsageError(f"run={folder.path} is no run directory, and none is below it")

@@ -63,11 +63,8 @@ class Survey:
 
     def epochs(self) -> tuple[float, int]:
         """Completed epochs, with the finished parts of current ones, and requested epochs."""
-        return sum(map(self._begun, self.runs), 0.0), sum(run.config.epochs for run in self.runs)
-
-    def _begun(self, run: PlannedRun) -> float:
-        """Completed epochs plus the finished part of the current one; of a wrong record, the planned ones."""
-        return min(self.statuses[run.directory].epochs_begun, float(run.config.epochs))
+        done = sum((_begun(run, self.statuses[run.directory]) for run in self.runs), 0.0)
+        return done, sum(run.config.epochs for run in self.runs)
 
     def seconds_left(self, workers: int, marks: Mapping[str, Status] = MappingProxyType({})) -> float | None:
         """Estimated seconds for the remaining epochs on `workers` workers, from the epochs so far.
@@ -87,11 +84,12 @@ class Survey:
         since: dict[str, _Pace] = defaultdict(_Pace)
         in_all: dict[str, _Pace] = defaultdict(_Pace)
         for run in self.runs:
-            status, cost = self.statuses[run.directory], costs[run.directory]
-            if 0 < status.epochs_begun <= run.config.epochs:
-                model = run.config.model["name"]
-                since[model].add(marks.get(run.directory, status), status, cost)
-                in_all[model].add(PLANNED, status, cost)
+            model, status = run.config.model["name"], self.statuses[run.directory]
+            for paces, before in ((since, marks.get(run.directory, status)), (in_all, PLANNED)):
+                epochs = _begun(run, status) - _begun(run, before)
+                seconds = status.seconds + status.epoch_seconds - before.seconds - before.epoch_seconds
+                if epochs > 0 and seconds > 0:  # else it went back, or has not begun
+                    paces[model].add(seconds, costs[run.directory] * epochs)
         means = [_Pace.total(paces.values()) for paces in (since, in_all)]
         if not means[1].work:
             return None
@@ -102,7 +100,7 @@ class Survey:
                 continue
             model = run.config.model["name"]
             pace = next(pace for pace in (since[model], in_all[model], *means) if pace.work)
-            work = costs[run.directory] * (run.config.epochs - self._begun(run))
+            work = costs[run.directory] * (run.config.epochs - _begun(run, status))
             times.append(pace.seconds / pace.work * work)
         return max(sum(times) / workers, *times)
 
@@ -120,13 +118,15 @@ class _Pace:
         several = list(paces)
         return cls(sum(pace.seconds for pace in several), sum(pace.work for pace in several))
 
-    def add(self, before: Status, after: Status, cost: float) -> None:
-        """Add a run's epochs between two statuses, each of `cost`; none for a run that went back."""
-        epochs = after.epochs_begun - before.epochs_begun
-        seconds = after.seconds + after.epoch_seconds - before.seconds - before.epoch_seconds
-        if epochs > 0 and seconds > 0:
-            self.seconds += seconds
-            self.work += cost * epochs
+    def add(self, seconds: float, work: float) -> None:
+        """Add some work and its seconds."""
+        self.seconds += seconds
+        self.work += work
+
+
+def _begun(run: PlannedRun, status: Status) -> float:
+    """Completed epochs plus the finished part of the current one; of a wrong record, the planned ones."""
+    return min(status.epochs_begun, float(run.config.epochs))
 
 
 def as_planned(run: PlannedRun, status: Status) -> Status:
@@ -167,7 +167,7 @@ def checked_status(directory: RunDirectory, run: PlannedRun | None = None) -> St
         status = _damaged(status, fault) if fault else status
     if run is not None:
         return as_planned(run, status)
-    if status.config_hash not in (None, config_hash(directory.plain_config())):
+    if status.config_hash is not None and status.config_hash != config_hash(directory.plain_config()):
         return _damaged(status, f"{directory.config_file} is not the config that the run had")
     return status
 
