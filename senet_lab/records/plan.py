@@ -239,6 +239,8 @@ def _check(plan: _Content, file: Path) -> None:
     for run in plan.runs:
         if not is_run(run.directory):
             raise UsageError(f"{file} names a run that cannot be one, below runs/: {run.directory}")
+        if run.hash in run.continues:
+            raise UsageError(f"{file} has {run.directory} continue itself, so it would never finish")
     parts: list[Role | Cell] = [run.role for run in plan.runs if run.role is not None]
     parts += plan.protocol.cells if plan.protocol is not None else []
     if not all(part.block.isprintable() and part.arm.isprintable() for part in parts):

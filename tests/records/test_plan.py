@@ -64,6 +64,13 @@ def test_a_run_that_could_be_another_folder_is_refused(tmp_path: Path, directory
         require_plan(sweep)
 
 
+def test_a_run_that_continues_itself_is_refused(tmp_path: Path) -> None:
+    sweep, (run,) = planned(tmp_path, 1)
+    replace(require_plan(sweep), runs=[replace(run, continues=[run.hash])]).write()
+    with pytest.raises(UsageError, match="would never finish"):
+        require_plan(sweep)
+
+
 def test_a_run_that_is_planned_twice_is_refused(tmp_path: Path) -> None:
     sweep, runs = planned(tmp_path, 2)
     replace(require_plan(sweep), runs=[*runs, runs[1]]).write()
