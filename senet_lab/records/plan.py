@@ -5,11 +5,11 @@ Runs follow the plan: later edits of YAML do not change a sweep in progress.
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache, cached_property, lru_cache
-from pathlib import Path, PurePosixPath
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -245,12 +245,11 @@ def _check(plan: _Content, file: Path) -> None:
     parts += plan.protocol.cells if plan.protocol is not None else []
     if not all(part.block.isprintable() and part.arm.isprintable() for part in parts):
         raise UsageError(f"{file} names an arm or a block with characters that cannot be printed")
-    names = Counter(run.directory for run in plan.runs)
-    for name, count in names.items():
-        if count > 1:
-            raise UsageError(f"{file} names {name} twice, where each run belongs once")
-        if any(str(parent) in names for parent in PurePosixPath(name).parents):
-            raise UsageError(f"{file} names {name}, which lies within another run")
+    for before, name in pairwise(sorted(run.directory.split("/") for run in plan.runs)):
+        if name == before:
+            raise UsageError(f"{file} names {'/'.join(name)} twice, where each run belongs once")
+        if name[: len(before)] == before:
+            raise UsageError(f"{file} names {'/'.join(name)}, which lies within another run")
 
 
 def require_plan(sweep: SweepDirectory) -> Plan:

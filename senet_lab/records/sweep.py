@@ -113,10 +113,13 @@ def is_run(directory: str) -> bool:
     return is_short and first == "runs" and bool(parts) and all(map(is_folder_name, parts))
 
 
-def require_inside(folder: Path, name: str) -> None:
-    """Raise UsageError if `folder`/`name` leads out of `folder` by a symbolic link."""
-    path = folder / name
+def require_inside(folder: Path, *names: str) -> None:
+    """Raise UsageError if one of `folder`/`name` leads out of `folder` by a symbolic link."""
     # Not `Path.resolve`, which raises RuntimeError for links that lead to each other.
-    target, inside = (Path(os.path.realpath(one)) for one in (path, folder))
-    if not target.is_relative_to(inside):
-        raise UsageError(f"{path} leads out of {folder}, to {target}: nothing was written there")
+    inside = os.path.realpath(folder)
+    paths = [f"{folder}/{name}" for name in names]
+    # Thousands of runs share their parents, below which only their own folders can be links.
+    for path in {*map(os.path.dirname, paths), *filter(os.path.islink, paths)}:
+        target = os.path.realpath(path)
+        if os.path.commonpath([inside, target]) != inside:
+            raise UsageError(f"{path} leads out of {folder}, to {target}: nothing was written there")

@@ -256,8 +256,7 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
             )
     if len(distinct) < len(points):
         notes.append(f"{counted(len(points) - len(distinct), 'duplicate run')} dropped")
-    for directory in distinct:
-        require_inside(sweep.path, directory)
+    require_inside(sweep.path, *distinct)
     return distinct
 
 

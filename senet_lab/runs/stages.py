@@ -245,8 +245,7 @@ def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) ->
 
 def _extended(plan: Plan, protocol: Protocol, drafts: Sequence[_Draft]) -> Plan:
     """The plan with drafts checked and frozen: replacing a run with fewer epochs, or appended."""
-    for draft in drafts:
-        require_inside(plan.sweep.path, draft.point.directory)
+    require_inside(plan.sweep.path, *(draft.point.directory for draft in drafts))
     threads = plan.runs[0].threads if plan.runs else threads_per_run(len(drafts))
     runs = {run.directory: run for run in plan.runs}
     frozen = freeze([draft.point for draft in drafts], protocol.command, threads)
