@@ -1,8 +1,8 @@
 """`senet-lab inspect`: look inside networks and activations, with figures and tables."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,20 @@ class Found:
     """Default output folder."""
     tables: dict[str, pd.DataFrame]
     drawings: "dict[str, Drawing]"
+    left_out: Mapping[str, Status] = field(default_factory=dict)
+    """Statuses of the runs whose record cannot be used, by path."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The runs in or below a folder."""
+
+    folder: Path
+    """Default output folder."""
+    runs: dict[str, list[RunDirectory]]
+    """The usable ones, by line."""
+    left_out: dict[str, Status]
+    """See `Found`."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +101,7 @@ def inspect(command: Command) -> int:
     for name, table in found.tables.items():
         write_csv(folder / f"{name}.csv", table, root)
     drawn = write_drawings(found.drawings, folder, config.formats, root)
-    is_complete = config.run is None or tell_left_out(_left_out(config), "senet-lab verify name=…")
+    is_complete = tell_left_out(found.left_out, "senet-lab verify name=…")
     return 0 if drawn and is_complete else 1
 
 
@@ -111,16 +125,12 @@ def _run(config: InspectConfig) -> RunDirectory:
     return run
 
 
-def _left_out(config: InspectConfig) -> dict[str, Status]:
-    """Statuses of the runs below the folder `run=` whose record cannot be used, by path."""
-    statuses = {str(run.path): readable_status(run) for run in run_directories(_run(config).path)}
-    return {path: status for path, status in statuses.items() if status.state in UNUSABLE}
-
-
-def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str, list[RunDirectory]]:
-    """The usable runs in or below the folder `run=`, by line; runs of a line differ in the fields `apart`."""
-    folder, others = _run(config), _left_out(config)
-    runs = [run for run in run_directories(folder.path) if str(run.path) not in others]
+def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> Lines:
+    """The runs in or below the folder `run=`; runs of a line differ in the fields `apart`."""
+    folder = _run(config)
+    statuses = [(run, readable_status(run)) for run in run_directories(folder.path)]
+    runs = [run for run, status in statuses if status.state not in UNUSABLE]
+    others = {str(run.path): status for run, status in statuses if status.state in UNUSABLE}
     if not runs and others:
         raise UsageError(
             f"run={folder.path}: no whole record; unreadable or damaged: {counted(len(others), 'run')}"
@@ -135,7 +145,7 @@ def _lines(config: InspectConfig, apart: Sequence[str] = ("seed",)) -> dict[str,
     labels = [label(group[0].config().activation["label"]) for group in lines]
     if len(set(labels)) < len(labels):
         labels = [label(group[0].path.parent.relative_to(folder.path.parent).as_posix()) for group in lines]
-    return dict(zip(labels, lines, strict=True))
+    return Lines(folder.figures, dict(zip(labels, lines, strict=True)), others)
 
 
 def _trained(run: RunDirectory) -> Trained:
@@ -248,7 +258,7 @@ def _class_activation_map(config: InspectConfig) -> Found:
     from senet_lab.figures.inspections import draw_maps
 
     lines = _lines(config)
-    found = {line: _maps(runs[0], config.images) for line, runs in lines.items()}
+    found = {line: _maps(runs[0], config.images) for line, runs in lines.runs.items()}
     tables = [table.assign(line=line) for line, (table, _) in found.items()]
     classes = tables[0]["class"]
     if not all(table["class"].equals(classes) for table in tables):
@@ -259,10 +269,11 @@ def _class_activation_map(config: InspectConfig) -> Found:
         for number, one, predicted in zip(config.images, classes, tables[0]["predicted"], strict=True)
     ]
     rows = list(zip(labels, zip(*(maps for _, maps in found.values()), strict=True), strict=True))
-    name = f"{len(found)} networks" if several else _name(next(iter(lines.values()))[0].config())
+    name = f"{len(found)} networks" if several else _name(next(iter(lines.runs.values()))[0].config())
     table = pd.concat(tables, ignore_index=True)[["line", "image", "class", "predicted"]]
     drawing = draw_maps(name, rows, list(found) if several else ())
-    return Found(_run(config).figures, {"class_activation_map": table}, {"class_activation_map": drawing})
+    drawings = {"class_activation_map": drawing}
+    return Found(lines.folder, {"class_activation_map": table}, drawings, lines.left_out)
 
 
 def _maps(run: RunDirectory, chosen: Sequence[int]) -> "tuple[pd.DataFrame, list[Map]]":
@@ -342,13 +353,14 @@ def _noise(config: InspectConfig) -> Found:
     if not config.levels or min(config.levels) < 0:
         raise UsageError(f"levels={config.levels}: standard deviations of the noise, 0 or more each")
     parts = []
-    for line, runs in _lines(config).items():
+    lines = _lines(config)
+    for line, runs in lines.runs.items():
         for run in runs:
             trained = _trained(run)
             errors = noisy_errors(trained.network, trained.batches.test, config.levels, NOISE_SEED)
             parts.append(pd.DataFrame(errors).assign(line=line, run=run.path.as_posix()))
     table = pd.concat(parts, ignore_index=True)
-    return Found(_run(config).figures, {"noise": table}, {"noise": draw_noise(table)})
+    return Found(lines.folder, {"noise": table}, {"noise": draw_noise(table)}, lines.left_out)
 
 
 def _depth(config: InspectConfig) -> Found:
@@ -358,7 +370,8 @@ def _depth(config: InspectConfig) -> Found:
 
     sites: dict[str, int] = {}
     rows = []
-    for line, runs in _lines(config, DEPTH_FIELDS).items():
+    lines = _lines(config, DEPTH_FIELDS)
+    for line, runs in lines.runs.items():
         for run in runs:
             if run.status().state is not State.FINISHED:
                 continue
@@ -374,7 +387,7 @@ def _depth(config: InspectConfig) -> Found:
             "senet-lab train -m model=resnet18 scaling.depth=1,2,3"
         )
     table = pd.DataFrame(rows).sort_values("depth", kind="stable", ignore_index=True)
-    return Found(_run(config).figures, {"depth": table}, {"depth": draw_depth(table)})
+    return Found(lines.folder, {"depth": table}, {"depth": draw_depth(table)}, lines.left_out)
 
 
 def _landscape(config: InspectConfig) -> Found:
@@ -384,7 +397,8 @@ def _landscape(config: InspectConfig) -> Found:
     from senet_lab.seeding import Stream, generator
 
     parts = []
-    for line, runs in _lines(config).items():
+    lines = _lines(config)
+    for line, runs in lines.runs.items():
         if len(runs) < 2:
             continue
         first, second = (_trained(run) for run in runs[:2])
@@ -399,7 +413,7 @@ def _landscape(config: InspectConfig) -> Found:
     if not parts:
         raise UsageError(f"run={config.run}: landscape needs two runs below it that differ only in the seed")
     table = pd.concat(parts, ignore_index=True)
-    return Found(_run(config).figures, {"landscape": table}, draw_landscape(table))
+    return Found(lines.folder, {"landscape": table}, draw_landscape(table), lines.left_out)
 
 
 KINDS: dict[Inspection, Callable[[InspectConfig], Found]] = {
