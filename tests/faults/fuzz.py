@@ -215,6 +215,8 @@ def _python() -> int:
     with suppress(UsageError):
         len(sweep.runs)
     with suppress(UsageError):
+        len(sweep.pre_activations)
+    with suppress(UsageError):
         sweep.final()
     return 0
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from senet_lab.records.rows import MEASURES, PreActivation, columns
 from senet_lab.records.tables import digest
 
 SWEEP = Path(__file__).parents[1] / "records/sweeps/d55bf84"
-FILES = sorted(file.relative_to(SWEEP).as_posix() for file in SWEEP.rglob("*") if file.is_file())
+LATER = "runs/resnet18/relu/lr=0.001/seed=0/pre_activations.csv"
+"""A table that the version of the sweep did not have."""
+FILES = sorted([*(file.relative_to(SWEEP).as_posix() for file in SWEEP.rglob("*") if file.is_file()), LATER])
 ODD_VALUES: list[Any] = [
     None, True, -1, 0, 2, 10**30, 10**400, 1e400, float("nan"), "", "7", "x" * 300, "${oc.env:HOME}",
     "../../x", "/dev/zero", "\x1b[31m", "[/x]", "=1+1", "a\0b", [], {}, [[]],
@@ -36,15 +40,20 @@ FIGURES = {"line": "${activation.label}", "style": None, "metric": ["test_error"
 
 def of_this_version(file: str) -> bytes:
     """The content of a file of the sweep, with what later versions added."""
+    if file == LATER:
+        rows = [
+            f"{epoch},{site},{measure},0.25"
+            for epoch, site, measure in product(range(4), ("stem.act1", "head.act"), MEASURES)
+        ]
+        return "\n".join([",".join(columns(PreActivation)), *rows, ""]).encode()
     content = (SWEEP / file).read_bytes()
     if file == "plan.json":
         return json.dumps(json.loads(content) | {"figures": FIGURES}).encode()
     if Path(file).name == "status.json":
-        tables = {
-            name: SWEEP / file.replace("status.json", name) for name in ("metrics.csv", "activations.csv")
-        }
+        names = ("metrics.csv", "activations.csv", "pre_activations.csv")
+        tables = {name: file.replace("status.json", name) for name in names}
         digests = {
-            name: asdict(digest(table.read_bytes())) for name, table in tables.items() if table.exists()
+            name: asdict(digest(of_this_version(table))) for name, table in tables.items() if table in FILES
         }
         return json.dumps(json.loads(content) | {"digests": digests}).encode()
     return content
