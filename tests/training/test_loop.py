@@ -363,6 +363,25 @@ def test_auto_is_resolved_and_a_missing_gpu_is_not_replaced() -> None:
     assert engine.device.type in ("cpu", "cuda")
 
 
+@pytest.mark.parametrize(
+    ("name", "features", "precision"),
+    [
+        ("AMD EPYC", {"avx512_bf16"}, "bfloat16"),
+        ("AMD EPYC", {"avx2"}, "float32"),
+        ("Intel Xeon", {"avx512_bf16"}, "bfloat16"),
+        ("Intel Xeon", {"avx512_bf16", "avx512_fp16", "amx_bf16"}, "bfloat16"),
+        ("Intel Xeon", {"avx512_bf16", "avx512_fp16"}, "float32"),  # a virtual machine hides AMX
+        ("ARM Neoverse-V1", set(), "float32"),
+    ],
+)
+def test_auto_takes_bfloat16_where_it_is_fast(
+    monkeypatch: pytest.MonkeyPatch, name: str, features: set[str], precision: str
+) -> None:
+    has = {"cpu_name": name, **dict.fromkeys(features, True)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert choose_engine(TrainerConfig("cpu")).precision == precision
+
+
 def test_settings_are_put_back() -> None:
     before = torch.get_num_threads()
     with Engine(torch.device("cpu"), "float32", deterministic=True).settings(threads=before + 1):
