@@ -56,7 +56,7 @@ from torchvision import transforms
 
 from senet_lab.build import build_dataset, build_network, pixels_at_once
 from senet_lab.composition.command import compose_command
-from senet_lab.config import RunConfig
+from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.environment import device_name, git_state
@@ -418,9 +418,10 @@ def other_ways(device: str, packs: Sequence[int]) -> dict[str, tuple[dict[str, A
 
 
 def matrix_rate(device: str) -> float:
-    """Operations/s of bfloat16 matrix products."""
+    """Operations/s of matrix products in the precision that `auto` takes."""
     size = 1024 if device == "cpu" else 8192
-    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+    dtype = getattr(torch, choose_engine(TrainerConfig(device)).precision)
+    a, b = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
     return 2 * size**3 / fastest(lambda: a @ b, device)
 
 
@@ -447,15 +448,16 @@ def floor(config: RunConfig, rate: float, bandwidth: float) -> float:
     """Seconds of an epoch of 50,000 and 10,000 images at the machine's own rates.
 
     Each layer takes as long as its operations or its bytes do, whichever is longer. A convolution or linear
-    layer and a norm write their output once and it is read once, two bytes a value; what else there is
-    (activations, sums) is taken to be part of them. A training step is three forward passes.
+    layer and a norm write their output once and it is read once; what else there is (activations, sums) is
+    taken to be part of them. A training step is three forward passes.
     """
+    width = getattr(torch, choose_engine(config.trainer).precision).itemsize
     with torch.device("meta"):
         network = build_network(config, 10)
     seconds = 0.0
     for layer in summarise(network, SIZE).layers:
         if layer.macs or layer.type.startswith("BatchNorm"):
-            seconds += max(2 * layer.macs / rate, 2 * 2 * math.prod(layer.output) / bandwidth)
+            seconds += max(2 * layer.macs / rate, 2 * width * math.prod(layer.output) / bandwidth)
     train, test = EPOCH
     return seconds * (3 * train + test)
 
@@ -495,6 +497,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
         "device": name,
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "precision": choose_engine(TrainerConfig(device)).precision,
         "commit": git and asdict(git),
         "date": datetime.now(UTC).date().isoformat(),
     }
@@ -588,7 +591,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"medians of {result['rounds']} rounds after one that warms up; the ratio is taken pair by pair. "
         f"{'Seconds are those of the wall.' if result['clock'] == 'wall' else CPU_SECONDS}",
         "",
-        f"Matrix products {result['matrix_rate'] / 1e12:.3g} Tflop/s (bfloat16), copies "
+        f"Matrix products {result['matrix_rate'] / 1e12:.3g} Tflop/s ({about['precision']}), copies "
         f"{result['copy_bandwidth'] / 1e9:.3g} GB/s. The floor is what an epoch of {EPOCH[0]:,} and "
         f"{EPOCH[1]:,} images would take at these rates.",
     ]

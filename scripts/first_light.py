@@ -330,7 +330,7 @@ def markdown(found: Row) -> str:
         f"commit {commit['commit'][:10]}{' with edits' if commit['dirty'] else ''}. "
         f"Batch {BATCH}; images/s are those of all runs together, an epoch is the time in which they train "
         f"on {EPOCH[0]:,} images and evaluate {EPOCH[1]:,}. Matrix products "
-        f"{found['matrix_rate'] / 1e12:.3g} Tflop/s (bfloat16), copies "
+        f"{found['matrix_rate'] / 1e12:.3g} Tflop/s ({about['precision']}), copies "
         f"{found['copy_bandwidth'] / 1e9:.3g} GB/s; the floor is an epoch at these rates.",
         "",
         "Recommended defaults:",
