@@ -106,6 +106,6 @@ def test_a_measurement_that_took_too_long_is_a_row_of_the_report(first_light: An
         "error": "no time left",
     }
     del row["train"]
-    about = {"device": "x", "date": "today", "torch": "2", "python": "3", "precision": "float32", "commit": None}
+    about = {"device": "x", "date": "", "torch": "2", "python": "3", "precision": "float32", "commit": None}
     found = {"machine": about, "matrix_rate": 1.0, "copy_bandwidth": 1.0, "rows": [row]}
     assert "| speed | a | compiled | relu | 1 | no time left |" in first_light.markdown(found)
