@@ -137,7 +137,7 @@ def is_folder(path: Path, root: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise cannot_read(path, error) from error
 
 
 def remove_folder(path: Path, root: Path) -> None:
@@ -195,7 +195,7 @@ def remove_temporaries(folder: Path, root: Path | None = None) -> None:
                 with suppress(OSError, UsageError):  # a link, or still being written
                     _remove_unlocked(handle, folder / name)
     except OSError as error:
-        raise _cannot_read(folder, error) from error
+        raise cannot_read(folder, error) from error
 
 
 @contextmanager
@@ -272,7 +272,7 @@ def is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise cannot_read(path, error) from error
     return True
 
 
@@ -290,7 +290,7 @@ def read_bytes(path: Path, root: Path | None = None, limit: int | None = None) -
     try:
         return _content(path, root, limit)
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise cannot_read(path, error) from error
 
 
 def find_bytes(path: Path, root: Path, limit: int) -> bytes | None:
@@ -304,7 +304,7 @@ def find_bytes(path: Path, root: Path, limit: int) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise _cannot_read(path, error) from error
+        raise cannot_read(path, error) from error
 
 
 def _content(path: Path, root: Path | None, limit: int | None) -> bytes:
@@ -503,5 +503,6 @@ def _cannot_write(path: Path, error: OSError, size: int) -> UsageError:
     return UsageError(f"{path} cannot be written: {error.strerror}; {size:,} bytes are needed")
 
 
-def _cannot_read(path: Path, error: OSError) -> UsageError:
+def cannot_read(path: Path, error: OSError) -> UsageError:
+    """The one line for a path that the system does not let us read."""
     return UsageError(f"{path} cannot be read: {error.strerror}")

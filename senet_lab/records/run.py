@@ -25,6 +25,7 @@ from senet_lab.files import (
     Count,
     Fraction,
     Seconds,
+    cannot_read,
     find_bytes,
     find_json,
     is_there,
@@ -488,7 +489,7 @@ def run_directories(folder: Path, sweep: Path | None = None) -> list[RunDirector
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         except OSError as error:
-            raise UsageError(f"{here} cannot be read: {error.strerror}") from error
+            raise cannot_read(here, error) from error
     return [RunDirectory(file.parent, sweep) for file in sorted(files)]
 
 
