@@ -14,8 +14,8 @@ and PIL transforms, `.item()` at every step, activations composed from primitive
 size, data, augmentation and optimizer are the same. Each side has its own process; in each round they train
 and test in turn, one waiting for the other.
 
-On the CPU, runs alone are measured with one thread and with all, on the machine as it is and beside a busy,
-niced process, which this script starts and ends.
+On the CPU, runs alone are measured with one thread and with all, on the machine as it is and beside a busy
+process, which this script starts and ends.
 
 On a GPU, packs of 2, 4 and 8 runs, plain steps and compiled ones are measured beside captured ones; the
 first half hour of a new GPU is `scripts/first_light.py`.
@@ -60,7 +60,7 @@ from senet_lab.config import RunConfig, TrainerConfig
 from senet_lab.networks.activations import TAct
 from senet_lab.networks.summary import summarise
 from senet_lab.runs.environment import device_name, git_state
-from senet_lab.runs.planning import MANY_PIXELS, threads_for
+from senet_lab.runs.threads import GAIN, useful_threads
 from senet_lab.seeding import seed_global
 from senet_lab.training import cuda
 from senet_lab.training.engine import choose_engine
@@ -82,10 +82,12 @@ LONE = {
     "cpu": ["published/senet18:8", "published/senet18:32", "published/mobilenetv2:32", "cnn3:192"],
     "cuda": [],
 }
-"""Network and side of the images of runs alone: as small as digits, CIFAR's, and above the rule's limit."""
+"""Network and side of the images of runs alone: as small as digits, CIFAR's, and larger."""
+BUSY = {"quiet": (0, 0), "niced": (1, 10), "busy": (1, 0)}
+"""States of the machine in which they are measured: busy processes beside them, and their niceness."""
 NEIGHBOUR = """
-import os
-os.nice(10)
+import os, sys
+os.nice(int(sys.argv[1]))
 parent = os.getppid()
 while os.getppid() == parent:  # ends with the process that started it
     sum(range(10**5))
@@ -381,22 +383,23 @@ def alone(
 
 
 def lone(network: str, config: RunConfig, threads: int, count: int) -> dict[str, Any]:
-    """One row of threads: median images/s of one thread and of all, quiet and beside a busy process."""
+    """One row of threads: median images/s of one thread and of all, and the choice, in each state."""
     pixels = pixels_at_once(config)
-    row: dict[str, Any] = {"network": network, "pixels": pixels, "rule": threads_for(pixels, threads)}
-    for state, neighbours in (("quiet", 0), ("busy", 1)):
-        contestants = [Contestant("ours", config, "cpu", number, "wall") for number in (1, threads)]
-        with busy_neighbours(neighbours):
+    row: dict[str, Any] = {"network": network, "pixels": pixels}
+    for state, (neighbours, niceness) in BUSY.items():
+        with busy_neighbours(neighbours, niceness):
+            chosen = useful_threads(choose_engine(config.trainer), pixels, threads)
+            contestants = [Contestant("ours", config, "cpu", number, "wall") for number in (1, threads)]
             samples = rounds(contestants, count)
-        one, all_of_them = (statistics.median(sample["train"] for sample in own[1:]) for own in samples)
-        row[state] = {"one": one, "all": all_of_them, "ruled": one if row["rule"] == 1 else all_of_them}
+        one, every = (statistics.median(sample["train"] for sample in own[1:]) for own in samples)
+        row[state] = {"one": one, "all": every, "chosen": chosen}
     return row
 
 
 @contextmanager
-def busy_neighbours(count: int) -> Iterator[list[subprocess.Popen]]:
-    """Within, `count` niced processes each keep a core busy."""
-    command = [sys.executable, "-c", NEIGHBOUR]
+def busy_neighbours(count: int, niceness: int) -> Iterator[list[subprocess.Popen]]:
+    """Within, `count` processes of a niceness each keep a core busy."""
+    command = [sys.executable, "-c", NEIGHBOUR, str(niceness)]
     processes = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield processes
@@ -562,18 +565,19 @@ def markdown_row(row: dict[str, Any]) -> str:
 
 
 LONE_COLUMNS = (
-    "model", "pixels a step", "threads by the rule", "quiet: images/s, one thread", "all", "rule / best",
-    "busy: images/s, one thread", "all", "rule / best",
+    "model", "pixels a step",
+    *(name for state in BUSY for name in (f"{state}: one thread", "all", "chosen", "chosen / best")),
 )  # fmt: skip
 
 
 def lone_row(row: dict[str, Any]) -> str:
     """A run alone as a line of its table."""
     model, side = row["network"].rsplit(":", 1)
-    cells = [f"{model}, {side}×{side}", f"{row['pixels']:,}", f"{row['rule']}"]
-    for state in (row["quiet"], row["busy"]):
-        best = max(state["one"], state["all"])
-        cells += [f"{state['one']:.0f}", f"{state['all']:.0f}", f"**{state['ruled'] / best:.2f}**"]
+    cells = [f"{model}, {side}×{side}", f"{row['pixels']:,}"]
+    for state in BUSY:
+        one, every, chosen = (row[state][key] for key in ("one", "all", "chosen"))
+        share = (one if chosen == 1 else every) / max(one, every)
+        cells += [f"{one:.0f}", f"{every:.0f}", f"{chosen}", f"**{share:.2f}**"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -619,9 +623,9 @@ def markdown(result: dict[str, Any]) -> str:
     if result["lone"]:
         lines += [
             "",
-            "A run alone with ReLU on random images, one thread and all in turn, on the machine as it is and "
-            "beside one busy process, niced by 10; the rule gives a run one thread below "
-            f"{MANY_PIXELS:,} pixels a step:",
+            "Images/s of a run alone with ReLU on random images, one thread and all in turn: on the machine "
+            "as it is, beside one busy process that is niced by 10, and beside one that is not. A run gets "
+            f"all threads if a small network is then at least {GAIN} times as fast, measured before that:",
             "",
             f"| {' | '.join(LONE_COLUMNS)} |",
             f"|{'---|' * len(LONE_COLUMNS)}",

@@ -7,6 +7,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from filelock import Timeout
@@ -218,21 +219,9 @@ def _yaml_digest(command: Command) -> str:
     return digest.hexdigest()
 
 
-MANY_PIXELS = 2**22
-"""Pixels of a micro-batch from which operations gain from several threads: 84 images of 224×224.
-
-Shorter operations wait for threads that lost their core to another process: see `docs/performance.md`.
-"""
-
-
 def threads_per_run(runs: int) -> int:
     """CPU threads that each of `runs` may have: an equal share of the cores, at least one."""
     return max(1, cpu_count() // runs)
-
-
-def threads_for(pixels: int, most: int) -> int:
-    """CPU threads of a run: `most` if its micro-batches have many pixels, else one."""
-    return most if pixels >= MANY_PIXELS else 1
 
 
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:
@@ -268,12 +257,14 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
     Args:
         points: the runs.
         command: the command line that asks for them.
-        threads: the most CPU threads of a run; see `threads_for`.
+        threads: the most CPU threads of a run; see `useful_threads`.
     """
     from senet_lab.build import check_run, epoch_macs, pixels_at_once
     from senet_lab.runs.checkpoint import checkpoint_bytes
+    from senet_lab.runs.threads import useful_threads
     from senet_lab.training.engine import choose_engine
 
+    useful = lru_cache(partial(useful_threads, most=threads))
     sizes: dict[str, tuple[int, int, int]] = {}
     runs = []
     for point in points:
@@ -281,19 +272,20 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
         parts = {key: value for key, value in plain.items() if key not in ("seed", "lr", *NOT_RESULTS)}
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
-            choose_engine(point.config.trainer)
+            engine = choose_engine(point.config.trainer)
             network, optimizer = check_run(point.config)
             copies = 2 if point.config.ema else 1
             size = checkpoint_bytes(network, optimizer, copies)
-            sizes[text] = size, pixels_at_once(point.config), epoch_macs(point.config, network)
-        size, pixels, macs = sizes[text]
+            own_threads = useful(engine, pixels_at_once(point.config))
+            sizes[text] = size, own_threads, epoch_macs(point.config, network)
+        size, own_threads, macs = sizes[text]
         runs.append(
             PlannedRun(
                 point.directory,
                 config_hash(plain),
                 command,
                 list(point.overrides),
-                threads_for(pixels, threads),
+                own_threads,
                 size,
                 plain,
                 epoch_macs=macs,

@@ -227,19 +227,6 @@ def test_a_finished_sweep_given_again_imports_nothing_heavy(tmp_path: Path) -> N
     assert "90 of 90 runs are finished already" in done.stdout
 
 
-@pytest.mark.parametrize(("size", "threads"), [(8, 1), (224, 4)])
-def test_a_lone_run_has_more_threads_only_for_large_operations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, threads: int
-) -> None:
-    monkeypatch.setattr(planning, "cpu_count", lambda: 4)
-    words = [f"augment.size={size}", "batch_size=96"]
-    point = compose_command("train", [*tiny(tmp_path), *words]).points[0]
-    (run,) = planning.freeze([point], "", planning.threads_per_run(1))
-    assert run.threads == threads
-    (run,) = planning.freeze([point], "", planning.threads_per_run(4))
-    assert run.threads == 1
-
-
 SECONDS = {"published/densenet121": 460, "published/mobilenetv2": 226, "published/senet18": 236}
 """Seconds of each network's runs in scripts/quickstart.sh: docs/performance.md."""
 
