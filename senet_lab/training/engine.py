@@ -36,9 +36,11 @@ class Engine:
         """
         if self.device.type == "cpu":
             cpu.keep_memory()
-        if not self.compiled:  # torch.compile generates its own kernels
-            (cpu if self.device.type == "cpu" else cuda).use_fast_layers(network)
-            if self.device.type == "cuda" and processes == 1:  # several processes synchronise their norms
+            # torch.compile generates its own kernels of all other layers.
+            (cpu.use_fast_activations if self.compiled else cpu.use_fast_layers)(network)
+        elif not self.compiled:
+            cuda.use_fast_layers(network)
+            if processes == 1:  # several processes synchronise their norms
                 cuda.use_fast_norms(network)
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -14,6 +14,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from senet_lab.cli import main
 from senet_lab.composition.command import compose_command
 from senet_lab.records.rows import Metrics
+from senet_lab.training.cpu import use_fast_activations
 from senet_lab.training.engine import Engine
 from senet_lab.training.loop import Training
 from senet_lab.training.steps import CapturedStep, TrainStep, compiled_forward, plain_forward
@@ -165,6 +166,23 @@ def test_a_compiled_step_is_as_exact_as_a_plain_one() -> None:
     # Settings of a whole process, which hold during a step alone.
     assert torch._dynamo.config.recompile_limit < 2**16
     assert not torch._dynamo.config.fail_on_recompile_limit_hit
+
+
+@pytest.mark.skipif(not has_compiler(), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_compiled_mish_is_mish_and_has_its_gradient(dtype: torch.dtype) -> None:
+    """By a formula of its own, with half-precision values computed in float32 and rounded once."""
+    x = torch.linspace(-100, 100, 4001).to(dtype).requires_grad_()
+    layer = nn.Sequential(nn.Mish())
+    use_fast_activations(layer)
+    torch.compile(layer, fullgraph=True)(x).sum().backward()
+    exact = x.detach().double().requires_grad_()
+    nn.functional.mish(exact).sum().backward()
+    torch.testing.assert_close(x.grad, exact.grad.to(dtype))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            torch.compile(layer, fullgraph=True)(x), nn.functional.mish(exact).to(dtype)
+        )
 
 
 def test_compiling_without_a_compiler_is_refused_before_anything_starts(

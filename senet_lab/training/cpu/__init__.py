@@ -16,6 +16,7 @@ __all__ = [
     "FastConv2d",
     "FastMish",
     "keep_memory",
+    "use_fast_activations",
     "use_fast_layers",
     "use_fast_optimizer",
 ]
@@ -42,7 +43,13 @@ def use_fast_layers(network: nn.Module) -> None:
             module.__class__ = FastConv2d
         elif type(module) is nn.AdaptiveAvgPool2d and module.output_size == 1:
             module.__class__ = FastAvgPool2d
-        elif type(module) is nn.Mish and not module.inplace:
+    use_fast_activations(network)
+
+
+def use_fast_activations(network: nn.Module) -> None:
+    """Replace Mish by `FastMish`, in place: all that `torch.compile` does not do better itself."""
+    for module in network.modules():
+        if type(module) is nn.Mish and not module.inplace:
             module.__class__ = FastMish
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from senet_lab.networks.activations.elementwise import ElementwiseFunction, Formula, refuse_integers
+from senet_lab.networks.activations.elementwise import ElementwiseFunction, Formula, plain, refuse_integers
 from senet_lab.networks.pieces import dense, pieces
 
 
@@ -22,6 +22,8 @@ class FastMish(nn.Mish):
             TypeError: the input is not of a floating-point dtype.
         """
         refuse_integers(self, input)
+        if torch.compiler.is_compiling():  # one σ in one kernel, where torch's Mish has a tanh of a softplus
+            return plain(_value, input)
         return _MishFunction.apply(F.mish, input)
 
 
