@@ -15,7 +15,7 @@ size, data, augmentation and optimizer are the same. Each side has its own proce
 and test in turn, one waiting for the other.
 
 On the CPU, runs alone are measured with one thread and with all, on the machine as it is and beside a busy
-process, which this script starts and ends.
+process, niced and not, which this script starts and ends.
 
 On a GPU, packs of 2, 4 and 8 runs, plain steps and compiled ones are measured beside captured ones; the
 first half hour of a new GPU is `scripts/first_light.py`.
@@ -79,12 +79,17 @@ ROUND = {"cpu": (8, 1000), "cuda": (100, 10_000)}
 PACKS = {"cpu": [], "cuda": [2, 4, 8]}
 """Runs in one process that are measured beside one."""
 LONE = {
-    "cpu": ["published/senet18:8", "published/senet18:32", "published/mobilenetv2:32", "cnn3:192"],
+    "cpu": [
+        *(f"{model}:8" for model in MODELS),
+        "published/senet18:32",
+        "published/mobilenetv2:32",
+        "cnn3:192",
+    ],
     "cuda": [],
 }
 """Network and side of the images of runs alone: as small as digits, CIFAR's, and larger."""
-BUSY = {"quiet": (0, 0), "niced": (1, 10), "busy": (1, 0)}
-"""States of the machine in which they are measured: busy processes beside them, and their niceness."""
+STATES = {"quiet": (0, 0), "niced": (1, 10), "busy": (1, 0)}
+"""Busy processes beside a run alone, and their niceness."""
 NEIGHBOUR = """
 import os, sys
 os.nice(int(sys.argv[1]))
@@ -350,7 +355,7 @@ def rounds(contestants: Sequence[Contestant], count: int) -> list[list[dict]]:
         for _ in range(1 + count):
             for contestant, own in zip(contestants, samples, strict=True):
                 own.append(contestant.sample())
-    except EOFError:  # one has failed: this process would wait for the others at its end
+    except BaseException:  # one has failed, or a signal came: nobody else would end them
         for contestant in contestants:
             contestant.kill()
         raise
@@ -384,11 +389,10 @@ def alone(
 
 def lone(network: str, config: RunConfig, threads: int, count: int) -> dict[str, Any]:
     """One row of threads: median images/s of one thread and of all, and the choice, in each state."""
-    pixels = pixels_at_once(config)
-    row: dict[str, Any] = {"network": network, "pixels": pixels}
-    for state, (neighbours, niceness) in BUSY.items():
+    row: dict[str, Any] = {"network": network, "pixels": pixels_at_once(config)}
+    for state, (neighbours, niceness) in STATES.items():
         with busy_neighbours(neighbours, niceness):
-            chosen = useful_threads(choose_engine(config.trainer), pixels, threads)
+            chosen = useful_threads([config], threads)
             contestants = [Contestant("ours", config, "cpu", number, "wall") for number in (1, threads)]
             samples = rounds(contestants, count)
         one, every = (statistics.median(sample["train"] for sample in own[1:]) for own in samples)
@@ -566,7 +570,7 @@ def markdown_row(row: dict[str, Any]) -> str:
 
 LONE_COLUMNS = (
     "model", "pixels a step",
-    *(name for state in BUSY for name in (f"{state}: one thread", "all", "chosen", "chosen / best")),
+    *(name for state in STATES for name in (f"{state}: one thread", "all", "chosen", "chosen / best")),
 )  # fmt: skip
 
 
@@ -574,7 +578,7 @@ def lone_row(row: dict[str, Any]) -> str:
     """A run alone as a line of its table."""
     model, side = row["network"].rsplit(":", 1)
     cells = [f"{model}, {side}×{side}", f"{row['pixels']:,}"]
-    for state in BUSY:
+    for state in STATES:
         one, every, chosen = (row[state][key] for key in ("one", "all", "chosen"))
         share = (one if chosen == 1 else every) / max(one, every)
         cells += [f"{one:.0f}", f"{every:.0f}", f"{chosen}", f"**{share:.2f}**"]
@@ -660,6 +664,7 @@ def main() -> None:
     options.pack = PACKS[device] if options.pack is None else options.pack
     options.lone = LONE[device] if options.lone is None else options.lone
     options.out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as folder:
         result = benchmark(device, options, Path(folder))
     (options.out / f"benchmark_{device}.json").write_text(json.dumps(result, indent=1) + "\n")

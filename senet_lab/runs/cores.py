@@ -1,4 +1,4 @@
-"""Number of CPU cores for runs."""
+"""CPU cores of this machine for runs."""
 
 import os
 
@@ -18,3 +18,13 @@ def cpu_count() -> int:
     except ValueError as error:
         limit = os.environ.get("LOKY_MAX_CPU_COUNT")
         raise UsageError(f"LOKY_MAX_CPU_COUNT={limit}: must be a whole number of cores") from error
+
+
+def equal_share(runs: int, cores: int | None = None) -> int:
+    """An equal share of the cores for each of `runs`, at least one.
+
+    Args:
+        runs: their number.
+        cores: cores to share; None for `cpu_count`.
+    """
+    return max(1, (cores or cpu_count()) // runs)

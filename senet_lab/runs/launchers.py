@@ -23,7 +23,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import FINAL, State
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.cores import cpu_count
+from senet_lab.runs.cores import cpu_count, equal_share
 from senet_lab.runs.signals import Stop, stop_on_signal
 from senet_lab.targets import construct
 
@@ -54,6 +54,9 @@ class Launcher(Protocol):
     @property
     def is_here(self) -> bool:
         """Whether the runs are executed on this machine."""
+
+    def threads(self, runs: int) -> int:
+        """Most CPU threads that each of so many runs may have."""
 
     def workers(self, packs: Sequence[Pack]) -> int:
         """Number of `packs` executed at a time."""
@@ -106,6 +109,10 @@ class Serial:
 
     takes_packs: ClassVar[bool] = True
     is_here: ClassVar[bool] = True
+
+    def threads(self, runs: int) -> int:
+        """See `Launcher`."""
+        return equal_share(runs)
 
     def workers(self, _packs: Sequence[Pack]) -> int:
         """See `Launcher`."""
@@ -234,6 +241,10 @@ class Joblib:
 
     def __post_init__(self) -> None:
         require_count("n_jobs", self.n_jobs)
+
+    def threads(self, runs: int) -> int:
+        """See `Launcher`."""
+        return equal_share(runs)
 
     def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`."""

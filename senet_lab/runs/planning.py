@@ -7,8 +7,8 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -32,7 +32,7 @@ from senet_lab.records.run import State, Status
 from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey, living_status
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
-from senet_lab.runs.cores import cpu_count
+from senet_lab.runs.launchers import build_launcher
 from senet_lab.text import counted
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
@@ -116,7 +116,7 @@ def _first(sweep: SweepDirectory, command: Command, line: str) -> Request:
     """The sweep's first plan: all points of the command, not yet on disk."""
     notes: list[str] = []
     asked = _distinct(command.points, sweep, notes)
-    runs = freeze(asked.values(), line, threads_per_run(len(asked)))
+    runs = freeze_first(asked.values(), line, command.launcher)
     commands = {line: _yaml_digest(command)}
     plan = Plan(sweep, source_hash(), runs, commands, figures=chosen_figures(command))
     return Request(plan, runs, notes)
@@ -140,7 +140,8 @@ def _join(plan: Plan, command: Command, line: str) -> Request:
     fresh = [point for directory, point in asked.items() if directory not in frozen]
     if fresh and (extends or not command.is_sweep):
         # No more than the planned runs have: the thread count affects the last bits of a result.
-        threads = min([threads_per_run(len(fresh)), *(run.threads for run in plan.runs)])
+        share = build_launcher(command.launcher).threads(len(fresh))
+        threads = min([share, *(run.threads for run in plan.runs)])
         runs = [*plan.runs, *freeze(fresh, line, threads)]
         plan = replace(plan, runs=runs, commands={**plan.commands, line: _yaml_digest(command)})
         plan.write()
@@ -219,11 +220,6 @@ def _yaml_digest(command: Command) -> str:
     return digest.hexdigest()
 
 
-def threads_per_run(runs: int) -> int:
-    """CPU threads that each of `runs` may have: an equal share of the cores, at least one."""
-    return max(1, cpu_count() // runs)
-
-
 def without_execution_keys(arguments: Sequence[str]) -> list[str]:
     """A command line without its `EXECUTION_KEYS`."""
     return [word for word in arguments if re.split("[=/.]", word.lstrip("+~"))[0] not in EXECUTION_KEYS]
@@ -249,6 +245,25 @@ def _distinct(points: Sequence[Point], sweep: SweepDirectory, notes: list[str]) 
     return distinct
 
 
+def freeze_first(points: Collection[Point], command: str, launcher: Mapping[str, Any]) -> list[PlannedRun]:
+    """`freeze` for the first runs of a plan, all with the threads that make them fast on this machine.
+
+    Args:
+        points: the runs.
+        command: the command line that asks for them.
+        launcher: the node of `hydra/launcher=…`.
+    """
+    executes = build_launcher(launcher)
+    most = executes.threads(len(points))
+    runs = freeze(points, command, most)
+    if most == 1 or not executes.is_here:
+        return runs
+    from senet_lab.runs.threads import useful_threads
+
+    threads = useful_threads([run.config for run in runs], most)
+    return [replace(run, threads=threads) for run in runs]
+
+
 def freeze(points: Collection[Point], command: str, threads: int) -> list[PlannedRun]:
     """Check and plan the points; imports torch if any needs it.
 
@@ -257,35 +272,32 @@ def freeze(points: Collection[Point], command: str, threads: int) -> list[Planne
     Args:
         points: the runs.
         command: the command line that asks for them.
-        threads: the most CPU threads of a run; see `useful_threads`.
+        threads: CPU threads of each run.
     """
-    from senet_lab.build import check_run, epoch_macs, pixels_at_once
+    from senet_lab.build import check_run, epoch_macs
     from senet_lab.runs.checkpoint import checkpoint_bytes
-    from senet_lab.runs.threads import useful_threads
     from senet_lab.training.engine import choose_engine
 
-    useful = lru_cache(partial(useful_threads, most=threads))
-    sizes: dict[str, tuple[int, int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     runs = []
     for point in points:
         plain = as_plain(point.config)
         parts = {key: value for key, value in plain.items() if key not in ("seed", "lr", *NOT_RESULTS)}
         text = json.dumps(parts, sort_keys=True)
         if text not in sizes:
-            engine = choose_engine(point.config.trainer)
+            choose_engine(point.config.trainer)
             network, optimizer = check_run(point.config)
             copies = 2 if point.config.ema else 1
             size = checkpoint_bytes(network, optimizer, copies)
-            own_threads = useful(engine, pixels_at_once(point.config))
-            sizes[text] = size, own_threads, epoch_macs(point.config, network)
-        size, own_threads, macs = sizes[text]
+            sizes[text] = size, epoch_macs(point.config, network)
+        size, macs = sizes[text]
         runs.append(
             PlannedRun(
                 point.directory,
                 config_hash(plain),
                 command,
                 list(point.overrides),
-                own_threads,
+                threads,
                 size,
                 plain,
                 epoch_macs=macs,

@@ -11,7 +11,7 @@ from senet_lab.errors import UsageError
 from senet_lab.extras import require_extra
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.cores import cpu_count
+from senet_lab.runs.cores import cpu_count, equal_share
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
@@ -55,6 +55,10 @@ class Ray:
     def is_here(self) -> bool:
         """See `Launcher`."""
         return self.address is None
+
+    def threads(self, runs: int) -> int:
+        """See `Launcher`; one on a cluster: a task that asks for more than a host has would never start."""
+        return equal_share(runs, self.num_cpus) if self.is_here else 1
 
     def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`; an estimate for a cluster, whose size only Ray knows.

@@ -14,7 +14,7 @@ from senet_lab.config import PlanMode, ProtocolConfig, WhenTested
 from senet_lab.errors import UsageError
 from senet_lab.files import make_writable
 from senet_lab.records.figures import chosen_figures
-from senet_lab.records.plan import Plan, read_plan, source_hash
+from senet_lab.records.plan import Plan, PlannedRun, read_plan, source_hash
 from senet_lab.records.protocol import Cell, Protocol, Role, Stage
 from senet_lab.records.run import FINAL
 from senet_lab.records.survey import Survey
@@ -35,8 +35,8 @@ from senet_lab.runs.declare import declare
 from senet_lab.runs.planning import (
     Request,
     freeze,
+    freeze_first,
     require_empty,
-    threads_per_run,
     without_execution_keys,
 )
 from senet_lab.runs.space import Rung, epochs_of, rungs, trials, widened
@@ -100,7 +100,8 @@ def open_plan(command: Command) -> tuple[Plan, list[str]]:
             empty = Plan(sweep, source_hash(), [], protocol=protocol, figures=chosen_figures(command))
             points = trials(config.protocol)
             drafts = [one for block in protocol.blocks for one in _first_rung(protocol, block, points)]
-            return _extended(empty, protocol, drafts), [costs(protocol)]
+            runs = freeze_first([draft.point for draft in drafts], line, command.launcher)
+            return _extended(empty, drafts, runs), [costs(protocol)]
         if plan.protocol is None:
             raise UsageError(f"{sweep.plan_file} is of a plain sweep: give the comparison another name=")
         plan, notes = _known(plan, plan.protocol, config.protocol, line, config.plan)
@@ -162,7 +163,9 @@ def _advance(sweep: SweepDirectory, confirms: Confirms) -> tuple[Plan, list[str]
             notes = _choices(plan, protocol, found, choices)
         if not drafts:
             return plan, []
-        extended = _extended(plan, protocol, drafts)
+        # Equally many threads in all runs, since they are compared, and one that is promoted goes on.
+        runs = freeze([draft.point for draft in drafts], protocol.command, plan.runs[0].threads)
+        extended = _extended(plan, drafts, runs)
         _drop_checkpoints(plan, protocol, {draft.point.directory for draft in drafts})
         return extended, notes
 
@@ -243,12 +246,10 @@ def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) ->
     return Point(tuple(overrides), cell.derive(changes), "/".join(parts))
 
 
-def _extended(plan: Plan, protocol: Protocol, drafts: Sequence[_Draft]) -> Plan:
-    """The plan with drafts checked and frozen: replacing a run with fewer epochs, or appended."""
+def _extended(plan: Plan, drafts: Sequence[_Draft], frozen: Sequence[PlannedRun]) -> Plan:
+    """The plan with its frozen drafts: replacing a run with fewer epochs, or appended."""
     require_inside(plan.sweep.path, *(draft.point.directory for draft in drafts))
-    threads = plan.runs[0].threads if plan.runs else threads_per_run(len(drafts))
     runs = {run.directory: run for run in plan.runs}
-    frozen = freeze([draft.point for draft in drafts], protocol.command, threads)
     for run, draft in zip(frozen, drafts, strict=True):
         shorter = runs.get(run.directory)
         continues = [*shorter.continues, shorter.hash] if shorter else []

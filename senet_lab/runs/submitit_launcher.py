@@ -13,7 +13,7 @@ from senet_lab.extras import require_extra
 from senet_lab.files import make_folder
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs.cores import cpu_count
+from senet_lab.runs.cores import cpu_count, equal_share
 from senet_lab.runs.launchers import (
     POLL_SECONDS,
     LostWorkerError,
@@ -45,6 +45,7 @@ class Submitit:
     def __post_init__(self) -> None:
         require_extra("submitit", "slurm")
         require_count("at_a_time", self.at_a_time)
+        require_count("parameters.cpus_per_task", self.parameters.get("cpus_per_task", 1))
         if self.cluster not in ("slurm", "local"):
             raise UsageError(f"hydra.launcher.cluster={self.cluster}: must be slurm or local")
 
@@ -52,6 +53,10 @@ class Submitit:
     def is_here(self) -> bool:
         """See `Launcher`."""
         return self.cluster == "local"
+
+    def threads(self, runs: int) -> int:
+        """See `Launcher`; on Slurm those that its job has."""
+        return equal_share(runs) if self.is_here else self.parameters.get("cpus_per_task", 1)
 
     def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`."""

@@ -1,49 +1,55 @@
-"""CPU threads of a run: all that it may have, or one where more do not make it faster."""
+"""The choice of CPU threads for runs that have several cores each."""
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from senet_lab.training.engine import Engine
+from senet_lab.build import pixels_at_once
+from senet_lab.config import RunConfig
+from senet_lab.training.engine import Engine, choose_engine
 
 GAIN = 1.1
-"""Speed over that of one thread from which a run gets all its threads.
-
-Less is not worth the risk of a machine that becomes busy later.
-"""
+"""Least speed over that of one thread for which runs get all their threads."""
 SECONDS = 0.5
-"""Time to measure."""
+"""Least time of a measurement."""
+PAIRS = 3
+"""Least number of steps with one thread and with all."""
 SIDE = 16
-"""Pixels a side of the measured images: how long an operation takes depends on the pixels of the batch."""
+"""Pixels a side of the measured images: what counts for an operation are the pixels of the batch."""
 PIXELS = 2**14
-"""The most pixels of a measured batch; larger operations gain more."""
+"""Most pixels of a measured batch; larger operations gain more."""
 
 
-def useful_threads(engine: Engine, pixels: int, most: int) -> int:
-    """`most` if so many threads make training on the CPU faster, else 1.
+def useful_threads(configs: Sequence[RunConfig], most: int) -> int:
+    """`most` if training on the CPU is clearly faster with so many threads, else 1.
 
-    Operations on small images, or on a busy machine, may take longer with several threads: each one waits for
-    the thread that lost its core. Measured with a small network on this machine as it is now, one and all in
-    turn; see `docs/performance.md`. On other devices, threads only decode images.
+    Operations on small images, or on a busy machine, may take longer with several threads, since each one
+    waits for the thread that lost its core. So steps of a small network are timed on this machine as it is
+    now, with one thread and with all in turn; see `docs/performance.md`. On other devices, threads only
+    decode images.
 
     Args:
-        engine: device and precision of the run.
-        pixels: pixels of a micro-batch, over all images.
-        most: the most CPU threads that the run may have; `OMP_NUM_THREADS` limits them, too.
+        configs: of the runs, which shall have equally many; the smallest micro-batch counts.
+        most: threads that each run may have; on the CPU `OMP_NUM_THREADS` is a limit, too.
     """
+    engine = choose_engine(configs[0].trainer)
+    if engine.device.type != "cpu":
+        return most
     before = torch.get_num_threads()
     most = min(most, before)
-    if most == 1 or engine.device.type != "cpu":
-        return most
+    if most == 1:
+        return 1
+    pixels = min(PIXELS, *map(pixels_at_once, configs))
     with torch.random.fork_rng(devices=[]):
-        step = _Step(engine, max(1, min(pixels, PIXELS) // SIDE**2))
+        step = _Step(engine, max(1, pixels // SIDE**2))
+    gains: list[float] = []
     try:
-        step.seconds(1), step.seconds(most)  # the first ones allocate memory and start threads
-        gains: list[float] = []
+        step.seconds(1), step.seconds(most)  # warm-up
         end = time.perf_counter() + SECONDS
-        while len(gains) < 5 or time.perf_counter() < end:
+        while len(gains) < PAIRS or time.perf_counter() < end:
             gains.append(step.seconds(1) / step.seconds(most))
     finally:
         torch.set_num_threads(before)
@@ -59,7 +65,7 @@ class _Step:
         for channels, width, stride in ((3, 64, 1), (64, 128, 2), (128, 256, 2)):
             conv = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
             layers += [conv, nn.BatchNorm2d(width), nn.ReLU()]
-        self.network = engine.place(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1)))
+        self.network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.images = torch.rand(images, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
 
     def seconds(self, threads: int) -> float:

@@ -9,6 +9,7 @@ from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
 from senet_lab.records.run import State
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.runs.cores import equal_share
 from senet_lab.runs.launchers import Pack, gpus_for
 from senet_lab.runs.signals import Stop
 
@@ -26,6 +27,10 @@ class Torchrun:
 
     takes_packs: ClassVar[bool] = False
     is_here: ClassVar[bool] = True
+
+    def threads(self, runs: int) -> int:
+        """See `Launcher`."""
+        return equal_share(runs)
 
     def workers(self, packs: Sequence[Pack]) -> int:
         """See `Launcher`.

@@ -36,8 +36,10 @@ class Engine:
         """
         if self.device.type == "cpu":
             cpu.keep_memory()
-            # torch.compile generates its own kernels of all other layers.
-            (cpu.use_fast_activations if self.compiled else cpu.use_fast_layers)(network)
+            if self.compiled:  # torch.compile generates its own kernels of other layers
+                cpu.use_fast_activations(network)
+            else:
+                cpu.use_fast_layers(network)
         elif not self.compiled:
             cuda.use_fast_layers(network)
             if processes == 1:  # several processes synchronise their norms

@@ -47,7 +47,7 @@ def use_fast_layers(network: nn.Module) -> None:
 
 
 def use_fast_activations(network: nn.Module) -> None:
-    """Replace Mish by `FastMish`, in place: all that `torch.compile` does not do better itself."""
+    """Replace Mish by `FastMish`, in place; it can be compiled, too."""
     for module in network.modules():
         if type(module) is nn.Mish and not module.inplace:
             module.__class__ = FastMish

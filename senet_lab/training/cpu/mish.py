@@ -13,7 +13,7 @@ from senet_lab.networks.pieces import dense, pieces
 
 
 class FastMish(nn.Mish):
-    """Mish from a table of all 65,536 values in bfloat16, and with a single sigmoid in wider formats."""
+    """Mish with a single sigmoid, or in bfloat16 from a table of all 65,536 values unless it is compiled."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Apply to every element.
