@@ -33,7 +33,7 @@ PLOTS = ["figure=densenet121_lr0.01,mobilenetv2_lr0.001,senet18_lr0.001"]
 
 
 def plan_with(threads: int, words: Sequence[str]) -> None:
-    """Plan the runs of `senet-lab train <words>` with so many threads each, whatever the rule gives them."""
+    """Plan the runs of `senet-lab train <words>` with so many threads each, whatever planning gives them."""
     plan = request_runs(compose_command("train", words)).plan
     replace(plan, runs=[replace(run, threads=threads) for run in plan.runs]).write()
 

@@ -111,6 +111,7 @@ class FirstLight:
                 "tests/training/test_gpu.py",
                 "tests/training/test_cuda.py",
                 "tests/data/test_augment.py",
+                "tests/data/test_image_folder.py",
             ]
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
             with _reported() as row:

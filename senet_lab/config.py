@@ -133,8 +133,9 @@ class TrainerConfig:
     deterministic: bool = False
     """On CUDA: bitwise repeatable kernels. CPU runs always are."""
     compile: bool = False
-    """Forward pass and loss through `torch.compile`: slower on a CPU; on a GPU it takes a minute or two at
-    first and gains up to a third of a step (docs/results/gpu_h200.md)."""
+    """Forward pass and loss through `torch.compile`, which takes a minute or two at first. On a GPU it gains
+    up to a third of a step (docs/results/gpu_h200.md); on a CPU, in float32, 20 to 30 % with Mish or TAct at
+    32×32 pixels, and nothing with ReLU or on smaller images (docs/performance.md)."""
     cuda_graph: bool = True
     """On CUDA: replay each training step as one graph. `false` for a network of one's own whose forward pass
     reads values back from the device, which no graph can capture, and to measure what the graph gains."""

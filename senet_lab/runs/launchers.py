@@ -91,11 +91,13 @@ def threads_of(pack: Pack) -> int:
 
 def gpus_for(packs: Sequence[Pack]) -> int:
     """Number of this machine's GPUs that the packs may use; 0 if all their runs compute on the CPU."""
-    if all(run.config.trainer.device == "cpu" for pack in packs for run in pack):
+    devices = {run.config.trainer.device for pack in packs for run in pack} - {"cpu"}
+    if not devices:
         return 0
     import torch
 
-    return torch.cuda.device_count()
+    named = all(device.startswith("cuda:") for device in devices)
+    return min(torch.cuda.device_count(), len(devices)) if named else torch.cuda.device_count()
 
 
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:

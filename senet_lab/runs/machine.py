@@ -57,7 +57,8 @@ def choose_packs(launcher: Launcher, runs: Sequence[PlannedRun], pack: int | Non
     for count in [pack] if pack else range(min(GPU_PACK, most), 0, -1):
         packs = in_packs(runs, count)
         workers = launcher.workers(packs)
-        room = max(0, free_bytes(device) // workers - PROCESS_BYTES)
+        sharing = math.ceil(workers / max(1, gpus_for(packs)))  # processes on one device
+        room = max(0, free_bytes(device) // sharing - PROCESS_BYTES)
         too_large = [some for some in in_packs(sizes, count) if sum(some) > room]
         if not too_large or (pack is None and count == 1):
             return packs

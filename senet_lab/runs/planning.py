@@ -32,7 +32,7 @@ from senet_lab.records.run import State, Status
 from senet_lab.records.selection import select
 from senet_lab.records.survey import Survey, living_status
 from senet_lab.records.sweep import SweepDirectory, require_inside, sweep_directory
-from senet_lab.runs.launchers import build_launcher
+from senet_lab.runs.launchers import build_launcher, in_packs
 from senet_lab.text import counted
 
 EXECUTION_KEYS = ("name", "outputs", "plan", "fail_fast", "pack", "tracker", "power", "hydra")
@@ -252,10 +252,14 @@ def freeze_first(points: Collection[Point], command: str, launcher: Mapping[str,
         points: the runs.
         command: the command line that asks for them.
         launcher: the node of `hydra/launcher=…`.
+
+    Raises:
+        UsageError: runs that the launcher cannot execute.
     """
     executes = build_launcher(launcher)
     most = executes.threads(len(points))
     runs = freeze(points, command, most)
+    executes.workers(in_packs(runs, 1))  # refuses what it cannot execute, before anything is written
     if most == 1 or not executes.is_here:
         return runs
     from senet_lab.runs.threads import useful_threads

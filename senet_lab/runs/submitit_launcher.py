@@ -20,6 +20,7 @@ from senet_lab.runs.launchers import (
     Pack,
     drive,
     execute_in_worker,
+    gpus_for,
     require_count,
     side_by_side,
 )
@@ -59,11 +60,23 @@ class Submitit:
         return equal_share(runs) if self.is_here else self.parameters.get("cpus_per_task", 1)
 
     def workers(self, packs: Sequence[Pack]) -> int:
-        """See `Launcher`."""
+        """See `Launcher`.
+
+        Raises:
+            UsageError: runs on GPUs of this machine, which submitit hides unless it is told a number.
+        """
         jobs = len(packs)
         if self.cluster == "slurm":
             return min(self.at_a_time or self.parameters.get("slurm_array_parallelism", jobs), jobs)
-        return min(self.at_a_time or side_by_side(packs, cpu_count()), jobs)
+        if not gpus_for(packs):
+            return min(self.at_a_time or side_by_side(packs, cpu_count()), jobs)
+        if not self.parameters.get("gpus_per_node"):
+            raise UsageError(
+                "hydra/launcher=submitit_local: submitit hides the GPU from these runs; add "
+                "+hydra.launcher.parameters.gpus_per_node=1, or use trainer.device=cpu or "
+                "hydra/launcher=joblib"
+            )
+        return min(self.at_a_time or 1, jobs)  # submitit gives all of them the same GPUs
 
     def launch(self, sweep: SweepDirectory, packs: Sequence[Pack], stop: Stop) -> Iterator[State]:
         """See `Launcher`."""

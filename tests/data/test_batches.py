@@ -122,12 +122,17 @@ def test_many_batches_made_together_are_the_same(
         monkeypatch.setitem(AT_ONCE, "cpu", at_once)
         digits = Digits().batches(Augment(**options), 100, torch.device("cpu"))
         digits.share = share
+        make = digits.train_batch
+        monkeypatch.setattr(digits, "train_batch", lambda *part: made.append(at_once) or make(*part))
         return list(digits.train(torch.Generator().manual_seed(6)))
 
+    made: list[int] = []
     alone = epoch(0)
+    side = Augment(**options).output_size(8)
     # Five batches, two and a half (so two), all of them.
-    for at_once in (5 * 100 * 12 * 12**2, 250 * 12 * 12**2, 10**9):
+    for at_once, times in ((5 * 100 * 12 * side**2, 3), (250 * 12 * side**2, 8), (10**9, 1)):
         together = epoch(at_once)
+        assert made.count(at_once) == times
         assert len(together) == len(alone) == 15
         for (images, labels), (ours, own_labels) in zip(alone, together, strict=True):
             assert torch.equal(images, ours)

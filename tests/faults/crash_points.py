@@ -182,7 +182,7 @@ def _content(file: Path) -> Any:
         rows = csv.DictReader(io.StringIO(file.read_text()))
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
     if file.suffix == ".pt":
-        weights = torch.load(file, weights_only=True)["network"]
+        weights = torch.load(file, weights_only=True, map_location="cpu")["network"]
         return {key: value.numpy().tobytes() for key, value in weights.items()}
     if file.suffix == ".html":  # which has names that bokeh draws, and the time
         return file.read_text().rstrip()[-7:]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +21,13 @@ from senet_lab.cli import main
 from senet_lab.config import TrainerConfig
 from senet_lab.errors import UsageError
 from senet_lab.records.plan import PlannedRun
-from senet_lab.records.run import RunDirectory, Status
+from senet_lab.records.run import RunDirectory, State, Status
 from senet_lab.records.sweep import SweepDirectory
-from senet_lab.runs import launchers, ray_launcher
+from senet_lab.runs import launchers, ray_launcher, submitit_launcher
 from senet_lab.runs.launchers import LOKY_WARNING, Joblib, Pack, _Pools, execute_in_worker
 from senet_lab.runs.signals import stop_on_signal
 from senet_lab.runs.torchrun_launcher import Torchrun
+from senet_lab.training import engine
 
 JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 RAY = ("hydra/launcher=ray", "hydra.launcher.num_cpus=2")
@@ -164,7 +166,8 @@ def packs_on(device: str, count: int = 5, compiled: bool = False) -> list[Pack]:
 
 
 @pytest.mark.parametrize(
-    ("device", "gpus", "workers"), [("auto", 2, 2), ("cuda", 1, 1), ("cpu", 2, 4), ("auto", 0, 4)]
+    ("device", "gpus", "workers"),
+    [("auto", 2, 2), ("cuda", 1, 1), ("cuda:1", 2, 1), ("cpu", 2, 4), ("auto", 0, 4)],
 )
 def test_on_gpus_the_default_is_one_process_each(
     monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, workers: int
@@ -185,6 +188,40 @@ def test_processes_share_the_gpus_evenly(tmp_path: Path, monkeypatch: pytest.Mon
     assert execute_in_worker(SweepDirectory(tmp_path), [], 1) == []
     assert execute_in_worker(SweepDirectory(tmp_path), []) == []
     assert chosen == [1]
+
+
+def test_joblib_tells_each_process_its_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Pool:
+        def submit(self, *call: Any) -> Future:
+            told.append(call)
+            done: Future = Future()
+            done.set_result([State.FINISHED])
+            return done
+
+        def shutdown(self, kill_workers: bool) -> None: ...
+
+    monkeypatch.setattr(launchers, "_pool", Pool)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    packs = packs_on("cuda", 4)
+    with stop_on_signal() as stop:
+        assert list(Joblib().launch(SweepDirectory(tmp_path), packs, stop)) == [State.FINISHED] * 4
+    assert [call[0] for call in told] == [execute_in_worker] * 4
+    assert sorted(call[-1] for call in told) == [0, 0, 1, 1]
+
+
+def test_submitit_on_this_machine_has_runs_on_a_gpu_only_where_it_shows_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submitit_launcher, "require_extra", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="submitit hides the GPU from these runs; add"):
+        submitit_launcher.Submitit("local").workers(packs_on("auto"))
+    shown = {"gpus_per_node": 1}
+    assert submitit_launcher.Submitit("local", parameters=shown).workers(packs_on("auto")) == 1
+    assert submitit_launcher.Submitit("local", at_a_time=3).workers(packs_on("cpu")) == 3
+    assert submitit_launcher.Submitit("slurm").workers(packs_on("auto")) == 5
 
 
 def test_ray_gives_runs_on_a_gpu_a_share_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,3 +262,14 @@ def test_torchrun_takes_no_compiled_runs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Torchrun().workers(packs_on("cpu")) == 1
     with pytest.raises(UsageError, match=r"trainer\.compile=true: hydra/launcher=torchrun cannot"):
         Torchrun().workers(packs_on("cpu", compiled=True))
+
+
+def test_what_a_launcher_refuses_leaves_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    words = [*sweep(tmp_path, "hydra/launcher=torchrun"), "trainer.device=cpu"]
+    monkeypatch.setattr(engine, "_require_compiler", lambda _: None)
+    assert main([*words, "trainer.compile=true"]) == 2
+    assert "torchrun cannot compile" in capfd.readouterr().err
+    assert not list(tmp_path.rglob("plan.json"))

@@ -126,6 +126,7 @@ def test_a_pack_that_memory_does_not_hold_is_refused_with_the_number_that_fits(
         (2, 5, 100, Joblib, 3),  # each GPU has work
         (1, 5, 25, Joblib, 2),  # two runs of 10 bytes fit
         (1, 5, 5, Joblib, 1),
+        (2, 5, 25, Joblib, 2),  # on each of the GPUs
         (1, 5, 100, lambda: Joblib(n_jobs=2), 1),  # processes share the GPU already
         (1, 5, 100, Torchrun, 1),
     ],
@@ -142,7 +143,7 @@ def test_a_gpu_takes_as_many_runs_as_gain_and_fit(
     for module in (launchers, machine):
         monkeypatch.setattr(module, "gpus_for", lambda _: gpus)
     monkeypatch.setattr(machine, "run_bytes", lambda *_: 10)
-    monkeypatch.setattr(machine, "free_bytes", lambda _: (machine.PROCESS_BYTES + room) * max(1, gpus))
+    monkeypatch.setattr(machine, "free_bytes", lambda _: machine.PROCESS_BYTES + room)
     planned = [PlannedRun("", f"{number}", "", [], 1, 0, run_config()) for number in range(runs)]
     packs = machine.choose_packs(make(), planned, None)
     assert [run for pack in packs for run in pack] == planned

@@ -15,6 +15,7 @@ from torch.distributed.launcher import LaunchConfig, elastic_launch
 from senet_lab.cli import main
 from senet_lab.errors import UsageError
 from senet_lab.records.sweep import SweepDirectory
+from senet_lab.training import distributed
 from senet_lab.training.distributed import Group, SyncBatchNorm2d, share_statistics
 
 # Batch norm, augmentation, two parts a step, and a last batch of 29 that two processes share unevenly.
@@ -101,3 +102,18 @@ def test_on_gpus_statistics_are_shared_by_torchs_own_batch_norm() -> None:
     here = torch.nn.BatchNorm2d(3)
     share_statistics(here)
     assert type(here) is SyncBatchNorm2d
+
+
+def test_processes_exchange_no_buffers_and_control_through_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buffers are equal in all of them, and what steers a run must not wait for a GPU."""
+    wrapped: dict[str, bool] = {}
+    sent: list[torch.device] = []
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda _, **how: wrapped.update(how))
+    monkeypatch.setattr(distributed.dist, "broadcast_object_list", lambda _, device: sent.append(device))
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda flag: sent.append(flag.device))
+    two = Group(rank=1, size=2)
+    two.wrap(nn.Linear(1, 1))
+    assert wrapped == {"broadcast_buffers": False}
+    assert two.first("value") == "value"
+    assert two.any(True)
+    assert sent == [torch.device("cpu")] * 2

@@ -443,7 +443,26 @@ def test_the_next_epoch_is_drawn_ahead(tmp_path: Path, monkeypatch: pytest.Monke
         own()
         part = "steps"
 
+    def means(sums: Any, own: Any = ahead._means) -> Any:
+        drawn.append("read")
+        return own(sums)
+
     monkeypatch.setattr(ahead.batches, "draw", draw)
     monkeypatch.setattr(ahead, "_prepare_next", prepare_next)
+    monkeypatch.setattr(ahead, "_means", means)
     assert [untimed(row) for row in run_to_end(ahead)[1]] == [untimed(row) for row in run_to_end(late)[1]]
-    assert drawn == ["steps", "ahead", "ahead"]  # the last epoch has no next one
+    # Before the host waits for the sums; the last epoch has no next one.
+    assert drawn == ["steps", "ahead", "read", "ahead", "read", "read"]
+
+
+def test_a_run_on_a_gpu_borrows_its_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lending(Exception):  # noqa: N818
+        """Ends the run's making where it would need the GPU."""
+
+    def lend(borrower: object, device: torch.device) -> None:
+        raise Lending(type(borrower).__name__, device)
+
+    monkeypatch.setattr(loop.streams, "lend", lend)
+    with pytest.raises(Lending) as ended:
+        Training(tiny_config(tmp_path), Engine(torch.device("cuda"), "float32", deterministic=False))
+    assert ended.value.args == ("Training", torch.device("cuda"))

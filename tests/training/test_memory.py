@@ -6,6 +6,7 @@ from support import tiny
 from torch import nn
 
 from senet_lab.composition.command import compose_command
+from senet_lab.training import memory
 from senet_lab.training.engine import Engine
 from senet_lab.training.memory import WORKSPACES, forward_bytes, free_bytes, kept_bytes, run_bytes
 
@@ -45,6 +46,12 @@ def test_a_gpu_holds_a_captured_step_beside_a_test_batch_and_workspaces(
     workspaces = WORKSPACES["cuda"]
     monkeypatch.setitem(WORKSPACES, "cuda", 0)
     assert plain - size("batch_size=64") == workspaces > 0
+    monkeypatch.setitem(memory.AT_ONCE, "cuda", memory.AT_ONCE["cuda"] + 1000)  # augmented images
+    assert size("batch_size=64") == plain - workspaces + 1000
+    monkeypatch.setattr(memory, "forward_bytes", lambda *_: 0)
+    few = size("batch_size=1", "augment.size=8")
+    monkeypatch.setitem(memory.TEST_BATCH, "cuda", memory.TEST_BATCH["cuda"] + 10)
+    assert size("batch_size=1", "augment.size=8") == few + 10 * 3 * 8 * 8 * 4  # the test images themselves
 
 
 def test_half_the_precision_and_parts_of_a_batch_take_less(tmp_path: Path) -> None:
