@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from math import log10
 from pathlib import Path
+from typing import Any
 
 import pytest
 from protocols import arguments_of, finish, requests
@@ -15,6 +17,7 @@ from senet_lab.records.plan import PlannedRun, read_plan
 from senet_lab.records.protocol import Stage
 from senet_lab.records.sweep import SweepDirectory
 from senet_lab.records.trials import role_of
+from senet_lab.runs.planning import freeze_first
 from senet_lab.runs.stages import stages
 
 BEST = {"ReLU": 0.1, "Mish": 0.1}
@@ -61,6 +64,16 @@ def test_a_comparison_goes_on_where_its_records_stand(tmp_path: Path) -> None:
     assert [len(request.runs) for request in again] == [12, 18]
     assert [len(request.runs) for request in requests(arguments, error_of)] == [18]
     assert plan_of(tmp_path).runs[:12] == tuning.runs
+
+
+def test_later_stages_have_the_threads_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*given: Any) -> list[PlannedRun]:
+        return [replace(run, threads=3) for run in freeze_first(*given)]
+
+    monkeypatch.setattr("senet_lab.runs.stages.freeze_first", measured)
+    *_, last = requests(arguments_of(tmp_path), error_of)
+    assert {role_of(run).stage for run in last.runs} == {Stage.tune, Stage.confirm}
+    assert {run.threads for run in last.runs} == {3}
 
 
 def test_what_another_process_has_planned_is_not_planned_twice(tmp_path: Path) -> None:
