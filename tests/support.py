@@ -1,12 +1,12 @@
-"""Shared test helpers: a data set and a network with epochs of a tenth of a second, exact TAct."""
+"""Shared test helpers: a data set and a network with epochs of a tenth of a second, exact TAct, graphs."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from senet_lab.data.dataset import load
 from senet_lab.data.datasets import Digits
@@ -50,6 +50,20 @@ def rows_without_seconds(metrics: Path) -> list[Sequence[str]]:
         rows = list(csv.reader(file))
     place = rows[0].index("seconds")
     return [row[:place] + row[place + 1 :] for row in rows]
+
+
+def compiled_steps(module: nn.Module, x: Tensor) -> list[str]:
+    """The names of the operations in the one graph that `torch.compile` makes of a module for x."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph
+
+    torch.compile(module, backend=keep, fullgraph=True)(x)
+    (graph,) = graphs
+    calls = [node for node in graph.graph.nodes if node.op.startswith("call_")]
+    return [getattr(node.target, "__name__", str(node.target)) for node in calls]
 
 
 def distances_of_tact(act: TAct, x: Tensor, grad: Tensor, once: float) -> list[float]:

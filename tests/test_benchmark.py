@@ -49,11 +49,8 @@ def test_a_run_alone_is_measured_in_each_state_of_the_machine(
     assert row["pixels"] == 128 * 8 * 8
     for state in ("quiet", "niced", "busy"):
         assert min(row[state].values()) > 0
-    row = {
-        **row,
-        "quiet": {"one": 300.0, "all": 400.0, "chosen": 1},
-        "niced": {"one": 1, "all": 4, "chosen": 4},
-    }
+    row["quiet"] = {"one": 300.0, "all": 400.0, "chosen": 1}
+    row["niced"] = {"one": 1, "all": 4, "chosen": 4}
     row["busy"] = {"one": 200.0, "all": 50.0, "chosen": 4}
     said = "| cnn3, 8×8 | 8,192 | 300 | 400 | 1 | **0.75** | 1 | 4 | 4 | **1.00** | 200 | 50 | 4 | **0.25** |"
     assert lone_row(row) == said

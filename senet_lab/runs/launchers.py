@@ -96,8 +96,8 @@ def gpus_for(packs: Sequence[Pack]) -> int:
         return 0
     import torch
 
-    named = all(device.startswith("cuda:") for device in devices)
-    return min(torch.cuda.device_count(), len(devices)) if named else torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    return min(count, len(devices)) if all(device.startswith("cuda:") for device in devices) else count
 
 
 def side_by_side(packs: Sequence[Pack], cores: int) -> int:

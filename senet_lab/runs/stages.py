@@ -100,8 +100,8 @@ def open_plan(command: Command) -> tuple[Plan, list[str]]:
             empty = Plan(sweep, source_hash(), [], protocol=protocol, figures=chosen_figures(command))
             points = trials(config.protocol)
             drafts = [one for block in protocol.blocks for one in _first_rung(protocol, block, points)]
-            runs = freeze_first([draft.point for draft in drafts], line, command.launcher)
-            return _extended(empty, drafts, runs), [costs(protocol)]
+            plan = _extended(empty, drafts, lambda points: freeze_first(points, line, command.launcher))
+            return plan, [costs(protocol)]
         if plan.protocol is None:
             raise UsageError(f"{sweep.plan_file} is of a plain sweep: give the comparison another name=")
         plan, notes = _known(plan, plan.protocol, config.protocol, line, config.plan)
@@ -164,8 +164,8 @@ def _advance(sweep: SweepDirectory, confirms: Confirms) -> tuple[Plan, list[str]
         if not drafts:
             return plan, []
         # Equally many threads in all runs, since they are compared, and one that is promoted goes on.
-        runs = freeze([draft.point for draft in drafts], protocol.command, plan.runs[0].threads)
-        extended = _extended(plan, drafts, runs)
+        threads = plan.runs[0].threads
+        extended = _extended(plan, drafts, lambda points: freeze(points, protocol.command, threads))
         _drop_checkpoints(plan, protocol, {draft.point.directory for draft in drafts})
         return extended, notes
 
@@ -246,11 +246,14 @@ def _point(cell: Cell, stage: Stage, trial: Trial, values: Mapping[str, int]) ->
     return Point(tuple(overrides), cell.derive(changes), "/".join(parts))
 
 
-def _extended(plan: Plan, drafts: Sequence[_Draft], frozen: Sequence[PlannedRun]) -> Plan:
-    """The plan with its frozen drafts: replacing a run with fewer epochs, or appended."""
-    require_inside(plan.sweep.path, *(draft.point.directory for draft in drafts))
+def _extended(
+    plan: Plan, drafts: Sequence[_Draft], check_and_plan: Callable[[list[Point]], list[PlannedRun]]
+) -> Plan:
+    """The plan with drafts checked and frozen: replacing a run with fewer epochs, or appended."""
+    points = [draft.point for draft in drafts]
+    require_inside(plan.sweep.path, *(point.directory for point in points))
     runs = {run.directory: run for run in plan.runs}
-    for run, draft in zip(frozen, drafts, strict=True):
+    for run, draft in zip(check_and_plan(points), drafts, strict=True):
         shorter = runs.get(run.directory)
         continues = [*shorter.continues, shorter.hash] if shorter else []
         runs[run.directory] = replace(run, role=draft.role, continues=continues)

@@ -1,10 +1,8 @@
 """TAct and mTAct: their coefficients, their sums, their gradients written out."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from support import distances_of_tact
+from support import compiled_steps, distances_of_tact
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -133,16 +131,7 @@ def test_compiles_into_one_graph_with_the_same_gradients(kind: type[TAct], dtype
 @pytest.mark.parametrize("kind", LEARNABLE)
 def test_compiled_graphs_write_nothing_in_place(kind: type[TAct]) -> None:
     """Up to torch 2.11, that in an autograd.Function makes all gradients before it zero."""
-    graphs: list[torch.fx.GraphModule] = []
-
-    def keep(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable:
-        graphs.append(graph)
-        return graph
-
-    torch.compile(kind(4, ALPHA, BETA), backend=keep, fullgraph=True)(torch.randn(2, 4, requires_grad=True))
-    (graph,) = graphs
-    calls = [node for node in graph.graph.nodes if node.op.startswith("call_")]
-    steps = [getattr(node.target, "__name__", str(node.target)) for node in calls]
+    steps = compiled_steps(kind(4, ALPHA, BETA), torch.randn(2, 4, requires_grad=True))
     assert "sigmoid" in steps
     assert not any(step.endswith("_") or "function_apply" in step for step in steps)
 

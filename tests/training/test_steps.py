@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import tiny
+from support import compiled_steps, tiny
 from torch import Tensor, nn
 from torch._inductor import cpp_builder
 from torch._inductor.exc import InvalidCxxCompiler
@@ -187,16 +187,9 @@ def test_a_compiled_mish_is_mish_and_has_its_gradient(dtype: torch.dtype) -> Non
 
 def test_a_compiled_mish_is_no_function_of_its_own() -> None:
     """Up to torch 2.11, in-place writes in an autograd.Function make all gradients before it zero."""
-    steps: list[str] = []
-
-    def keep(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable:
-        calls = [node for node in graph.graph.nodes if node.op.startswith("call_")]
-        steps.extend(getattr(node.target, "__name__", str(node.target)) for node in calls)
-        return graph
-
     layer = nn.Sequential(nn.Mish())
     use_fast_activations(layer)
-    torch.compile(layer, backend=keep, fullgraph=True)(torch.randn(2, 4, requires_grad=True))
+    steps = compiled_steps(layer, torch.randn(2, 4, requires_grad=True))
     assert "sigmoid" in steps
     assert not any("function_apply" in step for step in steps)
 
